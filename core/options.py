@@ -1,0 +1,140 @@
+"""The options that every family shares, as frozen pydantic models.
+
+A family's `config.py` subclasses a section where its published defaults differ, so that a config
+file states only the data and its deviations. Reading YAML into these models is `core.config`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(ge=1)]
+CountInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Direction = Literal["AtoB", "BtoA"]
+
+
+class Options(BaseModel):
+    """Base of every option model: immutable, unknown keys refused, defaults checked too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataOptions(Options):
+    """Where the images are and how they are read.
+
+    `load_size`, `crop_size`, `preprocess` and `flip` follow the official CycleGAN and pix2pix
+    data code (`data/base_dataset.py`); the layouts are described in docs/data.md.
+    """
+
+    root: str
+    """Folder with `trainA/ trainB/ testA/ testB/` (unpaired), `train/ val/` of side-by-side
+    pairs, `A/ B/` with equal names, or list files `trainA.txt`, ..."""
+    direction: Direction = "AtoB"
+    """With BtoA the model takes the data set's B as its A."""
+    preprocess: Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"] = (
+        "resize_and_crop"
+    )
+    load_size: PositiveInt = 286
+    """Pixels; side (or width) after the resize."""
+    crop_size: PositiveInt = 256
+    """Pixels; side of the random crop that the networks see."""
+    flip: bool = True
+    """Mirror left-right with probability 0.5."""
+    serial: bool = False
+    """Unpaired: take B in order instead of at random (official `serial_batches`)."""
+    max_images: PositiveInt | None = None
+    """Use at most this many images per domain (after sorting)."""
+    num_workers: CountInt = 4
+    """Loader processes; 0 reads in the training process."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Keep decoded, resized uint8 images in memory, or in a memory-mapped file that survives."""
+    cache_dir: str | None = None
+    """Folder of the disk cache; default `<root>/.image_cache`."""
+    on_error: Literal["refuse", "skip"] = "refuse"
+    """An unreadable image stops the run, or is named once and replaced by the next one."""
+
+
+class TrainOptions(Options):
+    """How long and how to train; nothing here changes what is being minimised."""
+
+    num_epochs: CountInt = 100
+    """Epochs at the full learning rate."""
+    num_epochs_decay: CountInt = 100
+    """Further epochs over which the rate falls (linear policy)."""
+    num_steps: PositiveInt | None = None
+    """If given, count the schedule in steps instead: this many at full rate, then
+    `num_steps_decay`; the two epoch counts are ignored."""
+    num_steps_decay: CountInt = 0
+    batch_size: PositiveInt = 1
+    """Images per process and step."""
+    seed: int = 0
+    deterministic: bool = False
+    """Only deterministic kernels (slower on CUDA)."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast type; fp16 uses a gradient scaler."""
+    channels_last: bool = False
+    compile: bool = False
+    """torch.compile of each network, in place: state-dict keys stay."""
+    joint_forward: bool = True
+    """One forward where the official code does two, wherever that is the same function."""
+    gradient_checkpointing: bool = False
+    """Recompute residual blocks in the backward pass: less memory, about a third more time."""
+    clip_grad_norm: PositiveFloat | None = None
+    ema_decay: Fraction = 0.0
+    """0 switches the moving average of the generators off (the published way)."""
+    max_nonfinite_steps: PositiveInt = 10
+    """Stop after so many steps in a row whose loss or gradient was not finite."""
+
+
+class OptimOptions(Options):
+    """Adam and its schedule, with the defaults of the official CycleGAN and pix2pix."""
+
+    lr: PositiveFloat = 2e-4
+    beta1: Fraction = 0.5
+    beta2: Fraction = 0.999
+    eps: PositiveFloat = 1e-8
+    weight_decay: Weight = 0.0
+    policy: Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"] = "linear"
+    """`linear_legacy` is the official linear rule before 2020-07-19, one epoch later."""
+    decay_every: PositiveInt = 50
+    """Step policy: epochs (or steps) between two cuts of the rate (official `lr_decay_iters`)."""
+    decay_factor: PositiveFloat = 0.1
+    """Step policy: factor of one cut."""
+
+
+class LogOptions(Options):
+    """What is written while training; all counts are in steps."""
+
+    every: PositiveInt = 100
+    """Loss terms, averaged over this many steps, to log.jsonl and TensorBoard."""
+    samples_every: CountInt = 1000
+    """Sample grid on fixed inputs; 0: never."""
+    num_samples: PositiveInt = 4
+    """Fixed inputs in a sample grid."""
+
+
+class CheckpointOptions(Options):
+    """When checkpoints are written and which are kept; counts are in steps."""
+
+    every: PositiveInt = 1000
+    keep_last: PositiveInt = 2
+    keep_every: CountInt = 0
+    """Additionally keep every N-th step for good; 0: none."""
+
+
+class RunConfig(Options):
+    """A whole run: the root of a config file. Families subclass it and add `model`."""
+
+    family: str
+    name: str = ""
+    """Run name; default: the config's `<family>/<file stem>`."""
+    data: DataOptions
+    train: TrainOptions = TrainOptions()
+    optim: OptimOptions = OptimOptions()
+    log: LogOptions = LogOptions()
+    checkpoint: CheckpointOptions = CheckpointOptions()

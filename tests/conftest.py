@@ -1,0 +1,36 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def reference_dir() -> Path:
+    """Folder of the reference cases: $REFERENCE_DIR, by default ../shared/reference."""
+    return Path(os.environ.get("REFERENCE_DIR", SHARED / "reference"))
+
+
+def shared_data_dir() -> Path:
+    """Folder of the small real image sets: $SHARED_DATA, by default ../shared/data."""
+    return Path(os.environ.get("SHARED_DATA", SHARED / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The real image sets; skips where they are absent."""
+    folder = shared_data_dir()
+    if not folder.is_dir():
+        pytest.skip(f"no real image sets at {folder} (set $SHARED_DATA)")
+    return folder
