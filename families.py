@@ -3,5 +3,10 @@
 from __future__ import annotations
 
 from core.family import Family
+from cyclegan.family import CycleGAN
+from pix2pix.family import Pix2Pix
 
-FAMILIES: dict[str, type[Family]] = {}
+FAMILIES: dict[str, type[Family]] = {
+    "cyclegan": CycleGAN,
+    "pix2pix": Pix2Pix,
+}

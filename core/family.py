@@ -71,6 +71,8 @@ class Family(Protocol):
     """Whether training needs A and B of the same scene."""
     ema_networks: ClassVar[tuple[str, ...]]
     """Names of the networks of which a moving average is kept if asked for."""
+    objective: ClassVar[str]
+    """Loss term that should fall, for the plateau schedule."""
 
     config: Any
     networks: dict[str, nn.Module]
@@ -78,9 +80,21 @@ class Family(Protocol):
     state: dict[str, Any]
     """Further objects with `state_dict` / `load_state_dict`, e.g. image pools."""
 
+    @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of this many pixels."""
+
+    @property
+    def minimum(self) -> int:
+        """Smallest image side in pixels."""
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Directions, in the data set's terms, for which there are networks."""
+
     @classmethod
     def build(cls, config: Any) -> Self:
-        """Networks with initial weights, on the CPU, and their optimizers' options."""
+        """Networks with initial weights, on the CPU, and their optimizers."""
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
         """One full iteration; returns {loss term: detached scalar}."""
@@ -89,4 +103,4 @@ class Family(Protocol):
         """{column label: images [N, C, H, W] in [-1, 1]} for the sample grid."""
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of one domain to the other."""
+        """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""

@@ -1,0 +1,73 @@
+"""Signs of a training that went wrong, each said once in the log until it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from core.metrics.color_inversion import color_inversion
+
+_ZERO_LOSS = 1e-3
+_WINDOWS = 5
+_SAME = 0.01
+_INVERTED = -0.5
+
+
+class Alarms:
+    """Watches logged means and sample pictures; each method returns new messages."""
+
+    def __init__(self) -> None:
+        self._low: dict[str, int] = {}
+        self._active: set[str] = set()
+
+    def _raise(self, key: str, on: bool, message: str) -> list[str]:
+        if on and key not in self._active:
+            self._active.add(key)
+            return [message]
+        if not on:
+            self._active.discard(key)
+        return []
+
+    def check_losses(self, means: Mapping[str, float]) -> list[str]:
+        """Discriminator terms (names that begin with `D`) at zero over five log windows."""
+        messages = []
+        for term, mean in means.items():
+            if term.startswith("D"):
+                self._low[term] = self._low.get(term, 0) + 1 if abs(mean) < _ZERO_LOSS else 0
+                messages += self._raise(
+                    f"zero {term}",
+                    self._low[term] >= _WINDOWS,
+                    f"{term} has been at zero for {_WINDOWS} log windows: the discriminator has "
+                    "won and the generator learns nothing; lower its learning rate or capacity",
+                )
+        return messages
+
+    def check_pictures(self, label: str, images: Tensor, translated: Tensor) -> list[str]:
+        """Output equal to the input, or its colour negative.
+
+        Args:
+            label: what is translated, for the message.
+            images: [N, C, H, W] in [-1, 1].
+            translated: of the same shape; other shapes are not judged.
+        """
+        if images.shape != translated.shape:
+            return []
+        x, y = images.float(), translated.float()
+        difference = float((x - y).abs().mean())
+        inversion = float(torch.as_tensor(color_inversion((x + 1) / 2, (y + 1) / 2)).mean())
+        return [
+            *self._raise(
+                f"same {label}",
+                difference < _SAME,
+                f"{label}: output equals input (mean difference {difference:.4f} of 2): the "
+                "generator only copies",
+            ),
+            *self._raise(
+                f"inverted {label}",
+                inversion < _INVERTED,
+                f"{label}: output looks like the input's colour negative (score {inversion:.2f}): "
+                "restart with another seed, or add identity loss",
+            ),
+        ]

@@ -1,0 +1,201 @@
+"""Checkpoints: atomic, verified, self-describing, and never a pickle executed.
+
+A checkpoint is what `torch.save` writes for tensors and plain containers, followed by a line with
+the SHA-256 of everything before it; plain `torch.load(path, weights_only=True)` reads it too.
+It is written to a temporary file, flushed to the disk and renamed, so that a file of the final
+name is whole, and the checksum tells if it no longer is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import UserError
+
+FORMAT = 1
+_FOOTER = re.compile(rb"\nsha256:([0-9a-f]{64})\n\Z")
+_FOOTER_BYTES = 73
+_NAME = "step_{:08d}.pt"
+
+
+class _HashingWriter:
+    """A file that torch.save writes through while the digest is taken."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        try:
+            self._file.write(data)
+        except OSError as error:  # torch wraps it in a RuntimeError without the reason
+            self.error = error
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename durable; not every file system lets one open a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def save(state: Mapping[str, Any], path: Path) -> None:
+    """Write `state` so that `path` is either the old file or the whole new one.
+
+    Raises:
+        UserError: the folder is not writable or the disk is full; nothing of the old is lost.
+    """
+    temporary: str | None = None
+    writer: _HashingWriter | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            writer = _HashingWriter(file)
+            torch.save({"format": FORMAT, **state}, writer)
+            file.write(f"\nsha256:{writer.digest.hexdigest()}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+        _fsync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        reason = error if isinstance(error, OSError) else writer.error if writer else None
+        if reason is None:
+            raise
+        raise UserError(
+            f"{path}: cannot write the checkpoint: {reason.strerror or reason}; free space or "
+            f"choose another --run-dir, then --resume from the newest checkpoint in {path.parent}"
+        ) from None
+
+
+def verify(path: Path) -> str | None:
+    """None if the file is whole, otherwise what is wrong with it."""
+    try:
+        size = path.stat().st_size
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            if size <= _FOOTER_BYTES:
+                return "cut short"
+            left = size - _FOOTER_BYTES
+            while left:
+                block = file.read(min(left, 1 << 20))
+                if not block:
+                    return "cut short"
+                digest.update(block)
+                left -= len(block)
+            footer = _FOOTER.match(file.read())
+    except OSError as error:
+        return error.strerror or str(error)
+    if footer is None:
+        return "cut short, or not a checkpoint of this project"
+    return None if footer[1].decode() == digest.hexdigest() else "damaged (checksum differs)"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a whole checkpoint on the CPU.
+
+    Raises:
+        UserError: missing, cut, damaged, or written by a newer version.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    if problem := verify(path):
+        raise UserError(
+            f"{path}: {problem}; use an older checkpoint, or convert an official .pth file with "
+            "scripts/convert.py"
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state.get("format") != FORMAT:
+        raise UserError(f"{path}: checkpoint format {state.get('format')}, expected {FORMAT}")
+    return state
+
+
+def step_path(folder: Path, step: int) -> Path:
+    """The file of one step."""
+    return folder / _NAME.format(step)
+
+
+def listed(folder: Path) -> list[Path]:
+    """Checkpoints of a folder, newest first."""
+    return sorted(folder.glob("step_*.pt"), reverse=True)
+
+
+def find(path: Path) -> tuple[Path, list[str]]:
+    """The checkpoint meant by `path`: the file itself, or a run folder's newest intact one.
+
+    Returns:
+        The file, and one line for each newer one that is damaged.
+    """
+    if path.is_file():
+        return path, []
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such checkpoint or run folder")
+    problems = []
+    for candidate in listed(folder):
+        problem = verify(candidate)
+        if problem is None:
+            return candidate, problems
+        problems.append(f"{candidate}: {problem}; trying the one before")
+    damaged = f"all {len(problems)} damaged" if problems else "none there"
+    raise UserError(f"{folder}: no intact checkpoint ({damaged})")
+
+
+def prune(folder: Path, keep_last: int, keep_every: int) -> None:
+    """Delete all but the newest `keep_last` and every `keep_every`-th step (0: none)."""
+    for path in listed(folder)[keep_last:]:
+        step = int(path.stem.removeprefix("step_"))
+        if not keep_every or step % keep_every:
+            path.unlink(missing_ok=True)
+
+
+def load_network(network: nn.Module, state: Mapping[str, Tensor], name: str, source: object) -> None:
+    """`load_state_dict`, strict, with an error that a person can act on.
+
+    Raises:
+        UserError: names the source, the network, and the first key or shape that disagrees.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in state]
+    extra = [key for key in state if key not in own]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    problems = []
+    if missing:
+        problems.append(f"lacks {len(missing)} key(s), first `{missing[0]}`")
+    if extra:
+        problems.append(f"has {len(extra)} unknown key(s), first `{extra[0]}`")
+    if shapes:
+        key = shapes[0]
+        problems.append(
+            f"{len(shapes)} shape(s) differ, first `{key}`: file {list(state[key].shape)}, "
+            f"network {list(own[key].shape)}"
+        )
+    if problems:
+        raise UserError(
+            f"{source}: does not fit network {name}: {'; '.join(problems)}; check the family and "
+            "the model options (width, blocks, norm, dropout, channels)"
+        )
+    network.load_state_dict(dict(state))

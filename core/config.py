@@ -1,0 +1,182 @@
+"""A YAML file and `--set a.b=c` overrides into a family's frozen, typed options.
+
+Every error is one line: the file (or the override), the line, the key path, what is wrong, and the
+nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from core.errors import UserError
+from core.options import RunConfig
+
+KeyPath = tuple[str | int, ...]
+Marks = dict[KeyPath, str]
+"""{key path: `file:line` or the override that set it}."""
+
+C = TypeVar("C", bound=RunConfig)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without its traps: `1e-4` is a float, a date or `on` is text, a key stands once."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if not tag.endswith((":timestamp", ":bool"))]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def _walk(node: yaml.Node, path: KeyPath, source: str, marks: Marks) -> None:
+    """Note the line of every key, and refuse a key that stands twice."""
+    marks.setdefault(path, f"{source}:{node.start_mark.line + 1}")
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            child = (*path, str(key.value))
+            if child in marks:
+                raise UserError(
+                    f"{source}:{key.start_mark.line + 1}: {_dotted(child)}: "
+                    f"given twice, first at {marks[child]}; remove one"
+                )
+            marks[child] = f"{source}:{key.start_mark.line + 1}"
+            _walk(value, child, source, marks)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _walk(value, (*path, index), source, marks)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _parse(text: str, source: str) -> tuple[Any, Marks]:
+    marks: Marks = {}
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _walk(node, (), source, marks)
+        return yaml.load(text, Loader=_Loader), marks  # a SafeLoader: builds no objects
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{source}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _apply_override(tree: dict[str, Any], marks: Marks, override: str) -> None:
+    key, equals, text = override.partition("=")
+    path = tuple(key.strip().split("."))
+    source = f"--set {override}"
+    if not equals or not all(path):
+        raise UserError(f"{source}: expected the form section.key=value")
+    value, _ = _parse(text, source)
+    node = tree
+    for depth, part in enumerate(path[:-1], 1):
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise UserError(f"{source}: {_dotted(path[:depth])} is a value, not a section")
+        node = child
+    node[path[-1]] = value
+    for depth in range(1, len(path) + 1):
+        marks.setdefault(path[:depth], source)
+    marks[path] = source
+
+
+def _valid_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Keys of the section that `path` leads to."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return sorted(model.model_fields)
+
+
+def _explain(error: ValidationError, config: type[RunConfig], marks: Marks, source: str) -> str:
+    """The first validation error as one line."""
+    first = error.errors()[0]
+    # Pydantic adds the names of union members to the location; a key path has none of them.
+    path = tuple(first["loc"])
+    while path and path not in marks and first["type"] != "missing":
+        path = path[:-1]
+    where = marks.get(path) or marks.get(path[:-1]) or marks.get(()) or source
+    name = _dotted(path) or "the file"
+    if first["type"] == "extra_forbidden":
+        valid = _valid_keys(config, path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), valid, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        return f"{where}: {name}: unknown key; {hint}valid keys: {', '.join(valid)}"
+    if first["type"] == "missing":
+        return f"{where}: {name}: required, but not given"
+    message = first["msg"].removeprefix("Value error, ")
+    value = json.dumps(first["input"], default=str)
+    value = value if len(value) <= 60 else value[:57] + "..."
+    return f"{where}: {name}: {message[0].lower() + message[1:]}, got {value}"
+
+
+def validate(
+    config: type[C], tree: Mapping[str, Any], marks: Marks | None = None, source: str = "config"
+) -> C:
+    """Build `config` from plain containers; errors name `source` and the key path."""
+    try:
+        # Strict JSON mode: no "4" for 4, but lists for tuples.
+        return config.model_validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        raise UserError(_explain(error, config, marks or {}, source)) from None
+
+
+def load_config(
+    path: str | Path, table: Mapping[str, type[Any]], overrides: Sequence[str] = ()
+) -> RunConfig:
+    """Read a config file.
+
+    Args:
+        path: YAML file whose `family` names an entry of `table`.
+        table: {family name: family class with a `Config`}.
+        overrides: `section.key=value` texts, the value in YAML; later ones win.
+
+    Raises:
+        UserError: one line with file, line, key path and the nearest valid key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UserError(f"{path}: cannot read the config: {reason}") from None
+    tree, marks = _parse(text, str(path))
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a config is a mapping of sections, e.g. `family: cyclegan`")
+    for override in overrides:
+        _apply_override(tree, marks, override)
+    name = tree.get("family")
+    if name not in table:
+        near = difflib.get_close_matches(str(name), table, n=1)
+        where = marks.get(("family",), str(path))
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        raise UserError(f"{where}: family: unknown {name!r}; {hint}one of {', '.join(table)}")
+    tree.setdefault("name", f"{name}/{path.stem}")
+    return validate(table[name].Config, tree, marks, str(path))
+
+
+def dump_config(config: RunConfig) -> str:
+    """The fully resolved options as YAML, for the run folder."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

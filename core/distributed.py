@@ -1,0 +1,150 @@
+"""torch.distributed under torchrun; one process is the special case of every function here."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place: its rank, the number of processes, its device."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """Rank 0 writes files and logs."""
+        return self.rank == 0
+
+
+def start(device: str = "auto") -> World:
+    """Read torchrun's environment and join the process group (nccl on GPUs, gloo on CPUs).
+
+    Args:
+        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = torch.device(device)
+    if place.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"--device {device}: no usable CUDA device; use --device cpu")
+        if place.index is None:
+            place = torch.device("cuda", local_rank)
+        if place.index >= torch.cuda.device_count():
+            raise UserError(
+                f"--device {place}: this machine has {torch.cuda.device_count()} CUDA device(s)"
+            )
+        torch.cuda.set_device(place)
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if world_size == 1:
+        return World(device=place)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    return World(dist.get_rank(), dist.get_world_size(), place)
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for every process."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def _average(tensors: list[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in one message per type."""
+    for dtype in {tensor.dtype for tensor in tensors}:
+        group = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.reshape(-1) for tensor in group])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for tensor, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Mean of the gradients over the processes, in place.
+
+    A parameter without a gradient on this process takes part with zeros, so that every process
+    sends the same message.
+    """
+    if not dist.is_initialized():
+        return
+    parameters = list(parameters)
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    _average([p.grad for p in parameters if p.grad is not None])
+
+
+@torch.no_grad()
+def average_buffers(networks: Iterable[nn.Module]) -> None:
+    """Mean of the floating-point buffers (batch norm statistics), so that processes agree."""
+    if not dist.is_initialized():
+        return
+    buffers = [b for net in networks for b in net.buffers() if b.is_floating_point()]
+    if buffers:
+        _average(buffers)
+
+
+@torch.no_grad()
+def broadcast_networks(networks: Iterable[nn.Module]) -> None:
+    """Give every process the weights and buffers of rank 0."""
+    if dist.is_initialized():
+        for network in networks:
+            for tensor in (*network.parameters(), *network.buffers()):
+                dist.broadcast(tensor, 0)
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether `flag` is set on any process."""
+    if not dist.is_initialized():
+        return flag
+    tensor = torch.tensor(float(flag), device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return bool(tensor.item())
+
+
+def gather_states(state: dict[str, Any], world: World) -> list[dict[str, Any]]:
+    """Every process's state (tensors and plain containers), in rank order; [] off rank 0.
+
+    The states travel as bytes of `torch.save` and are read with `weights_only=True`: no pickle is
+    executed between processes either.
+    """
+    if not dist.is_initialized():
+        return [state]
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    data = torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8).to(world.device)
+    sizes = [torch.zeros(1, dtype=torch.long, device=world.device) for _ in range(world.size)]
+    dist.all_gather(sizes, torch.tensor([len(data)], device=world.device))
+    longest = int(max(size.item() for size in sizes))
+    padded = torch.zeros(longest, dtype=torch.uint8, device=world.device)
+    padded[: len(data)] = data
+    parts = [torch.empty_like(padded) for _ in range(world.size)]
+    dist.all_gather(parts, padded)
+    if not world.is_main:
+        return []
+    return [
+        torch.load(io.BytesIO(bytes(part[: int(size)].cpu().numpy())), weights_only=True)
+        for part, size in zip(parts, sizes, strict=True)
+    ]

@@ -1,0 +1,91 @@
+"""The networks of the official CycleGAN / pix2pix repository by their published names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
+from core.nn.init import InitName, init_weights
+from core.nn.norms import NormName
+from core.nn.resnet import ResnetGenerator
+from core.nn.unet import UnetGenerator
+from core.options import CountInt, Options, PositiveFloat, PositiveInt
+
+Channels = Literal[1, 3, 4]
+
+
+class NetworkOptions(Options):
+    """Generator and discriminator, with the official option's meaning and name where it has one."""
+
+    generator: Literal["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"]
+    discriminator: Literal["basic", "n_layers", "pixel"] = "basic"
+    """`basic` is the 70x70 PatchGAN; `n_layers` takes `num_layers_dis`; `pixel` judges pixels."""
+    input_nc: Channels = 3
+    """Channels of the model's A."""
+    output_nc: Channels = 3
+    """Channels of the model's B."""
+    ngf: PositiveInt = 64
+    ndf: PositiveInt = 64
+    num_layers_dis: PositiveInt = 3
+    norm: NormName
+    dropout: bool
+    init: InitName = "normal"
+    init_gain: PositiveFloat = 0.02
+    pool_size: CountInt
+
+
+def make_generator(
+    options: NetworkOptions, input_nc: int, output_nc: int, *, gradient_checkpointing: bool = False
+) -> ResnetGenerator | UnetGenerator:
+    """A generator with its initial weights."""
+    network: ResnetGenerator | UnetGenerator
+    if options.generator in ("resnet_9blocks", "resnet_6blocks"):
+        network = ResnetGenerator(
+            input_nc,
+            output_nc,
+            options.ngf,
+            num_blocks=9 if options.generator == "resnet_9blocks" else 6,
+            norm=options.norm,
+            dropout=options.dropout,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+    else:
+        network = UnetGenerator(
+            input_nc,
+            output_nc,
+            options.ngf,
+            num_downs=8 if options.generator == "unet_256" else 7,
+            norm=options.norm,
+            dropout=options.dropout,
+        )
+    init_weights(network, options.init, options.init_gain)
+    return network
+
+
+def make_discriminator(
+    options: NetworkOptions, input_nc: int
+) -> PatchDiscriminator | PixelDiscriminator:
+    """A discriminator with its initial weights."""
+    network: PatchDiscriminator | PixelDiscriminator
+    if options.discriminator == "pixel":
+        network = PixelDiscriminator(input_nc, options.ndf, options.norm)
+    else:
+        layers = 3 if options.discriminator == "basic" else options.num_layers_dis
+        network = PatchDiscriminator(input_nc, options.ndf, layers, options.norm)
+    init_weights(network, options.init, options.init_gain)
+    return network
+
+
+def forward_each(network: nn.Module, *inputs: Tensor, joint: bool) -> tuple[Tensor, ...]:
+    """The network on each input; in one pass over all of them if `joint`.
+
+    Together is the same function as one by one only where samples do not meet (no batch norm) and
+    nothing is drawn (no dropout): the caller says so by `joint`. Inputs of different sizes go one
+    by one.
+    """
+    if joint and len({x.shape[1:] for x in inputs}) == 1:
+        return network(torch.cat(inputs)).split([len(x) for x in inputs])
+    return tuple(network(x) for x in inputs)

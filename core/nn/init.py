@@ -1,0 +1,40 @@
+"""Weight initialisation of the official CycleGAN and pix2pix (`init_weights`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import init
+
+InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
+
+
+@torch.no_grad()
+def init_weights(network: nn.Module, name: InitName = "normal", gain: float = 0.02) -> None:
+    """Fill every convolution and linear layer of `network` in place.
+
+    Args:
+        network: any module.
+        name: `normal` N(0, gain), `xavier` normal with `gain`, `kaiming` normal (fan in),
+            `orthogonal` with `gain`. Biases become 0. Batch norm scales are N(1, gain), their
+            biases 0, whatever the name.
+        gain: the published value is 0.02.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            weight = module.weight
+            if name == "normal":
+                init.normal_(weight, 0.0, gain)
+            elif name == "xavier":
+                init.xavier_normal_(weight, gain)
+            elif name == "kaiming":
+                init.kaiming_normal_(weight, a=0.0, mode="fan_in")
+            else:
+                init.orthogonal_(weight, gain)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            init.normal_(module.weight, 1.0, gain)
+            init.zeros_(module.bias)

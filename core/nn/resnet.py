@@ -1,0 +1,103 @@
+"""The ResNet generator of CycleGAN (Zhu et al. 2017, after Johnson et al. 2016).
+
+Module names are those of the official `models/networks.py`, so a state dict is interchangeable
+with the released files.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from core.nn.norms import NormName, conv_bias, make_norm
+
+
+class ResnetBlock(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), reflection padded, no activation after the sum."""
+
+    def __init__(self, channels: int, norm: NormName, dropout: bool) -> None:
+        super().__init__()
+        make, bias = make_norm(norm), conv_bias(norm)
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            make(channels),
+            nn.ReLU(inplace=True),
+        ]
+        if dropout:
+            layers.append(nn.Dropout(0.5))
+        layers += [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            make(channels),
+        ]
+        self.conv_block = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to the same shape."""
+        return x + self.conv_block(x)
+
+
+class ResnetGenerator(nn.Module):
+    """7x7 convolution, two halvings, residual blocks, two doublings, 7x7 convolution, tanh.
+
+    Args:
+        input_nc: channels in.
+        output_nc: channels out.
+        ngf: channels after the first convolution; the residual blocks have 4 * ngf.
+        num_blocks: 9 for 256 px and larger, 6 for 128 px in the paper.
+        norm: `instance` (CycleGAN), `batch` or `none`.
+        dropout: dropout 0.5 inside the residual blocks; it shifts their later keys by one.
+        gradient_checkpointing: recompute the residual blocks in the backward pass.
+
+    Height and width must be multiples of `multiple`, and at least `minimum`.
+    """
+
+    multiple = 4
+    minimum = 8
+
+    def __init__(
+        self,
+        input_nc: int = 3,
+        output_nc: int = 3,
+        ngf: int = 64,
+        num_blocks: int = 9,
+        norm: NormName = "instance",
+        dropout: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
+        make, bias = make_norm(norm), conv_bias(norm)
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(input_nc, ngf, 7, bias=bias),
+            make(ngf),
+            nn.ReLU(inplace=True),
+        ]
+        for channels in (ngf, 2 * ngf):
+            layers += [
+                nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias),
+                make(2 * channels),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [ResnetBlock(4 * ngf, norm, dropout) for _ in range(num_blocks)]
+        for channels in (4 * ngf, 2 * ngf):
+            layers += [
+                nn.ConvTranspose2d(
+                    channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias
+                ),
+                make(channels // 2),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, input_nc, H, W] in [-1, 1] to [N, output_nc, H, W] in [-1, 1]."""
+        if not (self.gradient_checkpointing and x.requires_grad | self.training):
+            return self.model(x)
+        for layer in self.model:
+            is_block = isinstance(layer, ResnetBlock)
+            x = checkpoint(layer, x, use_reentrant=False) if is_block else layer(x)
+        return x

@@ -1,0 +1,212 @@
+"""Optimizers, schedules, and the one function that changes weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from core import distributed
+from core.options import OptimOptions
+
+
+def adam(networks: Iterable[nn.Module], options: OptimOptions) -> Adam:
+    """One fused Adam over the parameters of all `networks`."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    return Adam(
+        parameters,
+        lr=options.lr,
+        betas=(options.beta1, options.beta2),
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Within, the networks' parameters take no gradients (their inputs still do)."""
+    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class Updater:
+    """Backward, gradient averaging, unscaling, clipping, non-finite guard and step.
+
+    A step whose loss or gradient is not finite leaves weights, optimizer and (at `finish`) the
+    networks' buffers as they were. The decision stays on the device: fused optimizers read it as
+    `found_inf`, so that nothing waits for a GPU.
+
+    Args:
+        device: of the networks.
+        networks: all of a family's, for their buffers.
+        clip_grad_norm: largest global gradient norm, or None.
+        scaler: for fp16; None otherwise.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str = "cpu",
+        networks: Sequence[nn.Module] = (),
+        clip_grad_norm: float | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.clip_grad_norm = clip_grad_norm
+        self.scaler = scaler
+        self._buffers = [b for net in networks for b in net.buffers() if b.is_floating_point()]
+        self._saved: list[Tensor] = []
+        self.skipped = torch.zeros((), device=self.device)
+        """1 if any update since `begin` was skipped, else 0; a tensor, so that reading waits."""
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Before a training step: remember the buffers."""
+        self.skipped = torch.zeros((), device=self.device)
+        self._saved = [buffer.clone() for buffer in self._buffers]
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """After a training step: undo what a non-finite forward did to the buffers."""
+        for buffer, saved in zip(self._buffers, self._saved, strict=True):
+            buffer.copy_(torch.where(self.skipped > 0, saved, buffer))
+        if self.scaler is not None:
+            self.scaler.update()
+
+    def __call__(self, optimizer: Optimizer, *losses: Tensor) -> None:
+        """Step `optimizer` on the sum of `losses` (scalars)."""
+        total = torch.stack([loss.reshape(()) for loss in losses]).sum()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        optimizer.zero_grad(set_to_none=True)
+        # Backward runs in the types of the forward by itself; autocast there is not supported.
+        with torch.autocast(self.device.type, enabled=False):
+            (self.scaler.scale(total) if self.scaler is not None else total).backward()
+        distributed.average_gradients(parameters)
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.clip_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
+        # The averaged gradient is the same on every process, so all decide alike.
+        bad = (~torch.isfinite(norm)).to(torch.float32)
+        if self.scaler is not None:
+            # An overflow of scaled gradients is the scaler's daily business, not an alarm.
+            self.scaler.step(optimizer)
+            bad = (~torch.isfinite(total.detach())).to(torch.float32)
+        elif optimizer.defaults.get("fused"):
+            optimizer.grad_scale = None  # type: ignore[attr-defined]
+            optimizer.found_inf = bad  # type: ignore[attr-defined]
+            optimizer.step()
+        elif not bad.item():
+            optimizer.step()
+        self.skipped = torch.maximum(self.skipped, bad.to(self.skipped.device))
+
+
+def rate_factor(
+    policy: str, e: int, *, hold: int, decay: int, decay_every: int, decay_factor: float
+) -> float:
+    """Share of the full learning rate in force during epoch (or step) `e`, counted from 1.
+
+    The official rules (`models/networks.py`, `get_scheduler`): `linear` falls after `hold` epochs
+    over `decay` more and reaches exactly zero in the last; `linear_legacy` is one epoch later;
+    `step` cuts by `decay_factor` every `decay_every`; `cosine` reaches zero at `hold` and rises
+    again beyond.
+    """
+    if policy == "linear":
+        return max(0.0, 1.0 - max(0, e + 1 - hold) / (decay + 1))
+    if policy == "linear_legacy":
+        return max(0.0, 1.0 - max(0, e - hold) / (decay + 1))
+    if policy == "step":
+        return decay_factor ** (e // decay_every)
+    if policy == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * e / max(1, hold)))
+    return 1.0
+
+
+class Schedule:
+    """Sets the learning rate of several optimizers at the beginning of each epoch (or step).
+
+    Args:
+        optimizers: all get the same factor of their own initial rate.
+        options: policy and its numbers.
+        hold: epochs (or steps) at the full rate.
+        decay: further ones over which it falls.
+    """
+
+    def __init__(
+        self, optimizers: Sequence[Optimizer], options: OptimOptions, hold: int, decay: int
+    ) -> None:
+        self._optimizers = list(optimizers)
+        self._options, self._hold, self._decay = options, hold, decay
+        self._initial = [[g["lr"] for g in optimizer.param_groups] for optimizer in optimizers]
+        self._position = 0
+        self._plateaus = (
+            [ReduceLROnPlateau(o, factor=0.2, threshold=0.01, patience=5) for o in optimizers]
+            if options.policy == "plateau"
+            else []
+        )
+
+    @property
+    def position(self) -> int:
+        """The epoch or step entered last."""
+        return self._position
+
+    @property
+    def rate(self) -> float:
+        """Learning rate now in force (first optimizer)."""
+        return float(self._optimizers[0].param_groups[0]["lr"])
+
+    def advance(self, e: int, metric: float = 0.0) -> None:
+        """Enter epoch (or step) `e`, counted from 1; calling again for the same `e` does nothing.
+
+        Args:
+            e: the epoch or step.
+            metric: plateau policy only: what should fall. (The official models leave it at 0, so
+                that their rate simply drops by 5 every six epochs; our trainer passes the
+                generator's mean objective of the epoch before.)
+        """
+        if e == self._position:
+            return
+        self._position = e
+        for plateau in self._plateaus:
+            plateau.step(metric)
+        if self._plateaus:
+            return
+        factor = rate_factor(
+            self._options.policy,
+            e,
+            hold=self._hold,
+            decay=self._decay,
+            decay_every=self._options.decay_every,
+            decay_factor=self._options.decay_factor,
+        )
+        for optimizer, initial in zip(self._optimizers, self._initial, strict=True):
+            for group, rate in zip(optimizer.param_groups, initial, strict=True):
+                group["lr"] = rate * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position and the plateau policy's memory; the rates stand in the optimizers."""
+        return {
+            "position": self._position,
+            "initial": self._initial,
+            "plateaus": [plateau.state_dict() for plateau in self._plateaus],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self._position, self._initial = state["position"], state["initial"]
+        for plateau, saved in zip(self._plateaus, state["plateaus"], strict=False):
+            plateau.load_state_dict(saved)

@@ -1,0 +1,47 @@
+"""Every random generator of a process: seed them, save them, bring them back."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_all(seed: int, *, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and torch (CPU and every GPU).
+
+    Args:
+        seed: any int; processes should pass different ones.
+        deterministic: also allow only deterministic kernels (needs CUBLAS_WORKSPACE_CONFIG on
+            CUDA, which torch's own error explains).
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def get_state(device: torch.device) -> dict[str, Any]:
+    """States of the generators of this process, as tensors and plain containers."""
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, words, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+        "python": [version, torch.tensor(words), gauss_next],
+    }
+
+
+def set_state(state: dict[str, Any], device: torch.device) -> None:
+    """Inverse of `get_state`."""
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, words, gauss_next = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss_next))

@@ -1,0 +1,420 @@
+"""The training loop of every family: seed, step, schedule, EMA, log, preview, checkpoint, stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from core import checkpoint, distributed, rng
+from core.alarms import Alarms
+from core.config import dump_config
+from core.data.loader import build_loader, fixed_batch
+from core.distributed import World
+from core.ema import Ema
+from core.errors import UserError
+from core.family import Family, ImageBatch
+from core.gallery import RunGallery
+from core.nn.modes import evaluating, published_test_mode
+from core.optim import Schedule, Updater
+from core.pictures import grid, save_png
+from core.run_log import RunLog
+from core.signals import StopRequest, stop_requests
+
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_STOP_CHECK_EVERY = 10
+"""With several processes a stop is agreed on every so many steps: agreeing waits for the GPUs."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step whose non-finite flag has not been read yet."""
+
+    step: int
+    batch: ImageBatch
+    skipped: Tensor
+    terms: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains one family in one run folder.
+
+    Args:
+        family: built networks (initial weights, on the CPU).
+        run_dir: the run folder: config.yaml, checkpoints/, samples/, tensorboard/, log.jsonl,
+            index.html.
+        world: this process's place.
+        resume: state of a checkpoint to go on from (`core.checkpoint.load`), or None.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        run_dir: Path,
+        world: World | None = None,
+        resume: dict[str, Any] | None = None,
+    ) -> None:
+        self.family, self.run_dir, self.world = family, run_dir, world or World()
+        self.config = config = family.config
+        self.device = self.world.device
+        self.step = 0
+        self.elapsed_seconds = 0.0
+        train = config.train
+        self.layout = torch.channels_last if train.channels_last else torch.contiguous_format
+        networks = family.networks
+        for network in networks.values():
+            network.to(self.device, memory_format=self.layout).train()  # type: ignore[call-overload]
+        distributed.broadcast_networks(networks.values())
+        self.scaler = (
+            torch.amp.GradScaler(self.device.type) if train.precision == "fp16" else None
+        )
+        self.update = Updater(
+            self.device, list(networks.values()), train.clip_grad_norm, self.scaler
+        )
+        self.ema = Ema({n: networks[n] for n in family.ema_networks}, train.ema_decay)
+        self.by_step = train.num_steps is not None
+        hold = train.num_steps if train.num_steps is not None else train.num_epochs
+        decay = train.num_steps_decay if self.by_step else train.num_epochs_decay
+        self.schedule = Schedule(list(family.optimizers.values()), config.optim, hold, decay)
+        self.loader = build_loader(
+            config.data,
+            paired=family.paired,
+            split="train",
+            channels_a=config.channels_a,
+            channels_b=config.channels_b,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            rank=self.world.rank,
+            world_size=self.world.size,
+            pin_memory=self.device.type == "cuda",
+        )
+        self.num_steps = (hold + decay) * (1 if self.by_step else self.loader.batches_per_epoch)
+        self._epoch_objective: list[Tensor] = []
+        self._last_objective = 0.0
+        self._nonfinite_in_a_row = 0
+        rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
+        if resume is not None:
+            self._load(resume)
+        self.log = RunLog(run_dir if self.world.is_main else None, self.step)
+        self.alarms = Alarms()
+        self._write_config()
+        if train.compile:
+            for network in networks.values():
+                network.compile()
+        if self.world.is_main:
+            self._fixed = fixed_batch(
+                config.data,
+                paired=family.paired,
+                channels_a=config.channels_a,
+                channels_b=config.channels_b,
+                num_images=config.log.num_samples,
+            ).to(self.device, channels_last=train.channels_last)
+            self.gallery = RunGallery(run_dir, title=config.name, step=self.step)
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def train(self) -> bool:
+        """Train to the end, or until Ctrl-C or SIGTERM.
+
+        Returns:
+            True if the training is complete, False if it was stopped; a checkpoint of the last
+            step exists either way.
+
+        Raises:
+            UserError: too many non-finite steps in a row, unreadable data, a full disk.
+        """
+        bar = tqdm(
+            total=self.num_steps,
+            initial=self.step,
+            desc=self.config.name,
+            unit="it",
+            dynamic_ncols=True,
+            disable=not self.world.is_main,
+        )
+        with stop_requests() as stop, bar:
+            try:
+                self._loop(bar, stop)
+            finally:
+                self.log.close()
+        return self.step >= self.num_steps
+
+    def _loop(self, bar: Any, stop: StopRequest) -> None:
+        options, train = self.config.log, self.config.train
+        if self.step == 0 and options.samples_every:
+            self._preview()
+        saved_at = self.step
+        window = _Window(self.step)
+        pending: _Pending | None = None
+        batches = iter(self.loader)
+        while self.step < self.num_steps and not self._stop_agreed(stop):
+            self._advance_schedule()
+            with window.waiting():
+                batch = next(batches)
+            self._check_size(batch)
+            flying = self._train_step(batch)
+            # Read the flag of the step before on a GPU: its own would wait for the whole queue.
+            self._read_flag(pending if self.device.type == "cuda" else flying)
+            pending = flying if self.device.type == "cuda" else None
+            bar.update()
+            if self.step % options.every == 0 or self.step == self.num_steps:
+                self._log_window(window, bar)
+                window = _Window(self.step)
+            if options.samples_every and self.step % options.samples_every == 0:
+                self._preview()
+            if self.step % self.config.checkpoint.every == 0:
+                self.save()
+                saved_at = self.step
+            assert train.max_nonfinite_steps > 0
+        self._read_flag(pending)
+        if saved_at != self.step or not self._has_checkpoint():
+            self.save()
+        if self.step >= self.num_steps and options.samples_every:
+            self._preview()
+
+    def _train_step(self, batch: ImageBatch) -> _Pending:
+        start = time.perf_counter()
+        precision = _PRECISIONS[self.config.train.precision]
+        on_device = batch.to(self.device, channels_last=self.config.train.channels_last)
+        self.update.begin()
+        with torch.autocast(
+            self.device.type, precision, enabled=precision is not torch.float32
+        ):
+            terms = self.family.training_step(on_device, self.step, self.update)
+        self.update.finish()
+        distributed.average_buffers(self.family.networks.values())
+        self.ema.update()
+        self.step += 1
+        self.log.add(terms)
+        if self.config.optim.policy == "plateau":
+            self._epoch_objective.append(terms[self.family.objective])
+        self.elapsed_seconds += time.perf_counter() - start
+        return _Pending(self.step, batch, self.update.skipped, terms)
+
+    def _advance_schedule(self) -> None:
+        position = self.step + 1 if self.by_step else self.loader.epoch + 1
+        if self._epoch_objective and position != self.schedule.position and not self.by_step:
+            values = torch.stack(self._epoch_objective)
+            self._last_objective = float(values[torch.isfinite(values)].mean())
+            self._epoch_objective = []
+        self.schedule.advance(position, self._last_objective)
+
+    def _stop_agreed(self, stop: StopRequest) -> bool:
+        if self.world.size == 1:
+            return bool(stop)
+        if self.step % _STOP_CHECK_EVERY:
+            return False
+        return distributed.any_process(bool(stop), self.device)
+
+    def _check_size(self, batch: ImageBatch) -> None:
+        multiple = self.family.multiple
+        for images, names in ((batch.a, batch.names_a), (batch.b, batch.names_b)):
+            height, width = images.shape[-2:]
+            if height % multiple or width % multiple:
+                raise UserError(
+                    f"{names[0]}: {width}x{height} px after preprocessing, but this network needs "
+                    f"sides that are multiples of {multiple}; set data.crop_size, or data.preprocess"
+                )
+
+    # -- non-finite guard -------------------------------------------------------------------
+
+    def _read_flag(self, pending: _Pending | None) -> None:
+        if pending is None:
+            return
+        if not pending.skipped.item():
+            self._nonfinite_in_a_row = 0
+            return
+        self._nonfinite_in_a_row += 1
+        terms = {name: float(value) for name, value in pending.terms.items()}
+        names = ", ".join(dict.fromkeys(pending.batch.names_a + pending.batch.names_b))
+        path = self.run_dir / "nonfinite" / f"step_{pending.step:08d}_rank{self.world.rank}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        batch = pending.batch
+        torch.save(
+            {
+                "step": pending.step,
+                "terms": terms,
+                "a": batch.a,
+                "b": batch.b,
+                "names_a": list(batch.names_a),
+                "names_b": list(batch.names_b),
+            },
+            path,
+        )
+        self.log.message(
+            pending.step, "alarm", f"loss or gradient not finite; step skipped, batch of {names} "
+            f"saved in {path}"
+        )
+        limit = self.config.train.max_nonfinite_steps
+        if self._nonfinite_in_a_row >= limit:
+            self.save()
+            raise UserError(
+                f"{self.run_dir}: loss or gradient not finite for {limit} steps in a row, last at "
+                f"step {pending.step}; weights are as before them. Lower optim.lr, set "
+                "train.clip_grad_norm, or use train.precision=fp32, then --resume"
+            )
+
+    # -- records ----------------------------------------------------------------------------
+
+    def _log_window(self, window: _Window, bar: Any) -> None:
+        means = self.log.means()
+        steps_per_second, wait = window.finish(self.step)
+        images = self.config.train.batch_size * self.world.size
+        progress = {
+            "epoch": float(self.loader.epoch),
+            "lr": self.schedule.rate,
+            "steps_per_second": steps_per_second,
+            "images_per_second": steps_per_second * images,
+            "data_wait_share": wait,
+            "elapsed_seconds": self.elapsed_seconds,
+            "peak_memory_bytes": _peak_memory(self.device),
+        }
+        self.log.scalars(self.step, means, progress)
+        shown = {name: f"{value:.3g}" for name, value in list(means.items())[:4]}
+        bar.set_postfix({**shown, "wait": f"{wait:.0%}"})
+        for text in self.alarms.check_losses(means):
+            self.log.message(self.step, "alarm", text)
+
+    def _preview(self) -> None:
+        if not self.world.is_main:
+            return
+        networks = self.family.networks.values()
+        # The generators' noise (dropout) must not depend on when one looks.
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            self.ema.applied(),
+            evaluating(*networks),
+            published_test_mode(*networks),
+            torch.random.fork_rng(devices),
+        ):
+            columns = self.family.preview(self._fixed)
+            for direction in self.family.directions:
+                same = direction == self.config.data.direction
+                source = self._fixed.a if same else self._fixed.b
+                translated = self.family.translate(source, direction)
+                for text in self.alarms.check_pictures(direction, source, translated):
+                    self.log.message(self.step, "alarm", text)
+        image = grid({name: pixels.cpu() for name, pixels in columns.items()})
+        path = self.run_dir / "samples" / f"step_{self.step:08d}.png"
+        save_png(image, path)
+        self.log.picture(self.step, "samples", image)
+        self.log.flush()
+        self.gallery.add(self.step, path)
+
+    def _write_config(self) -> None:
+        if self.world.is_main:
+            try:
+                self.run_dir.mkdir(parents=True, exist_ok=True)
+                (self.run_dir / "config.yaml").write_text(dump_config(self.config))
+            except OSError as error:
+                raise UserError(
+                    f"{self.run_dir}: cannot write the run folder: {error.strerror}; choose "
+                    "another with --run-dir"
+                ) from None
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def _has_checkpoint(self) -> bool:
+        return checkpoint.step_path(self.run_dir / "checkpoints", self.step).exists()
+
+    def save(self) -> Path:
+        """Write a checkpoint of the present step; every process takes part."""
+        family = self.family
+        local = {
+            "rng": rng.get_state(self.device),
+            "state": {name: item.state_dict() for name, item in family.state.items()},
+        }
+        locals_ = distributed.gather_states(local, self.world)
+        path = checkpoint.step_path(self.run_dir / "checkpoints", self.step)
+        if self.world.is_main:
+            state = {
+                "family": family.name,
+                "config": self.config.model_dump(mode="json"),
+                "step": self.step,
+                "elapsed_seconds": self.elapsed_seconds,
+                "networks": {n: net.state_dict() for n, net in family.networks.items()},
+                "ema": self.ema.state_dict(),
+                "optimizers": {n: opt.state_dict() for n, opt in family.optimizers.items()},
+                "schedule": self.schedule.state_dict(),
+                "scaler": self.scaler.state_dict() if self.scaler is not None else {},
+                "loader": self.loader.state_dict(),
+                "objective": [
+                    [float(x) for x in self._epoch_objective], self._last_objective
+                ],
+                "nonfinite_in_a_row": self._nonfinite_in_a_row,
+                "local": locals_,
+            }
+            checkpoint.save(state, path)
+            options = self.config.checkpoint
+            checkpoint.prune(path.parent, options.keep_last, options.keep_every)
+            self.log.flush()
+        distributed.barrier()
+        return path
+
+    def _load(self, state: dict[str, Any]) -> None:
+        family = self.family
+        if state["family"] != family.name:
+            raise UserError(
+                f"the checkpoint is of family {state['family']}, the config of {family.name}; "
+                "give the matching config"
+            )
+        for name, network in family.networks.items():
+            if name not in state["networks"]:
+                raise UserError(
+                    f"the checkpoint has no network {name} (only {', '.join(state['networks'])}): "
+                    "made for testing, it cannot be resumed"
+                )
+            checkpoint.load_network(network, state["networks"][name], name, "the checkpoint")
+        self.ema.load_state_dict(state["ema"])
+        for name, optimizer in family.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.scaler is not None and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.loader.load_state_dict(state["loader"])
+        self.step, self.elapsed_seconds = state["step"], state["elapsed_seconds"]
+        objective, self._last_objective = state["objective"]
+        self._epoch_objective = [torch.tensor(x, device=self.device) for x in objective]
+        self._nonfinite_in_a_row = state["nonfinite_in_a_row"]
+        if len(state["local"]) != self.world.size:
+            raise UserError(
+                f"the checkpoint was written by {len(state['local'])} process(es), this run has "
+                f"{self.world.size}; an exact resume needs the same number"
+            )
+        local = state["local"][self.world.rank]
+        for name, item in family.state.items():
+            item.load_state_dict(local["state"][name])
+        rng.set_state(local["rng"], self.device)
+
+
+class _Window:
+    """Speed and data-wait share since the last log line."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._start, self._wait = step, time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._wait += time.perf_counter() - start
+
+    def finish(self, step: int) -> tuple[float, float]:
+        """Steps per second, and the share of the time spent waiting for data."""
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        return (step - self._step) / seconds, self._wait / seconds
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Most bytes held so far: allocated on the GPU, or resident on the CPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    import resource  # noqa: PLC0415 - not on every platform
+
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024

@@ -1,0 +1,175 @@
+"""CycleGAN: unpaired image-to-image translation (Zhu, Park, Isola, Efros, ICCV 2017).
+
+Names as in the official code: G_A translates A to B, G_B B to A; D_A judges images of domain B
+against G_A's, D_B images of domain A; idt_A = G_A(real_B).
+
+Deviations from the official code: G_A(real_A) and G_A(real_B) are one forward over both where
+samples do not meet (instance norm, no dropout), and so are a discriminator's real and fake images;
+the numbers are the same. The image pools are part of a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.family import ImageBatch, Update
+from core.image_pool import ImagePool
+from core.losses import dis_loss, gen_loss
+from core.nn.factory import forward_each, make_discriminator, make_generator
+from core.optim import adam, frozen
+from core.options import Direction
+from cyclegan.config import Config
+from cyclegan.losses import cycle_loss, identity_loss
+
+
+@dataclass(frozen=True)
+class Translations:
+    """What one forward gives; all [N, C, H, W] in [-1, 1]."""
+
+    fake_B: Tensor
+    rec_A: Tensor
+    fake_A: Tensor
+    rec_B: Tensor
+    idt_A: Tensor | None
+    idt_B: Tensor | None
+
+
+class CycleGAN:
+    """Two generators and two discriminators; see the module's text for their names."""
+
+    name: ClassVar[str] = "cyclegan"
+    Config: ClassVar[type[Config]] = Config
+    paired: ClassVar[bool] = False
+    ema_networks: ClassVar[tuple[str, ...]] = ("G_A", "G_B")
+    objective: ClassVar[str] = "G"
+
+    def __init__(self, config: Config, networks: dict[str, nn.Module]) -> None:
+        self.config = config
+        self.networks = networks
+        self.optimizers: dict[str, Optimizer] = {
+            "G": adam([networks["G_A"], networks["G_B"]], config.optim),
+            "D": adam([networks["D_A"], networks["D_B"]], config.optim),
+        }
+        seed = config.train.seed
+        self.state: dict[str, Any] = {
+            "pool_A": ImagePool(config.model.pool_size, seed),
+            "pool_B": ImagePool(config.model.pool_size, seed + 1),
+        }
+        model = config.model
+        self.joint = config.train.joint_forward and model.norm != "batch" and not model.dropout
+
+    @classmethod
+    def build(cls, config: Config) -> Self:
+        """Networks with initial weights, and their optimizers."""
+        model, recompute = config.model, config.train.gradient_checkpointing
+        a, b = model.input_nc, model.output_nc
+        return cls(
+            config,
+            {
+                "G_A": make_generator(model, a, b, gradient_checkpointing=recompute),
+                "G_B": make_generator(model, b, a, gradient_checkpointing=recompute),
+                "D_A": make_discriminator(model, b),
+                "D_B": make_discriminator(model, a),
+            },
+        )
+
+    @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of this."""
+        return int(next(iter(self.networks.values())).multiple)
+
+    @property
+    def minimum(self) -> int:
+        """Smallest image side for translating."""
+        return int(next(iter(self.networks.values())).minimum)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Both, unless the checkpoint held only one generator."""
+        both: tuple[Direction, ...] = ("AtoB", "BtoA")
+        return tuple(d for d in both if self._generator_name(d) in self.networks)
+
+    def _generator_name(self, direction: Direction) -> str:
+        # data.direction BtoA makes the data set's B the model's A.
+        return "G_A" if direction == self.config.data.direction else "G_B"
+
+    def forward(self, real_A: Tensor, real_B: Tensor) -> Translations:
+        """All translations of a pair of batches [N, C, H, W]."""
+        G_A, G_B = self.networks["G_A"], self.networks["G_B"]
+        if self.config.model.lambda_identity:
+            fake_B, idt_A = forward_each(G_A, real_A, real_B, joint=self.joint)
+            fake_A, idt_B = forward_each(G_B, real_B, real_A, joint=self.joint)
+        else:
+            fake_B, idt_A, fake_A, idt_B = G_A(real_A), None, G_B(real_B), None
+        return Translations(fake_B, G_B(fake_B), fake_A, G_A(fake_A), idt_A, idt_B)
+
+    def generator_losses(
+        self, real_A: Tensor, real_B: Tensor, x: Translations
+    ) -> dict[str, Tensor]:
+        """The terms of the generators' objective, weighted; their sum is G."""
+        model = self.config.model
+        D_A, D_B = self.networks["D_A"], self.networks["D_B"]
+        losses = {
+            "G_A": gen_loss(D_A(x.fake_B), model.gan_mode),
+            "G_B": gen_loss(D_B(x.fake_A), model.gan_mode),
+            "cycle_A": cycle_loss(x.rec_A, real_A, model.lambda_A),
+            "cycle_B": cycle_loss(x.rec_B, real_B, model.lambda_B),
+        }
+        if x.idt_A is not None and x.idt_B is not None:
+            weight = model.lambda_identity
+            losses["idt_A"] = identity_loss(x.idt_A, real_B, model.lambda_B, weight)
+            losses["idt_B"] = identity_loss(x.idt_B, real_A, model.lambda_A, weight)
+        return losses
+
+    def discriminator_loss(self, name: str, real: Tensor, fake: Tensor) -> Tensor:
+        """Half the sum of the real and the fake term; `fake` is detached."""
+        mode = self.config.model.gan_mode
+        on_real, on_fake = forward_each(
+            self.networks[name], real, fake.detach(), joint=self.joint
+        )
+        return 0.5 * (dis_loss(on_real, mode, real=True) + dis_loss(on_fake, mode, real=False))
+
+    def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
+        """Generators first; then both discriminators, on the fakes made before that update."""
+        real_A, real_B = batch.a, batch.b
+        x = self.forward(real_A, real_B)
+
+        with frozen(self.networks["D_A"], self.networks["D_B"]):
+            losses = self.generator_losses(real_A, real_B, x)
+            update(self.optimizers["G"], *losses.values())
+
+        fake_B = self.state["pool_B"].query(x.fake_B)
+        fake_A = self.state["pool_A"].query(x.fake_A)
+        dis = {
+            "D_A": self.discriminator_loss("D_A", real_B, fake_B),
+            "D_B": self.discriminator_loss("D_B", real_A, fake_A),
+        }
+        update(self.optimizers["D"], *dis.values())
+
+        terms = {name: loss.detach() for name, loss in (losses | dis).items()}
+        terms["G"] = sum((terms[name] for name in losses), start=terms["G_A"] * 0)
+        return terms
+
+    def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
+        """real, fake, reconstruction and identity of both domains, in the official order."""
+        x = self.forward(batch.a, batch.b)
+        columns = {
+            "real_A": batch.a,
+            "fake_B": x.fake_B,
+            "rec_A": x.rec_A,
+            "idt_B": x.idt_B,
+            "real_B": batch.b,
+            "fake_A": x.fake_A,
+            "rec_B": x.rec_B,
+            "idt_A": x.idt_A,
+        }
+        return {name: images for name, images in columns.items() if images is not None}
+
+    def translate(self, images: Tensor, direction: Direction) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
+        return self.networks[self._generator_name(direction)](images)

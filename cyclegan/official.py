@@ -1,0 +1,71 @@
+"""Released CycleGAN files: read into, and written from, a family.
+
+A run of the official code leaves `<epoch>_net_{G_A,G_B,D_A,D_B}.pth`; a released model is one
+generator, `latest_net_G.pth`, for one direction. Each file is a plain state dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from core.config import validate
+from core.errors import UserError
+from core.nn.official_layout import (
+    find_files,
+    infer_discriminator,
+    infer_generator,
+    load_official,
+    to_official,
+)
+from core.options import Direction
+from cyclegan.config import Config
+from cyclegan.family import CycleGAN
+
+NETWORKS = ("G_A", "G_B", "D_A", "D_B", "G")
+
+
+def files(path: Path) -> dict[str, Path]:
+    """{official network name: file} at a path; `G` is a single released generator."""
+    return find_files(path, NETWORKS)
+
+
+def from_official(
+    states: Mapping[str, Mapping[str, Tensor]], direction: Direction = "AtoB", source: object = ""
+) -> CycleGAN:
+    """A family with the given networks only; options are read off the keys and shapes.
+
+    Args:
+        states: {`G_A`, `G_B`, `D_A`, `D_B` or a single `G`: official state dict}.
+        direction: what a single generator translates.
+        source: file or folder, for errors.
+    """
+    states = dict(states)
+    if "G" in states:
+        states["G_A" if direction == "AtoB" else "G_B"] = states.pop("G")
+    first = "G_A" if "G_A" in states else "G_B"
+    if first not in states:
+        raise UserError(f"{source}: holds no generator")
+    model = {"dropout": False} | infer_generator(states[first], source)
+    if first == "G_B":
+        model["input_nc"], model["output_nc"] = model["output_nc"], model["input_nc"]
+    for name in ("D_A", "D_B"):
+        if name in states:
+            model |= infer_discriminator(states[name], source)
+    if model["input_nc"] != model["output_nc"]:
+        model["lambda_identity"] = 0.0
+    tree = {"family": "cyclegan", "name": "official", "data": {"root": ""}, "model": model}
+    family = CycleGAN.build(validate(Config, tree, source=str(source)))
+    family.networks = {name: family.networks[name] for name in family.networks if name in states}
+    for name, network in family.networks.items():
+        load_official(network, states[name], name, source)
+    return family
+
+
+def to_files(family: CycleGAN) -> dict[str, dict[str, Tensor]]:
+    """{file name: official state dict} for every network there is."""
+    return {
+        f"latest_net_{name}.pth": to_official(network) for name, network in family.networks.items()
+    }

@@ -1,0 +1,38 @@
+"""Options of pix2pix; the defaults are those of the official code (junyanz, commit 00d5574)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from core.losses import GanMode
+from core.nn.factory import NetworkOptions
+from core.nn.norms import NormName
+from core.options import RunConfig, Weight
+
+
+class Model(NetworkOptions):
+    """Networks and loss weights (official `models/pix2pix_model.py`, `options/*.py`)."""
+
+    generator: Literal["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"] = "unet_256"
+    norm: NormName = "batch"
+    dropout: bool = True
+    gan_mode: GanMode = "vanilla"
+    lambda_L1: Weight = 100.0
+    pool_size: int = 0
+
+
+class Config(RunConfig):
+    """A pix2pix run."""
+
+    family: Literal["pix2pix"] = "pix2pix"
+    model: Model = Model()
+
+    @property
+    def channels_a(self) -> int:
+        """Channels of the model's A, the condition."""
+        return self.model.input_nc
+
+    @property
+    def channels_b(self) -> int:
+        """Channels of the model's B, the target."""
+        return self.model.output_nc

@@ -1,0 +1,112 @@
+"""pix2pix: paired image-to-image translation (Isola, Zhu, Zhou, Efros, CVPR 2017).
+
+G translates the condition A to B; D judges the pair [A, B]. The discriminator is updated first,
+and the generator's adversarial term sees it after that.
+
+Deviations from the official code: where samples do not meet (no batch norm), a discriminator's real
+and fake pair go through it in one forward; the numbers are the same. With batch norm they go one
+after the other, fake first, as published: the running statistics depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.family import ImageBatch, Update
+from core.image_pool import ImagePool
+from core.losses import dis_loss, gen_loss
+from core.nn.factory import forward_each, make_discriminator, make_generator
+from core.optim import adam, frozen
+from core.options import Direction
+from pix2pix.config import Config
+from pix2pix.losses import l1_loss, pair
+
+
+class Pix2Pix:
+    """A generator G and a conditional discriminator D."""
+
+    name: ClassVar[str] = "pix2pix"
+    Config: ClassVar[type[Config]] = Config
+    paired: ClassVar[bool] = True
+    ema_networks: ClassVar[tuple[str, ...]] = ("G",)
+    objective: ClassVar[str] = "G"
+
+    def __init__(self, config: Config, networks: dict[str, nn.Module]) -> None:
+        self.config = config
+        self.networks = networks
+        self.optimizers: dict[str, Optimizer] = {
+            "G": adam([networks["G"]], config.optim),
+            "D": adam([networks["D"]], config.optim),
+        }
+        self.state: dict[str, Any] = {"pool": ImagePool(config.model.pool_size, config.train.seed)}
+        self.joint = config.train.joint_forward and config.model.norm != "batch"
+
+    @classmethod
+    def build(cls, config: Config) -> Self:
+        """Networks with initial weights, and their optimizers."""
+        model, recompute = config.model, config.train.gradient_checkpointing
+        a, b = model.input_nc, model.output_nc
+        return cls(
+            config,
+            {
+                "G": make_generator(model, a, b, gradient_checkpointing=recompute),
+                "D": make_discriminator(model, a + b),
+            },
+        )
+
+    @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of this."""
+        return int(self.networks["G"].multiple)
+
+    @property
+    def minimum(self) -> int:
+        """Smallest image side for translating."""
+        return int(self.networks["G"].minimum)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The one it is trained for."""
+        return (self.config.data.direction,)
+
+    def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
+        """Discriminator first; then the generator against the updated discriminator."""
+        real_A, real_B, model = batch.a, batch.b, self.config.model
+        G, D = self.networks["G"], self.networks["D"]
+        fake_B = G(real_A)
+
+        fake_pair = self.state["pool"].query(pair(real_A, fake_B))
+        on_fake, on_real = forward_each(D, fake_pair, pair(real_A, real_B), joint=self.joint)
+        D_fake = dis_loss(on_fake, model.gan_mode, real=False)
+        D_real = dis_loss(on_real, model.gan_mode, real=True)
+        loss_D = 0.5 * (D_fake + D_real)
+        update(self.optimizers["D"], loss_D)
+
+        with frozen(D):
+            G_GAN = gen_loss(D(pair(real_A, fake_B)), model.gan_mode)
+            G_L1 = l1_loss(fake_B, real_B, model.lambda_L1)
+            update(self.optimizers["G"], G_GAN, G_L1)
+
+        terms = {
+            "G_GAN": G_GAN,
+            "G_L1": G_L1,
+            "D_real": D_real,
+            "D_fake": D_fake,
+            "D": loss_D,
+            "G": G_GAN + G_L1,
+        }
+        return {name: loss.detach() for name, loss in terms.items()}
+
+    def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
+        """The official three columns."""
+        fake_B = self.translate(batch.a, self.config.data.direction)
+        return {"real_A": batch.a, "fake_B": fake_B, "real_B": batch.b}
+
+    def translate(self, images: Tensor, direction: Direction) -> Tensor:
+        """The condition [N, C_A, H, W] in [-1, 1] to B, in the one direction there is."""
+        assert direction in self.directions
+        return self.networks["G"](images)
