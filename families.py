@@ -1,8 +1,11 @@
-"""The table of families; the only file that imports them all."""
+"""The tables of families; the only file that imports them all."""
 
 from __future__ import annotations
 
+import cyclegan.official
+import pix2pix.official
 from core.family import Family
+from core.official import OfficialModule
 from cyclegan.family import CycleGAN
 from pix2pix.family import Pix2Pix
 
@@ -10,3 +13,10 @@ FAMILIES: dict[str, type[Family]] = {
     "cyclegan": CycleGAN,
     "pix2pix": Pix2Pix,
 }
+"""name -> family."""
+
+OFFICIAL: dict[str, OfficialModule] = {
+    "cyclegan": cyclegan.official,
+    "pix2pix": pix2pix.official,
+}
+"""name -> reader and writer of its released checkpoints."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from core.metrics.color_inversion import color_inversion
+from core.metrics.color_inversion import ALARM_BELOW, color_inversion
 
 _ZERO_LOSS = 1e-3
 _WINDOWS = 5
 _SAME = 0.01
-_INVERTED = -0.5
 
 
 class Alarms:
@@ -56,7 +54,7 @@ class Alarms:
             return []
         x, y = images.float(), translated.float()
         difference = float((x - y).abs().mean())
-        inversion = float(torch.as_tensor(color_inversion((x + 1) / 2, (y + 1) / 2)).mean())
+        inversion = float(color_inversion(x, y).mean())
         return [
             *self._raise(
                 f"same {label}",
@@ -66,7 +64,7 @@ class Alarms:
             ),
             *self._raise(
                 f"inverted {label}",
-                inversion < _INVERTED,
+                inversion < ALARM_BELOW,
                 f"{label}: output looks like the input's colour negative (score {inversion:.2f}): "
                 "restart with another seed, or add identity loss",
             ),

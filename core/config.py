@@ -180,3 +180,26 @@ def load_config(
 def dump_config(config: RunConfig) -> str:
     """The fully resolved options as YAML, for the run folder."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def refuse_other_model(config: RunConfig, saved: Mapping[str, Any], source: str) -> None:
+    """Refuse to resume a checkpoint with another model; other options may change on purpose.
+
+    Raises:
+        UserError: names the first option of `model` (or the family) that differs.
+    """
+    now, then = _flat(config.model_dump(mode="json")), _flat(saved)
+    for key in now:
+        if (key == "family" or key.startswith("model.")) and now[key] != then.get(key):
+            raise UserError(
+                f"{source}: saved with {key} = {then.get(key)!r}, the config says {now[key]!r}; "
+                "use the run's own config, or start a new run"
+            )

@@ -116,7 +116,8 @@ class Trainer:
                 channels_b=config.channels_b,
                 num_images=config.log.num_samples,
             ).to(self.device, channels_last=train.channels_last)
-            self.gallery = RunGallery(run_dir, title=config.name, step=self.step)
+            self.gallery = RunGallery(run_dir)
+            self.gallery.resume(self.step)
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -300,7 +301,7 @@ class Trainer:
                 translated = self.family.translate(source, direction)
                 for text in self.alarms.check_pictures(direction, source, translated):
                     self.log.message(self.step, "alarm", text)
-        image = grid({name: pixels.cpu() for name, pixels in columns.items()})
+        image = grid(columns, max_rows=self.config.log.num_samples)
         path = self.run_dir / "samples" / f"step_{self.step:08d}.png"
         save_png(image, path)
         self.log.picture(self.step, "samples", image)

@@ -1,0 +1,224 @@
+"""A checkpoint as a translator: any image size, any image mode, tiles where memory is short.
+
+    from core.inference import load
+    translate = load("runs/cyclegan/horse2zebra")
+    zebra = translate(Image.open("horse.jpg"))          # PIL in, PIL out
+    batch = translate(torch.rand(4, 3, 250, 333) * 2 - 1, "BtoA")
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core import checkpoint
+from core.config import validate
+from core.data.images import as_array, normalised
+from core.errors import UserError
+from core.family import Family, to_float
+from core.nn.modes import evaluating, published_test_mode
+from core.options import Direction
+from core.pictures import to_pil
+from core.tiling import fits, run_tiled
+
+AUTO_TILE = 512
+"""Tile side where memory does not suffice for the whole image and none is asked for."""
+
+ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Tensor)
+
+
+def reflected(length: int, before: int, after: int) -> Tensor:
+    """Indices that pad an axis of `length` by mirrored entries, as often as it takes.
+
+    `length` 3 padded by 4 on both sides: 0 1 2 1 | 0 1 2 | 1 0 1 2. A single entry is repeated.
+    """
+    period = max(1, 2 * (length - 1))
+    index = torch.arange(-before, length + after).remainder(period)
+    return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)
+
+
+def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor, int, int]:
+    """Reflect-pad [N, C, H, W] on all sides to the next legal size.
+
+    Returns:
+        The padded images, and the rows and columns added at the top and at the left.
+    """
+    starts = []
+    for axis in (2, 3):
+        length = images.shape[axis]
+        wanted = max(minimum, -(-length // multiple) * multiple)
+        before = (wanted - length) // 2
+        starts.append(before)
+        if wanted != length:
+            index = reflected(length, before, wanted - length - before)
+            images = images.index_select(axis, index.to(images.device))
+    return images, starts[0], starts[1]
+
+
+class Translator:
+    """Translates images with the generators of one checkpoint.
+
+    Args:
+        family: with its networks loaded.
+        device: where to compute.
+        precision: `fp32`, or `bf16` autocast.
+        test_mode: `published` tests as the official code does (pix2pix: dropout active, batch norm
+            by the image's own statistics); `eval` uses running statistics and no dropout. Without
+            batch norm and dropout both are the same.
+        tile: side of the tiles in pixels; 0 never tiles; None tiles where memory would not do.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        device: torch.device,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        test_mode: Literal["published", "eval"] = "published",
+        tile: int | None = None,
+    ) -> None:
+        self.family, self.device, self.precision = family, device, precision
+        self.test_mode, self.tile = test_mode, tile
+        for network in family.networks.values():
+            network.to(device)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Directions there are generators for, in the data set's terms."""
+        return self.family.directions
+
+    def channels(self, direction: Direction) -> tuple[int, int]:
+        """Channels in and out."""
+        config = self.family.config
+        pair = (config.channels_a, config.channels_b)
+        return pair if direction == config.data.direction else pair[::-1]
+
+    def check_direction(self, direction: Direction | None) -> Direction:
+        """The direction itself, or the first there is.
+
+        Raises:
+            UserError: the checkpoint has no generator for it.
+        """
+        if direction is None:
+            return self.directions[0]
+        if direction not in self.directions:
+            raise UserError(
+                f"--direction {direction}: this checkpoint only translates "
+                f"{' and '.join(self.directions)}"
+            )
+        return direction
+
+    def __call__(
+        self, image: ImageOrTensor, direction: Direction | None = None
+    ) -> ImageOrTensor:
+        """Translate one PIL image, or a tensor [C, H, W] or [N, C, H, W] in [-1, 1].
+
+        Returns:
+            The same kind of object, of the same height and width. A PIL image's transparency is
+            kept where the result has room for it (three channels); a tensor comes back as float32
+            on its own device.
+        """
+        direction = self.check_direction(direction)
+        if isinstance(image, Image.Image):
+            return self._translate_pil(image, direction)
+        batch = image if image.dim() == 4 else image[None]
+        result = self._translate(batch, direction).to(image.device)
+        return result if image.dim() == 4 else result[0]
+
+    def _translate_pil(self, image: Image.Image, direction: Direction) -> Image.Image:
+        upright = normalised(image)
+        channels = self.channels(direction)[0]
+        alpha = upright.getchannel("A") if upright.mode == "RGBA" and channels != 4 else None
+        # The colours as stored: laid over a background they would blend into the result's edges.
+        pixels = as_array(upright.convert("RGB") if alpha is not None else upright, channels)
+        tensor = to_float(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+        result = to_pil(self._translate(tensor[None], direction)[0])
+        if alpha is not None and result.mode == "RGB":
+            result.putalpha(alpha)
+        return result
+
+    def _translate(self, images: Tensor, direction: Direction) -> Tensor:
+        expected = self.channels(direction)[0]
+        if images.shape[1] != expected:
+            raise UserError(
+                f"{direction}: the network takes {expected} channel(s), got {images.shape[1]}"
+            )
+        height, width = images.shape[-2:]
+        padded, top, left = pad_to_multiple(images, self.family.multiple, self.family.minimum)
+        with ExitStack() as modes:
+            networks = self.family.networks.values()
+            modes.enter_context(evaluating(*networks))
+            if self.test_mode == "published":
+                modes.enter_context(published_test_mode(*networks))
+            half = self.precision == "bf16"
+            modes.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=half))
+            result = self._run(padded, lambda x: self.family.translate(x, direction))
+        return result[..., top : top + height, left : left + width].float()
+
+    def _run(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
+        tile = self.tile
+        if tile is None:
+            tile = 0 if fits(network, images.shape, self.device) else AUTO_TILE
+        if tile and max(images.shape[-2:]) > tile:
+            return run_tiled(network, images.cpu(), tile=tile, device=self.device)
+        return network(images.to(self.device))
+
+
+def from_state(
+    state: Mapping[str, Any], table: Mapping[str, type[Family]] | None = None, source: str = ""
+) -> Family:
+    """Build the family that a checkpoint describes, with its (averaged) weights.
+
+    Args:
+        state: from `core.checkpoint.load`.
+        table: {family name: class}; by default the project's `families.FAMILIES`, looked up late,
+            because the core imports no family.
+        source: the file, for errors.
+    """
+    if table is None:
+        table = importlib.import_module("families").FAMILIES
+    name = state["family"]
+    if name not in table:
+        raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
+    kind = table[name]
+    family = kind.build(validate(kind.Config, state["config"], source=source))
+    weights = {**state["networks"], **state.get("ema", {})}
+    family.networks = {key: net for key, net in family.networks.items() if key in weights}
+    for key, network in family.networks.items():
+        checkpoint.load_network(network, weights[key], key, source)
+    return family
+
+
+def load(
+    path: str | Path,
+    device: str | torch.device = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    test_mode: Literal["published", "eval"] = "published",
+    tile: int | None = None,
+    table: Mapping[str, type[Family]] | None = None,
+) -> Translator:
+    """A translator from a checkpoint file, or from a run folder's newest intact checkpoint.
+
+    Args:
+        path: file or run folder.
+        device: `auto` takes a GPU where there is one.
+        precision: see `Translator`.
+        test_mode: see `Translator`.
+        tile: see `Translator`.
+        table: see `from_state`.
+
+    Raises:
+        UserError: missing, damaged, or of an unknown family.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    file, _ = checkpoint.find(Path(path))
+    family = from_state(checkpoint.load(file), table, str(file))
+    return Translator(family, torch.device(device), precision, test_mode, tile)

@@ -1,0 +1,88 @@
+"""Between official checkpoint files and ours; what is in them is the family's `official.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from core import checkpoint
+from core.errors import UserError
+from core.family import Family
+from core.inference import from_state
+from core.options import Direction
+
+
+class OfficialModule(Protocol):
+    """What a family's `official.py` offers."""
+
+    def files(self, path: Path) -> dict[str, Path]:
+        """{official network name: file} at a path."""
+
+    def from_official(
+        self, states: Mapping[str, Mapping[str, Tensor]], direction: Direction, source: object
+    ) -> Any:
+        """A family with these networks."""
+
+    def to_files(self, family: Any) -> dict[str, dict[str, Tensor]]:
+        """{file name: official state dict}."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """An official `.pth`: a plain state dict, read without executing a pickle.
+
+    Raises:
+        UserError: unreadable, or not a flat dict of tensors.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except Exception as error:  # torch raises a different type for every kind of damage
+        raise UserError(
+            f"{path}: not a state dict that can be read safely ({type(error).__name__})"
+        ) from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
+    return dict(state)
+
+
+def import_official(
+    source: Path, output: Path, module: OfficialModule, direction: Direction
+) -> Path:
+    """Write a checkpoint for `scripts/test.py` from official files; returns its path."""
+    states = {name: read_state(file) for name, file in module.files(source).items()}
+    family: Family = module.from_official(states, direction, source)
+    state = {
+        "family": family.name,
+        "config": family.config.model_dump(mode="json"),
+        "step": 0,
+        "networks": {name: network.state_dict() for name, network in family.networks.items()},
+    }
+    path = output if output.suffix == ".pt" else output / "official.pt"
+    checkpoint.save(state, path)
+    return path
+
+
+def export_official(
+    source: Path, folder: Path, modules: Mapping[str, OfficialModule]
+) -> list[Path]:
+    """Write a checkpoint's networks in the official layout; returns the files."""
+    file, _ = checkpoint.find(source)
+    state = checkpoint.load(file)
+    family = from_state(state, source=str(file))
+    written = []
+    for name, weights in modules[family.name].to_files(family).items():
+        path = folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            torch.save(weights, temporary)
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{path}: cannot write: {error}") from None
+        written.append(path)
+    return written

@@ -1,0 +1,70 @@
+"""Translate images: `python scripts/test.py --checkpoint RUN --input photos/ --output out/`.
+
+Input is an image, a folder, or a data set with testA/ and testB/. Outputs have the inputs' sizes;
+out/index.html shows them. With torchrun each process translates its share.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from core import cli, distributed, rng
+from core.errors import UserError
+from core.inference import load
+from core.translate_folder import find_jobs, translate_all
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, required=True, help="file or run folder")
+    parser.add_argument("--input", type=Path, required=True, help="image, folder or data set")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--direction", choices=["AtoB", "BtoA"])
+    parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
+    parser.add_argument(
+        "--preprocess",
+        choices=["none", "official"],
+        default="none",
+        help="official: resize to the training crop_size first, as the published test does",
+    )
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument(
+        "--eval", action="store_true", help="pix2pix: no dropout, running batch norm statistics"
+    )
+    parser.add_argument("--max-images", type=int, metavar="N", help="per domain")
+    parser.add_argument("--seed", type=int, default=0, help="of dropout in pix2pix")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser.parse_args(argv)
+
+
+def test(args: argparse.Namespace) -> int:
+    """Load, translate, report."""
+    if args.tile is not None and args.tile != 0 and args.tile < 32:
+        raise UserError(f"--tile {args.tile}: at least 32 px, or 0 to never tile")
+    if args.max_images is not None and args.max_images < 1:
+        raise UserError(f"--max-images {args.max_images}: at least 1")
+    world = distributed.start(args.device)
+    rng.seed_all(args.seed + world.rank)
+    mode = "eval" if args.eval else "published"
+    translator = load(args.checkpoint, world.device, args.precision, mode, args.tile)
+    direction = translator.check_direction(args.direction) if args.direction else None
+    jobs = find_jobs(args.input, translator.directions, direction, args.max_images)
+    config = translator.family.config
+    official = config.data if args.preprocess == "official" else None
+    failures = translate_all(translator, jobs, args.output, config.name, official, world)
+    if world.is_main:
+        print(f"{args.output / 'index.html'}")
+    if failures:
+        raise UserError(f"{len(failures)} of {len(jobs)} images left out, first: {failures[0]}")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; exit code 2 for bad input."""
+    return cli.run(lambda: test(parse(argv)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
