@@ -1,0 +1,100 @@
+"""Does a translation keep every thing in its place? Scored against a known label map.
+
+Where the label map of a scene is known (procedural data), no segmentation network is needed: the
+true picture says what each class looks like, and each pixel of the translation is read as the
+class it looks most like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# IEC 61966-2-1 (sRGB, D65) to CIE XYZ, each row divided by the white point.
+_XYZ_FROM_RGB = (
+    (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
+)
+
+
+@dataclass(frozen=True)
+class LabelAgreement:
+    """Shares of pixels whose colour reads as their true class.
+
+    Attributes:
+        image: [N], float64 in [0, 1]; of the scored images.
+        ceiling: [N], float64 in [0, 1]; of the true images themselves. Texture and shading let
+            even the truth miss some pixels, so this is what a perfect translation reaches.
+    """
+
+    image: Tensor
+    ceiling: Tensor
+
+    @property
+    def normalised(self) -> Tensor:
+        """[N]; the share relative to the ceiling: about 1 for a perfect translation."""
+        return self.image / self.ceiling
+
+
+def rgb_to_lab(images: Tensor) -> Tensor:
+    """SRGB to CIE L*a*b* under D65.
+
+    Args:
+        images: [N, 3, H, W], float in [0, 1].
+
+    Returns:
+        [N, 3, H, W], float64; L* in [0, 100], a* and b* within about +-110.
+    """
+    rgb = images.double()
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = torch.einsum("ij,njhw->nihw", linear.new_tensor(_XYZ_FROM_RGB), linear)
+    f = torch.where(xyz > 0.008856, xyz.clamp_min(0) ** (1 / 3), 7.787 * xyz + 16 / 116)
+    x, y, z = f.unbind(dim=1)
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim=1)
+
+
+def _share_right(pixels: Tensor, means: Tensor, labels: Tensor) -> Tensor:
+    """Share of `pixels` [P, 3] whose nearest row of `means` [K, 3] is their label [P]."""
+    # Squared distance less |pixel|^2, which is the same for every class.
+    distance = means.square().sum(dim=1) - 2 * pixels @ means.T  # [P, K]
+    return (distance.argmin(dim=1) == labels).double().mean()
+
+
+def label_agreement(images: Tensor, truths: Tensor, labels: Tensor) -> LabelAgreement:
+    """Share of pixels that look like what is truly there.
+
+    For each image: the mean L*a*b* colour of each class in the truth under the true labels; each
+    pixel of the scored image goes to the class of the nearest mean colour; the share of pixels
+    assigned to their true class. Only classes that occur in the image take part. An image copied
+    from the other domain is the baseline to compare with.
+
+    Args:
+        images: Translations, [N, 3, H, W], float in [0, 1].
+        truths: The true pictures of the same scenes, like `images`.
+        labels: True classes, [N, H, W], integer.
+
+    Returns:
+        Agreement of the images and of the truths themselves.
+
+    Raises:
+        ValueError: If the shapes do not fit each other.
+    """
+    expected = (images.shape[0], *images.shape[2:])
+    if images.shape != truths.shape or images.shape[1:2] != (3,) or labels.shape != expected:
+        raise ValueError(
+            "label_agreement: two [N, 3, H, W] and one [N, H, W] needed, "
+            f"got {images.shape}, {truths.shape} and {labels.shape}"
+        )
+    image_shares, truth_shares = [], []
+    for image, truth, label in zip(rgb_to_lab(images), rgb_to_lab(truths), labels, strict=True):
+        # Absent classes drop out, so that they cannot attract pixels.
+        classes, index = label.flatten().unique(return_inverse=True)
+        image_pixels, truth_pixels = image.flatten(1).T, truth.flatten(1).T  # [P, 3]
+        sums = truth_pixels.new_zeros(len(classes), 3).index_add_(0, index, truth_pixels)
+        means = sums / index.bincount(minlength=len(classes)).unsqueeze(1)
+        image_shares.append(_share_right(image_pixels, means, index))
+        truth_shares.append(_share_right(truth_pixels, means, index))
+    return LabelAgreement(torch.stack(image_shares), torch.stack(truth_shares))

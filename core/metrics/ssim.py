@@ -1,0 +1,56 @@
+"""Structural similarity of image batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SIGMA = 1.5
+RADIUS = 5
+"""3.5 sigma, rounded: the 11 x 11 window of the paper."""
+
+
+def _blur(images: Tensor) -> Tensor:
+    """Gaussian mean of each full window; [M, 1, H, W] -> [M, 1, H - 10, W - 10]."""
+    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=images.dtype, device=images.device)
+    weights = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
+    weights = weights / weights.sum()
+    rows = F.conv2d(images, weights.view(1, 1, -1, 1))
+    return F.conv2d(rows, weights.view(1, 1, 1, -1))
+
+
+def ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
+    """Mean structural similarity of each image: per channel, then averaged over the channels.
+
+    Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural
+    Similarity" (2004), equation 13 with K1 = 0.01, K2 = 0.03 and population variances. Equals
+    `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, channel_axis=...)`. Computed in float64, since the variances are
+    small differences of large numbers.
+
+    Args:
+        x: [N, C, H, W], float or uint8, values in [0, data_range]; H and W at least 11.
+        y: [N, C, H, W], like `x`; the two may be exchanged.
+        data_range: Distance between the smallest and the largest possible value. Unlike PSNR,
+            SSIM depends on the zero point: shift images in [-1, 1] to [0, 1] first.
+
+    Returns:
+        [N], float64, in [-1, 1]; 1 where the images are equal.
+
+    Raises:
+        ValueError: If the shapes differ, are not [N, C, H, W], or are smaller than the window.
+    """
+    if x.shape != y.shape or x.ndim != 4:
+        raise ValueError(f"ssim: two equal shapes [N, C, H, W] needed, got {x.shape} and {y.shape}")
+    if min(x.shape[2:]) < 2 * RADIUS + 1:
+        raise ValueError(f"ssim: images of at least 11 x 11 pixels needed, got {x.shape}")
+    a, b = (images.double().flatten(0, 1).unsqueeze(1) for images in (x, y))  # [N*C, 1, H, W]
+    mean_a, mean_b = _blur(a), _blur(b)
+    variance_a = _blur(a * a) - mean_a**2
+    variance_b = _blur(b * b) - mean_b**2
+    covariance = _blur(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
+    return (luminance * structure).unflatten(0, x.shape[:2]).mean(dim=(1, 2, 3, 4))
