@@ -1,0 +1,247 @@
+"""From network output to pictures: 8-bit conversion, sample grids, strips, GIFs, safe writing.
+
+Nothing here stretches an image to its own range: a grey result stays grey. `to_uint8` rounds to
+the nearest level where the official CycleGAN and pix2pix code truncates (`util/util.py`,
+`tensor2im`), which darkens a saved image by half a level; `rounding="truncate"` gives their pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from core.errors import UserError
+
+BACKGROUND = (255, 255, 255)
+TEXT = (64, 64, 64)
+NAN_COLOR = (255, 0, 255)
+"""What a NaN looks like in a grid: a colour that no one takes for a result."""
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Number of channels -> Pillow mode."""
+
+
+def to_uint8(images: Tensor, rounding: Literal["nearest", "truncate"] = "nearest") -> Tensor:
+    """Map float [-1, 1] to uint8 0..255, the inverse of `core.family.to_float`.
+
+    Args:
+        images: [N, C, H, W] or [C, H, W], any float dtype; values outside [-1, 1], infinities
+            included, are clipped.
+        rounding: "nearest" restores every 8-bit image exactly; "truncate" cuts the fraction of
+            (x + 1) / 2 * 255 off, pixel for pixel the official way.
+
+    Returns:
+        uint8 of the same shape, on the same device.
+
+    Raises:
+        UserError: there is a NaN among the values; 8 bits have no way to say so.
+    """
+    assert images.is_floating_point(), f"float images in [-1, 1] expected, not {images.dtype}"
+    num_nan = int(images.isnan().sum())
+    if num_nan:
+        raise UserError(
+            f"image: {num_nan} of {images.numel()} values are NaN; the network that made it has "
+            "diverged, go back to an earlier checkpoint or lower the learning rate"
+        )
+    # In float32 whatever the input: half precision cannot tell 256 levels apart near +-1.
+    levels = ((images.detach().float() + 1) / 2 * 255).clamp(0, 255)
+    return (levels.round() if rounding == "nearest" else levels).to(torch.uint8)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Turn one image into a Pillow image.
+
+    Args:
+        image: [C, H, W], uint8, or float in [-1, 1] (rounded to nearest); C is 1 (gray), 3 (RGB)
+            or 4 (RGBA, alpha in the same range as the colours).
+
+    Returns:
+        Mode L, RGB or RGBA.
+
+    Raises:
+        UserError: another number of channels, or a NaN among the values.
+    """
+    assert image.ndim == 3, f"one image [C, H, W] expected, not {tuple(image.shape)}"
+    channels = image.shape[0]
+    if channels not in MODES:
+        raise UserError(
+            f"image: {channels} channels cannot be shown as a picture; "
+            "give 1 (gray), 3 (RGB) or 4 (RGBA)"
+        )
+    pixels = image if image.dtype == torch.uint8 else to_uint8(image)
+    array = pixels.detach().cpu().permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if channels == 1 else array)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """RGB of any mode; transparency shows the background instead of arbitrary hidden colours."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+    return Image.alpha_composite(paper, image).convert("RGB")
+
+
+def _cell(image: Tensor) -> Image.Image:
+    """RGB picture of one grid cell, NaN pixels painted in `NAN_COLOR`."""
+    bad = image.isnan().any(dim=0)
+    if not bad.any():
+        return _flat(to_pil(image))
+    picture = _flat(to_pil(image.nan_to_num(nan=0.0) if image.is_floating_point() else image))
+    picture.paste(NAN_COLOR, mask=Image.fromarray(bad.to(torch.uint8).mul(255).cpu().numpy()))
+    return picture
+
+
+def grid(columns: Mapping[str, Tensor], *, max_rows: int, labels: bool = True) -> Image.Image:
+    """Lay samples out as a table: one row per sample, one column per key.
+
+    Images keep their pixels: columns of different sizes are centred in their cells, never
+    resampled. NaN pixels come out magenta rather than as an error, for the grid of a run that
+    diverges is the record of when it did.
+
+    Args:
+        columns: {label: images [N, C, H, W]}, float in [-1, 1] or uint8; C is 1, 3 or 4. N, C, H
+            and W may differ between columns; cells that a shorter column lacks stay empty.
+        max_rows: samples shown at most, from the first.
+        labels: whether a header names the columns.
+
+    Returns:
+        RGB picture.
+
+    Raises:
+        UserError: a column with a number of channels that is no picture.
+    """
+    assert max_rows >= 1, max_rows
+    cells = {
+        label: [_cell(image) for image in images.detach()[:max_rows].cpu()]
+        for label, images in columns.items()
+    }
+    num_rows = max((len(column) for column in cells.values()), default=0)
+    assert num_rows, "a grid needs at least one image"
+    heights = [
+        max(column[row].height for column in cells.values() if row < len(column))
+        for row in range(num_rows)
+    ]
+    gutter = max(2, max(heights) // 64)
+    font = ImageFont.load_default(min(max(max(heights) // 16, 11), 28))
+    widths, header = [], 0
+    for label, column in cells.items():
+        left, _, right, bottom = font.getbbox(label) if labels else (0, 0, 0, 0)
+        # Rounded up, with a gutter each side, so that neighbouring labels never touch.
+        text_width = int(right - left) + 1 + 2 * gutter if labels else 0
+        widths.append(max([text_width, *(image.width for image in column)]))
+        header = max(header, int(bottom) + 1 + gutter if labels else 0)
+
+    width = sum(widths) + gutter * (len(widths) + 1)
+    sheet = Image.new("RGB", (width, header + sum(heights) + gutter * (num_rows + 1)), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    left = gutter
+    for (label, column), column_width in zip(cells.items(), widths, strict=True):
+        if labels:
+            draw.text((left + column_width / 2, gutter), label, TEXT, font, anchor="ma")
+        top = header + gutter
+        for image, height in zip(column, heights, strict=False):
+            offset = ((column_width - image.width) // 2, (height - image.height) // 2)
+            sheet.paste(image, (left + offset[0], top + offset[1]))
+            top += height + gutter
+        left += column_width + gutter
+    return sheet
+
+
+def strip(images: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures side by side, vertically centred, with thin gutters between them.
+
+    Args:
+        images: at least one picture of any size and mode.
+
+    Returns:
+        RGB picture as high as the highest of them, without an outer margin.
+    """
+    assert images, "a strip needs at least one image"
+    height = max(image.height for image in images)
+    gutter = max(2, height // 64)
+    width = sum(image.width for image in images) + gutter * (len(images) - 1)
+    sheet = Image.new("RGB", (width, height), BACKGROUND)
+    left = 0
+    for image in images:
+        sheet.paste(_flat(image), (left, (height - image.height) // 2))
+        left += image.width + gutter
+    return sheet
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file so that its readers see the old content or the new, never half of it.
+
+    The content goes to a temporary file beside `path`, which then takes its name. Missing folders
+    are made. It is not forced to the disk (no fsync): a picture is not worth the wait, and after a
+    power failure it can be drawn again.
+
+    Args:
+        path: the file; replaced if it exists.
+        write: writes the content to the open binary file it is given.
+
+    Raises:
+        UserError: the folder is not writable, the disk is full, or the like.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                write(file)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "free some space or choose a folder you may write to"
+        ) from error
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write `image` as PNG, by way of a temporary file (see `write_file`).
+
+    Args:
+        image: picture of mode L, RGB or RGBA.
+        path: the file, whatever its suffix; replaced if it exists.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    write_file(path, lambda file: image.save(file, format="PNG"))
+
+
+def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> None:
+    """Write frames as a GIF that loops forever, by way of a temporary file.
+
+    Args:
+        frames: at least one picture; all of one size.
+        path: the file; replaced if it exists.
+        milliseconds: time per frame, at least 20: the format counts in hundredths of a second, and
+            browsers slow anything below two of them down to ten.
+
+    Raises:
+        UserError: frames of different sizes, too short a time, or an unwritable file.
+    """
+    assert frames, "a GIF needs at least one frame"
+    if milliseconds < 20:
+        raise UserError(f"{path}: {milliseconds} ms per frame; browsers play 20 ms and above")
+    sizes = {frame.size for frame in frames}
+    if len(sizes) > 1:
+        found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise UserError(f"{path}: frames of different sizes ({found}); resize them to one")
+    first, *rest = [_flat(frame) for frame in frames]
+
+    def write(file: BinaryIO) -> None:
+        first.save(
+            file, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
+        )
+
+    write_file(path, write)
