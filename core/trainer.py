@@ -47,7 +47,8 @@ class Trainer:
     """Trains one family in one run folder.
 
     Args:
-        family: built networks (initial weights, on the CPU).
+        kind: the family; built here, after seeding, so that a seed gives its initial weights.
+        config: its options.
         run_dir: the run folder: config.yaml, checkpoints/, samples/, tensorboard/, log.jsonl,
             index.html.
         world: this process's place.
@@ -56,14 +57,16 @@ class Trainer:
 
     def __init__(
         self,
-        family: Family,
+        kind: type[Family],
+        config: Any,
         run_dir: Path,
         world: World | None = None,
         resume: dict[str, Any] | None = None,
     ) -> None:
-        self.family, self.run_dir, self.world = family, run_dir, world or World()
-        self.config = config = family.config
+        self.config, self.run_dir, self.world = config, run_dir, world or World()
         self.device = self.world.device
+        rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
+        self.family = family = kind.build(config)
         self.step = 0
         self.elapsed_seconds = 0.0
         train = config.train
@@ -99,6 +102,7 @@ class Trainer:
         self._epoch_objective: list[Tensor] = []
         self._last_objective = 0.0
         self._nonfinite_in_a_row = 0
+        # From here on each process draws its own noise.
         rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
         if resume is not None:
             self._load(resume)
@@ -147,7 +151,7 @@ class Trainer:
         return self.step >= self.num_steps
 
     def _loop(self, bar: Any, stop: StopRequest) -> None:
-        options, train = self.config.log, self.config.train
+        options = self.config.log
         if self.step == 0 and options.samples_every:
             self._preview()
         saved_at = self.step
@@ -172,7 +176,6 @@ class Trainer:
             if self.step % self.config.checkpoint.every == 0:
                 self.save()
                 saved_at = self.step
-            assert train.max_nonfinite_steps > 0
         self._read_flag(pending)
         if saved_at != self.step or not self._has_checkpoint():
             self.save()
@@ -360,17 +363,16 @@ class Trainer:
 
     def _load(self, state: dict[str, Any]) -> None:
         family = self.family
+        if "optimizers" not in state:
+            raise UserError(
+                "the checkpoint was converted for testing and has no optimizers; it cannot be resumed"
+            )
         if state["family"] != family.name:
             raise UserError(
                 f"the checkpoint is of family {state['family']}, the config of {family.name}; "
                 "give the matching config"
             )
         for name, network in family.networks.items():
-            if name not in state["networks"]:
-                raise UserError(
-                    f"the checkpoint has no network {name} (only {', '.join(state['networks'])}): "
-                    "made for testing, it cannot be resumed"
-                )
             checkpoint.load_network(network, state["networks"][name], name, "the checkpoint")
         self.ema.load_state_dict(state["ema"])
         for name, optimizer in family.optimizers.items():

@@ -62,7 +62,7 @@ def train(args: argparse.Namespace) -> int:
     if state is None and checkpoint.listed(run_dir / "checkpoints"):
         raise UserError(f"{run_dir}: holds a run already; add --resume, or choose another --run-dir")
     world = distributed.start(args.device)
-    trainer = Trainer(FAMILIES[config.family].build(config), run_dir, world, state)
+    trainer = Trainer(FAMILIES[config.family], config, run_dir, world, state)
     complete = trainer.train()
     if world.is_main:
         print(f"{'finished' if complete else 'stopped'} at step {trainer.step}; {run_dir}/index.html")
