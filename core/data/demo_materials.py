@@ -207,6 +207,26 @@ class PartTable(NamedTuple):
     grain: FloatArray
 
 
+class SkyLook(NamedTuple):
+    """How the sky looks; colours are [3].
+
+    Attributes:
+        zenith: Colour at the upper edge.
+        horizon: Colour at the horizon.
+        clouds: Colour of the clouds.
+        overcast: Share of cloudy sky.
+        glow: Colour around the sun.
+        glow_strength: Share of that colour at the sun's edge.
+    """
+
+    zenith: FloatArray
+    horizon: FloatArray
+    clouds: FloatArray
+    overcast: float
+    glow: FloatArray
+    glow_strength: float
+
+
 def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
     """The label of each part, [P] uint8, as an index into `LABELS`."""
     return np.array([_INDEX[_LOOKS[part.material].label] for part in parts], dtype=np.uint8)
@@ -256,22 +276,26 @@ def light(season: Season, style: SceneStyle) -> FloatArray:
     return style.brightness * colour
 
 
-def sky_colours(season: Season, style: SceneStyle) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Colours of zenith, horizon and clouds, each [3]."""
+def sky_look(season: Season, style: SceneStyle) -> SkyLook:
+    """The sky of a season in a style; in winter paler, with more clouds and a weaker sun."""
+    bright, late = style.brightness, style.time_of_day
     if season == "summer":
-        colours = (
-            _mix((0.16, 0.46, 0.86), (0.36, 0.50, 0.80), style.time_of_day),
-            _mix((0.70, 0.87, 0.97), (1.00, 0.76, 0.48), style.time_of_day),
-            _mix((1.00, 1.00, 1.00), (1.00, 0.86, 0.76), style.time_of_day),
+        return SkyLook(
+            zenith=bright * _mix((0.16, 0.46, 0.86), (0.36, 0.50, 0.80), late),
+            horizon=bright * _mix((0.70, 0.87, 0.97), (1.00, 0.76, 0.48), late),
+            clouds=bright * _mix((1.00, 1.00, 1.00), (1.00, 0.86, 0.76), late),
+            overcast=style.clouds,
+            glow=_mix((1.0, 0.94, 0.74), (1.0, 0.90, 0.64), late),
+            glow_strength=0.55,
         )
-    else:
-        colours = (
-            _mix((0.64, 0.75, 0.86), (0.60, 0.63, 0.78), style.time_of_day),
-            _mix((0.88, 0.92, 0.95), (0.98, 0.85, 0.78), style.time_of_day),
-            _mix((0.87, 0.89, 0.92), (0.88, 0.82, 0.84), style.time_of_day),
-        )
-    zenith, horizon, clouds = (style.brightness * colour for colour in colours)
-    return zenith, horizon, clouds
+    return SkyLook(
+        zenith=bright * _mix((0.64, 0.75, 0.86), (0.60, 0.63, 0.78), late),
+        horizon=bright * _mix((0.88, 0.92, 0.95), (0.98, 0.85, 0.78), late),
+        clouds=bright * _mix((0.87, 0.89, 0.92), (0.88, 0.82, 0.84), late),
+        overcast=style.clouds + 0.15,
+        glow=_mix((1.0, 0.96, 0.92), (1.0, 0.93, 0.86), late),
+        glow_strength=0.35,
+    )
 
 
 def _mix(a: Colour, b: Colour, share: float) -> FloatArray:
