@@ -21,6 +21,7 @@ from core.data.demo_materials import (
     FloatArray,
     Material,
     Part,
+    PartTable,
     Season,
     SkyLook,
     label_indices,
@@ -83,10 +84,10 @@ def render(
     raster = _rasterise(scene, size)
     table = part_table(raster.parts, season, style)
     indices = raster.summer if season == "summer" else raster.winter
-    texture = 1.0 + table.grain[indices] * (0.6 * raster.grain + 0.4 * raster.streaks)
-    picture = table.colour[indices] * texture[..., None]
+    texture = 1.0 + table.grain.take(indices) * (0.6 * raster.grain + 0.4 * raster.streaks)
+    picture = table.colour.take(indices, axis=0) * texture[..., None]
     if season == "winter":
-        _snow(picture, raster, table.snow[indices], table.snow_colour[indices], style)
+        _snow(picture, raster, table, indices, style.snow_cover)
     _shade(picture, label_indices(raster.parts)[indices] == _GROUND, raster.shadows, season)
     if season == "winter":
         _bare_crowns(picture, raster)
@@ -177,12 +178,13 @@ def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
 def _snow(
     picture: FloatArray,
     raster: _Raster,
-    readiness: FloatArray,
-    colour: FloatArray,
-    style: SceneStyle,
+    table: PartTable,
+    indices: NDArray[np.uint8],
+    cover: float,
 ) -> None:
     """Lays snow: first in the patches' hollows, everywhere as the cover grows."""
-    depth = 1.3 * style.snow_cover * readiness - raster.patches - 0.07 * raster.grain
+    readiness, colour = table.snow.take(indices), table.snow_colour.take(indices, axis=0)
+    depth = 1.3 * cover * readiness - raster.patches - 0.07 * raster.grain
     amount = (depth / 0.18).clip(0.0, 1.0) * (readiness > 0)
     soft = 1.0 + 0.025 * raster.streaks
     picture += amount[..., None] * (colour * soft[..., None] - picture)
