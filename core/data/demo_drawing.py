@@ -142,9 +142,7 @@ class Canvas:
         blobs = [(0.0, 0.0, 1.0)]
         for angle in np.linspace(0, 2 * math.pi, 7, endpoint=False) + rng.uniform(0, 1):
             reach = rng.uniform(0.62, 0.85)
-            blobs.append(
-                (reach * math.cos(angle), reach * math.sin(angle), rng.uniform(0.5, 0.68))
-            )
+            blobs.append((reach * math.cos(angle), reach * math.sin(angle), rng.uniform(0.5, 0.68)))
         # One crown three times: dark, then smaller and shifted towards the sun, brighter.
         for material, shrink, shift in (
             (Material.LEAVES_SHADE, 1.0, 0.0),

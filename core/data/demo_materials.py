@@ -107,7 +107,7 @@ _LOOKS: dict[Material, _Look] = {
     Material.SKY: _Look("sky", (0.5, 0.7, 0.9), (0.8, 0.84, 0.88)),
     Material.SUN: _Look("sun", (1.0, 0.92, 0.45), (1.0, 0.96, 0.84)),
     Material.FAR_HILL: _Look(
-        "hill", (0.50, 0.62, 0.72), (0.58, 0.61, 0.67), snow=0.95, shade=0.86, grain=0.05
+        "hill", (0.50, 0.62, 0.72), (0.58, 0.61, 0.67), snow=0.95, shade=0.76, grain=0.05
     ),
     Material.NEAR_HILL: _Look(
         "hill",
@@ -115,7 +115,7 @@ _LOOKS: dict[Material, _Look] = {
         (0.42, 0.42, 0.42),
         dry=(0.55, 0.57, 0.38),
         snow=0.9,
-        shade=0.92,
+        shade=0.84,
         grain=0.09,
     ),
     Material.MEADOW: _Look(
@@ -124,7 +124,6 @@ _LOOKS: dict[Material, _Look] = {
         (0.56, 0.50, 0.37),
         dry=(0.80, 0.74, 0.34),
         snow=1.0,
-        shade=0.98,
         grain=0.13,
     ),
     Material.BANK: _Look(
@@ -139,7 +138,7 @@ _LOOKS: dict[Material, _Look] = {
         "ground", (0.70, 0.62, 0.42), (0.52, 0.47, 0.42), snow=0.85, shade=0.93, grain=0.10
     ),
     Material.FLOWER: _Look("ground", (0.95, 0.9, 0.9), (0.5, 0.45, 0.35), snow=1.0),
-    Material.WATER: _Look("water", (0.10, 0.36, 0.60), (0.62, 0.79, 0.90), snow=0.45, shade=0.97),
+    Material.WATER: _Look("water", (0.10, 0.36, 0.60), (0.50, 0.74, 0.90), snow=0.35, shade=0.97),
     Material.CONIFER_LIT: _Look(
         "conifer", (0.12, 0.37, 0.22), (0.13, 0.28, 0.23), snow=0.22, grain=0.16
     ),
@@ -165,8 +164,8 @@ _LOOKS: dict[Material, _Look] = {
     Material.TWIG: _Look("deciduous", _BARK, _BARK_WINTER, snow=0.35),
     Material.WALL_LIT: _Look("wall", _WALL, _WALL, grain=0.04),
     Material.WALL_SHADE: _Look("wall", _WALL, _WALL, grain=0.04),
-    Material.ROOF_LIT: _Look("roof", _ROOF, _ROOF, snow=1.15, grain=0.09),
-    Material.ROOF_SHADE: _Look("roof", _ROOF, _ROOF, snow=1.15, shade=0.88, grain=0.09),
+    Material.ROOF_LIT: _Look("roof", _ROOF, _ROOF, snow=0.95, shade=0.88, grain=0.09),
+    Material.ROOF_SHADE: _Look("roof", _ROOF, _ROOF, snow=0.95, shade=0.76, grain=0.09),
     Material.EAVES: _Look("roof", _ROOF, _ROOF, snow=1.0),
     Material.DOOR: _Look("door", (0.34, 0.20, 0.13), (0.34, 0.20, 0.13)),
     Material.WINDOW: _Look("window", (0.33, 0.44, 0.55), (0.36, 0.42, 0.50)),
@@ -207,6 +206,26 @@ class PartTable(NamedTuple):
     grain: FloatArray
 
 
+class SkyLook(NamedTuple):
+    """How the sky looks; colours are [3].
+
+    Attributes:
+        zenith: Colour at the upper edge.
+        horizon: Colour at the horizon.
+        clouds: Colour of the clouds.
+        overcast: Share of cloudy sky.
+        glow: Colour around the sun.
+        glow_strength: Share of that colour at the sun's edge.
+    """
+
+    zenith: FloatArray
+    horizon: FloatArray
+    clouds: FloatArray
+    overcast: float
+    glow: FloatArray
+    glow_strength: float
+
+
 def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
     """The label of each part, [P] uint8, as an index into `LABELS`."""
     return np.array([_INDEX[_LOOKS[part.material].label] for part in parts], dtype=np.uint8)
@@ -214,7 +233,7 @@ def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
 
 def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> PartTable:
     """Colours and snow of all parts in a season and style."""
-    snow_base = _mix((0.97, 0.97, 0.96), (0.90, 0.95, 1.0), style.frost)
+    snow_base = _mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
     colours, snow_colours = [], []
     for part in parts:
         look = _LOOKS[part.material]
@@ -256,22 +275,26 @@ def light(season: Season, style: SceneStyle) -> FloatArray:
     return style.brightness * colour
 
 
-def sky_colours(season: Season, style: SceneStyle) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Colours of zenith, horizon and clouds, each [3]."""
+def sky_look(season: Season, style: SceneStyle) -> SkyLook:
+    """The sky of a season in a style; in winter paler, with more clouds and a weaker sun."""
+    bright, late = style.brightness, style.time_of_day
     if season == "summer":
-        colours = (
-            _mix((0.16, 0.46, 0.86), (0.36, 0.50, 0.80), style.time_of_day),
-            _mix((0.70, 0.87, 0.97), (1.00, 0.76, 0.48), style.time_of_day),
-            _mix((1.00, 1.00, 1.00), (1.00, 0.86, 0.76), style.time_of_day),
+        return SkyLook(
+            zenith=bright * _mix((0.16, 0.46, 0.86), (0.36, 0.50, 0.80), late),
+            horizon=bright * _mix((0.70, 0.87, 0.97), (1.00, 0.76, 0.48), late),
+            clouds=bright * _mix((1.00, 1.00, 1.00), (1.00, 0.86, 0.76), late),
+            overcast=style.clouds,
+            glow=_mix((1.0, 0.94, 0.74), (1.0, 0.90, 0.64), late),
+            glow_strength=0.55,
         )
-    else:
-        colours = (
-            _mix((0.64, 0.75, 0.86), (0.60, 0.63, 0.78), style.time_of_day),
-            _mix((0.88, 0.92, 0.95), (0.98, 0.85, 0.78), style.time_of_day),
-            _mix((0.87, 0.89, 0.92), (0.88, 0.82, 0.84), style.time_of_day),
-        )
-    zenith, horizon, clouds = (style.brightness * colour for colour in colours)
-    return zenith, horizon, clouds
+    return SkyLook(
+        zenith=bright * _mix((0.56, 0.68, 0.82), (0.56, 0.58, 0.75), late),
+        horizon=bright * _mix((0.76, 0.84, 0.91), (0.96, 0.78, 0.70), late),
+        clouds=bright * _mix((0.74, 0.78, 0.83), (0.80, 0.73, 0.77), late),
+        overcast=style.clouds + 0.15,
+        glow=_mix((1.0, 0.96, 0.92), (1.0, 0.93, 0.86), late),
+        glow_strength=0.35,
+    )
 
 
 def _mix(a: Colour, b: Colour, share: float) -> FloatArray:

@@ -44,7 +44,7 @@ class SceneStyle:
         clouds: Share of cloudy sky, in [0, 0.6].
         hue: Vegetation from yellowish (-1) to bluish green (1).
         greenness: Summer grass and leaves from dry (0) to lush (1).
-        snow_cover: Winter: share of the open ground under snow, in [0.4, 1].
+        snow_cover: Winter: share of the open ground under snow, in [0.5, 1].
         frost: Winter: blueness of snow, ice and shadows, in [0, 1].
     """
 
@@ -193,7 +193,7 @@ def draw_style(rng: np.random.Generator) -> SceneStyle:
         clouds=uniform(0, 0.6),
         hue=uniform(-1, 1),
         greenness=uniform(0, 1),
-        snow_cover=uniform(0.4, 1),
+        snow_cover=uniform(0.5, 1),
         frost=uniform(0, 1),
     )
 

@@ -21,13 +21,15 @@ from core.data.demo_materials import (
     FloatArray,
     Material,
     Part,
+    PartTable,
     Season,
+    SkyLook,
     label_indices,
     light,
     part_table,
-    sky_colours,
+    sky_look,
 )
-from core.data.demo_scene import Scene, SceneStyle
+from core.data.demo_scene import Scene, SceneStyle, Sun
 
 T = TypeVar("T", bound=np.generic)
 
@@ -82,18 +84,18 @@ def render(
     raster = _rasterise(scene, size)
     table = part_table(raster.parts, season, style)
     indices = raster.summer if season == "summer" else raster.winter
-    texture = 1.0 + table.grain[indices] * (0.6 * raster.grain + 0.4 * raster.streaks)
-    picture = table.colour[indices] * texture[..., None]
+    texture = 1.0 + table.grain.take(indices) * (0.6 * raster.grain + 0.4 * raster.streaks)
+    picture = table.colour.take(indices, axis=0) * texture[..., None]
     if season == "winter":
-        _snow(picture, raster, table.snow[indices], table.snow_colour[indices], style)
+        _snow(picture, raster, table, indices, style.snow_cover)
     _shade(picture, label_indices(raster.parts)[indices] == _GROUND, raster.shadows, season)
     if season == "winter":
         _bare_crowns(picture, raster)
     picture *= light(season, style)
     material = np.array([part.material for part in raster.parts], dtype=np.uint8)[indices]
-    _sky(picture, material == Material.SKY, scene, raster, season, style)
+    _sky(picture, material == Material.SKY, raster, scene.sun, sky_look(season, style))
     _water(picture, raster, material == Material.WATER, scene, season)
-    small = sum(_offsets(picture)) / OVERSAMPLING**2
+    small = np.stack(_offsets(picture)).mean(axis=0)
     return (small.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
@@ -176,12 +178,13 @@ def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
 def _snow(
     picture: FloatArray,
     raster: _Raster,
-    readiness: FloatArray,
-    colour: FloatArray,
-    style: SceneStyle,
+    table: PartTable,
+    indices: NDArray[np.uint8],
+    cover: float,
 ) -> None:
     """Lays snow: first in the patches' hollows, everywhere as the cover grows."""
-    depth = 1.3 * style.snow_cover * readiness - raster.patches - 0.07 * raster.grain
+    readiness, colour = table.snow.take(indices), table.snow_colour.take(indices, axis=0)
+    depth = 1.3 * cover * readiness - raster.patches - 0.07 * raster.grain
     amount = (depth / 0.18).clip(0.0, 1.0) * (readiness > 0)
     soft = 1.0 + 0.025 * raster.streaks
     picture += amount[..., None] * (colour * soft[..., None] - picture)
@@ -200,28 +203,20 @@ def _shade(
 
 
 def _sky(
-    picture: FloatArray,
-    mask: NDArray[np.bool_],
-    scene: Scene,
-    raster: _Raster,
-    season: Season,
-    style: SceneStyle,
+    picture: FloatArray, mask: NDArray[np.bool_], raster: _Raster, sun: Sun, look: SkyLook
 ) -> None:
     """Gradient from zenith to horizon, a glow around the sun, clouds."""
     side = picture.shape[0]
     rows = int(np.flatnonzero(mask.any(axis=1))[-1]) + 1  # no sky below: half the work
     mask, patches = mask[:rows], raster.patches[side - rows :][::-1]
-    zenith, horizon, clouds = sky_colours(season, style)
     y, x = (np.mgrid[0:rows, 0:side].astype(np.float32) + 0.5) / side
     height = (y / 0.45).clip(0.0, 1.0)[..., None]
-    sky = zenith + height * (horizon - zenith)
-    distance = np.hypot(x - scene.sun.x, y - scene.sun.y) - scene.sun.radius
+    sky = look.zenith + height * (look.horizon - look.zenith)
+    distance = np.hypot(x - sun.x, y - sun.y) - sun.radius
     glow = np.exp(-distance.clip(0.0) / 0.07)[..., None]
-    warm = np.array([1.0, 0.94, 0.74] if season == "summer" else [1.0, 0.95, 0.90])
-    sky += (0.55 if season == "summer" else 0.35) * glow * (warm.astype(np.float32) - sky)
-    overcast = style.clouds + (0.15 if season == "winter" else 0.0)
-    cloud = ((overcast - patches) / 0.3).clip(0.0, 0.85)[..., None]
-    sky += cloud * (clouds * (1.0 + 0.03 * raster.streaks[:rows, :, None]) - sky)
+    sky += look.glow_strength * glow * (look.glow - sky)
+    cloud = ((look.overcast - patches) / 0.3).clip(0.0, 0.85)[..., None]
+    sky += cloud * (look.clouds * (1.0 + 0.03 * raster.streaks[:rows, :, None]) - sky)
     picture[:rows][mask] = sky[mask]
 
 
