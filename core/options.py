@@ -36,9 +36,9 @@ class DataOptions(Options):
     pairs, `A/ B/` with equal names, or list files `trainA.txt`, ..."""
     direction: Direction = "AtoB"
     """With BtoA the model takes the data set's B as its A."""
-    preprocess: Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"] = (
-        "resize_and_crop"
-    )
+    preprocess: Literal[
+        "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"
+    ] = "resize_and_crop"
     load_size: PositiveInt = 286
     """Pixels; side (or width) after the resize."""
     crop_size: PositiveInt = 256
@@ -46,7 +46,7 @@ class DataOptions(Options):
     flip: bool = True
     """Mirror left-right with probability 0.5."""
     serial: bool = False
-    """Unpaired: take B in order instead of at random (official `serial_batches`)."""
+    """Take images in order, B along with A, instead of at random (official `serial_batches`)."""
     max_images: PositiveInt | None = None
     """Use at most this many images per domain (after sorting)."""
     num_workers: CountInt = 4

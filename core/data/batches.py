@@ -1,0 +1,177 @@
+"""One batch of images by its number: read, crop, mirror, and lay into one buffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from core.data.images import Pixels
+from core.data.sampler import EpochSampler, Sample
+from core.data.source import Images
+from core.data.transforms import CropFlip, crop_side
+from core.errors import UserError
+from core.family import ImageBatch
+from core.options import DataOptions
+
+
+class Delivery(NamedTuple):
+    """What a loader process hands over.
+
+    A `UserError` travels as text: raised in a worker it would arrive wrapped in a stack trace.
+
+    Attributes:
+        batch: The batch; None if there is an error.
+        error: Message of a `UserError`.
+        skipped: Why files were passed over (`on_error: skip`).
+    """
+
+    batch: ImageBatch | None
+    error: str | None
+    skipped: tuple[str, ...]
+
+
+class Picked(NamedTuple):
+    """An image ready to be copied into a batch: a uint8 [C, H, W] view and its file's name."""
+
+    image: Pixels
+    name: str
+
+
+@dataclass(frozen=True)
+class BatchReader(Dataset[Delivery]):
+    """Makes batch `number`, the same one in whichever process.
+
+    Attributes:
+        images_a: Domain A; where `images_b` is None, pairs of A and B.
+        images_b: Domain B of unpaired data.
+        sampler: Which items a batch has.
+        options: Crop, flip, order of B, direction, unreadable files.
+        augment: Crop at random and mirror; otherwise crop from the centre.
+    """
+
+    images_a: Images
+    images_b: Images | None
+    sampler: EpochSampler
+    options: DataOptions
+    augment: bool
+
+    def __getitem__(self, number: int) -> Delivery:
+        """Batch `number`, counted from 0 over all epochs; errors are inside."""
+        skipped: list[str] = []
+        try:
+            read = self._read_pair if self.images_b is None else self._read_unpaired
+            pairs = [read(sample, skipped) for sample in self.sampler.batch(number)]
+            batch = self._batch(pairs)
+        except UserError as error:
+            return Delivery(None, str(error), tuple(skipped))
+        return Delivery(batch, None, tuple(skipped))
+
+    def _read_unpaired(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
+        assert self.images_b is not None
+        rng = sample.generator()
+        num_b = len(self.images_b)
+        # Drawn even where it is not used: the crops stay the same in either order of B.
+        random_b = int(rng.integers(num_b))
+        in_order = self.options.serial or not self.sampler.shuffle
+        item_b = sample.item % num_b if in_order else random_b
+        picked = []
+        for images, item in ((self.images_a, sample.item), (self.images_b, item_b)):
+            found, (image,) = read_item(
+                images, item % len(images), skipped, on_error=self.options.on_error
+            )
+            picked.append(Picked(self._crop_flip(rng, image).apply(image), images.name(found, 0)))
+        return picked[0], picked[1]
+
+    def _read_pair(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
+        found, (image_a, image_b) = read_item(
+            self.images_a, sample.item, skipped, on_error=self.options.on_error
+        )
+        # Drawn for A and applied to both, as the official code does.
+        crop_flip = self._crop_flip(sample.generator(), image_a)
+        a, b = (
+            Picked(crop_flip.apply(image), self.images_a.name(found, side))
+            for side, image in enumerate((image_a, image_b))
+        )
+        if a.image.shape[1:] != b.image.shape[1:]:
+            raise UserError(
+                f"{a.name} and {b.name}: the images of a pair have different sizes, "
+                f"{_size(a.image)} and {_size(b.image)} pixels, after "
+                f"data.preprocess: {self.options.preprocess}; make them equal "
+                "or use resize_and_crop"
+            )
+        return a, b
+
+    def _crop_flip(self, rng: np.random.Generator, image: Pixels) -> CropFlip:
+        _, height, width = image.shape
+        side = crop_side(self.options)
+        if not self.augment:
+            return CropFlip.centred(height, width, side)
+        return CropFlip.draw(rng, height, width, side, flip=self.options.flip)
+
+    def _batch(self, pairs: list[tuple[Picked, Picked]]) -> ImageBatch:
+        picked_a, picked_b = zip(*pairs, strict=True)
+        batch = ImageBatch(
+            a=stack(picked_a, self.options),
+            b=stack(picked_b, self.options),
+            names_a=tuple(picked.name for picked in picked_a),
+            names_b=tuple(picked.name for picked in picked_b),
+        )
+        return batch.swapped() if self.options.direction == "BtoA" else batch
+
+
+def read_item(
+    images: Images, item: int, skipped: list[str], *, on_error: Literal["refuse", "skip"]
+) -> tuple[int, tuple[Pixels, ...]]:
+    """Read an item, or with `on_error` "skip" the next readable one.
+
+    Args:
+        images: Where to read.
+        item: The item wanted.
+        skipped: Receives a message for each unreadable item passed over.
+        on_error: See `DataOptions.on_error`.
+
+    Returns:
+        The number of the item that was read, and its images.
+
+    Raises:
+        UserError: The item, or with "skip" every item, is unreadable.
+    """
+    if on_error == "refuse":
+        return item, images.read(item)
+    for step in range(len(images)):
+        candidate = (item + step) % len(images)
+        try:
+            return candidate, images.read(candidate)
+        except UserError as error:
+            skipped.append(str(error))
+    raise UserError(f"none of the {len(images)} images can be read; {skipped[0]}")
+
+
+def stack(picked: tuple[Picked, ...], options: DataOptions) -> Tensor:
+    """Copy images into one new uint8 [N, C, H, W] tensor, each byte once.
+
+    Raises:
+        UserError: The images have different sizes.
+    """
+    first = picked[0]
+    for other in picked:
+        if other.image.shape != first.image.shape:
+            raise UserError(
+                f"{first.name} is {_size(first.image)} pixels and {other.name} "
+                f"{_size(other.image)} after data.preprocess: {options.preprocess}, but the images "
+                "of a batch must be of one size; use resize_and_crop or train.batch_size: 1"
+            )
+    batch = torch.empty((len(picked), *first.image.shape), dtype=torch.uint8)
+    rows = batch.numpy()
+    for row, one in zip(rows, picked, strict=True):
+        row[...] = one.image
+    return batch
+
+
+def _size(image: Pixels) -> str:
+    return f"{image.shape[2]} x {image.shape[1]}"

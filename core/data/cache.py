@@ -1,0 +1,349 @@
+"""Decoded, resized uint8 images, kept in memory or in a memory-mapped file.
+
+Both kinds are one flat array of bytes with a table of shapes and offsets. Images lie in it as
+[C, H, W], so that a crop of a training batch is a copy of rows.
+
+- ram: filled at the start of each run; loader workers share it with the training process (on Linux,
+  where they are forked). Each training process holds its own.
+- disk: `<cache_dir>/<part>-<rule>-<files>.bin` with its table in `.json`. The two hashes are of the
+  resize rule and of the files' names, sizes and times, so a changed file or option makes a new
+  cache; the old one of the same part and rule is removed. Several processes may start at once: one
+  builds, the others wait for its lock and map the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import PIL
+
+from core.data.images import Pixels
+from core.data.parallel import in_threads
+from core.data.source import Shape, Source, relative_name
+from core.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: every process builds its own file and the last rename wins
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1  # counts up when the files' layout changes
+Write = Callable[[int, Pixels], None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where each image lies.
+
+    Attributes:
+        shapes: Per item its images' (C, H, W); empty for an item that cannot be read.
+        offsets: Per item its first byte.
+        num_bytes: Length of the whole array.
+        errors: Item -> why it cannot be read.
+    """
+
+    shapes: tuple[tuple[Shape, ...], ...]
+    offsets: tuple[int, ...]
+    num_bytes: int
+    errors: dict[int, str]
+
+
+class CachedImages:
+    """Images read from a cache; the `Images` that a dataset takes in place of a `Source`."""
+
+    def __init__(self, source: Source, table: Table, pixels: Pixels, path: Path | None) -> None:
+        """Wrap a filled cache.
+
+        Args:
+            source: Where the images came from; gives the names.
+            table: Where they lie.
+            pixels: uint8 [table.num_bytes].
+            path: File that `pixels` is mapped from, None for memory.
+        """
+        self._source = source
+        self._table = table
+        self._pixels = pixels
+        self._path = path
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._source)
+
+    def name(self, item: int, image: int) -> str:
+        """See `Images.name`."""
+        return self._source.name(item, image)
+
+    def read(self, item: int) -> tuple[Pixels, ...]:
+        """Views into the cache; see `Images.read`."""
+        if item in self._table.errors:
+            raise UserError(self._table.errors[item])
+        images = []
+        start = self._table.offsets[item]
+        for channels, height, width in self._table.shapes[item]:
+            end = start + channels * height * width
+            images.append(self._pixels[start:end].reshape(channels, height, width))
+            start = end
+        return tuple(images)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where workers are not forked, they map the file anew instead of receiving its bytes.
+        return {**self.__dict__, "_pixels": None} if self._path else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._path:
+            self._pixels = _map(self._path)
+
+
+def cached(
+    source: Source, kind: Literal["ram", "disk"], folder: Path | None = None
+) -> CachedImages:
+    """Read all images of `source` once and keep them.
+
+    Args:
+        source: The images.
+        kind: Where to keep them.
+        folder: Folder of disk caches; default `<data root>/.image_cache`.
+
+    Raises:
+        UserError: An image cannot be read and `source.options.on_error` is "refuse"; the images do
+            not fit into memory or onto the disk; the folder cannot be written.
+    """
+    if kind == "ram":
+        return _in_memory(source)
+    folder = (folder or source.root / ".image_cache").expanduser()
+    try:
+        return _on_disk(source, folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the image cache cannot be written ({error.strerror or error}); "
+            "free space, set data.cache_dir to another folder, or set data.cache to ram or none"
+        ) from error
+
+
+def _in_memory(source: Source) -> CachedImages:
+    table = _layout(source)
+    installed = _installed_memory()
+    if installed is not None and table.num_bytes > installed:
+        raise UserError(
+            f"data.cache = ram: {source.label} takes {_gib(table.num_bytes)}, but the machine has "
+            f"{_gib(installed)}; use data.cache: disk"
+        )
+    try:
+        pixels = np.empty(table.num_bytes, dtype=np.uint8)
+    except MemoryError:
+        raise UserError(
+            f"data.cache = ram: no memory for the {_gib(table.num_bytes)} of {source.label}; "
+            "use data.cache: disk"
+        ) from None
+
+    def write(offset: int, image: Pixels) -> None:
+        pixels[offset : offset + image.size].reshape(image.shape)[...] = image
+
+    _fill(source, table, write)
+    return CachedImages(source, table, pixels, path=None)
+
+
+def _on_disk(source: Source, folder: Path) -> CachedImages:
+    folder.mkdir(parents=True, exist_ok=True)
+    # A folder inside the data set may move with it; one that serves several must tell them apart.
+    home = None if folder.is_relative_to(source.root) else str(source.root.resolve())
+    slot = f"{source.label}-{_hash([home, _rule(source)])}"
+    path = folder / f"{slot}-{_hash(_stamps(source))}.bin"
+    table = _read_table(path)
+    if table is None:
+        with _locked(folder / f"{slot}.lock"):
+            table = _read_table(path)  # another process may have built it while this one waited
+            if table is None:
+                table = _build(source, path)
+                _remove_older(folder, slot, keep=path)
+    _refuse_errors(source, table)
+    return CachedImages(source, table, _map(path), path)
+
+
+def _build(source: Source, path: Path) -> Table:
+    """Write the pixels and then the table, each under a temporary name until complete."""
+    table = _layout(source)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    lock = threading.Lock()
+    try:
+        with temporary.open("wb") as file:
+
+            def write(offset: int, image: Pixels) -> None:
+                # Not through a mapping: a full disk would kill the process instead of raising.
+                data = np.ascontiguousarray(image)
+                with lock:
+                    file.seek(offset)
+                    file.write(data.data)
+
+            _fill(source, table, write)
+            file.truncate(table.num_bytes)  # the last item may have been unreadable
+        temporary.replace(path)
+        temporary.write_text(_to_json(table))
+        temporary.replace(path.with_suffix(".json"))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return table
+
+
+def _layout(source: Source) -> Table:
+    """Shapes and offsets of all images, from their headers."""
+
+    def shapes_of(item: int) -> tuple[Shape, ...] | str:
+        try:
+            return source.shapes(item)
+        except UserError as error:
+            return str(error)
+
+    shapes: list[tuple[Shape, ...]] = []
+    offsets: list[int] = []
+    errors: dict[int, str] = {}
+    end = 0
+    label = f"measuring {source.label}"
+    with contextlib.closing(in_threads(shapes_of, len(source), label)) as outcomes:
+        for item, found in enumerate(outcomes):
+            if isinstance(found, str):
+                errors[item] = found
+            shapes.append(() if isinstance(found, str) else found)
+            offsets.append(end)
+            end += sum(channels * height * width for channels, height, width in shapes[-1])
+    table = Table(tuple(shapes), tuple(offsets), end, errors)
+    _refuse_errors(source, table)
+    return table
+
+
+def _fill(source: Source, table: Table, write: Write) -> None:
+    """Decode every image and `write` it."""
+
+    def one(item: int) -> str | None:
+        if item in table.errors:
+            return None
+        try:
+            images = source.read(item)
+        except UserError as error:
+            return str(error)
+        offset = table.offsets[item]
+        for image in images:
+            write(offset, image)
+            offset += image.size
+        return None
+
+    label = f"caching {source.label}"
+    with contextlib.closing(in_threads(one, len(source), label)) as outcomes:
+        for item, error in enumerate(outcomes):
+            if error is not None:
+                table.errors[item] = error
+                _refuse_errors(source, table)
+
+
+def _refuse_errors(source: Source, table: Table) -> None:
+    if not table.errors:
+        return
+    first = table.errors[min(table.errors)]
+    if source.options.on_error == "refuse":
+        raise UserError(first)
+    if len(table.errors) == len(source):
+        raise UserError(f"{source.root}: none of the images of {source.label} can be read; {first}")
+
+
+def _rule(source: Source) -> dict[str, Any]:
+    """What the cached pixels depend on besides the files."""
+    options = source.options.model_dump(include={"preprocess", "load_size", "crop_size"})
+    shape = {"channels": source.channels, "side_by_side": source.side_by_side}
+    return {"format": _FORMAT, "pillow": PIL.__version__, **shape, **options}
+
+
+def _stamps(source: Source) -> list[tuple[str, int, int]]:
+    """Name, size and modification time of every file; a missing one has neither."""
+    stamps = []
+    for path in (path for files in source.files for path in files):
+        name = relative_name(path, source.root)
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append((name, -1, -1))
+            continue
+        stamps.append((name, status.st_size, status.st_mtime_ns))
+    return stamps
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _to_json(table: Table) -> str:
+    return json.dumps(
+        {
+            "shapes": table.shapes,
+            "offsets": table.offsets,
+            "num_bytes": table.num_bytes,
+            "errors": {str(item): error for item, error in table.errors.items()},
+        }
+    )
+
+
+def _read_table(path: Path) -> Table | None:
+    """The table of a complete cache, None where there is none or it is damaged."""
+    index = path.with_suffix(".json")
+    if not (path.is_file() and index.is_file()):
+        return None
+    try:
+        stored = json.loads(index.read_text())
+        shapes = tuple(tuple((c, h, w) for c, h, w in item) for item in stored["shapes"])
+        errors = {int(item): str(error) for item, error in stored["errors"].items()}
+        table = Table(shapes, tuple(stored["offsets"]), int(stored["num_bytes"]), errors)
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s: damaged (%s); the image cache is built anew", index, error)
+        return None
+    if path.stat().st_size != table.num_bytes:
+        log.warning("%s: not of the length in its table; the image cache is built anew", path)
+        return None
+    return table
+
+
+def _remove_older(folder: Path, slot: str, keep: Path) -> None:
+    for old in folder.glob(f"{slot}-*"):
+        if old.stem != keep.stem and old.suffix in {".bin", ".json", ".tmp"}:
+            old.unlink(missing_ok=True)
+
+
+def _map(path: Path) -> Pixels:
+    # The plain array view spares memmap's bookkeeping at each slice.
+    return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes that vanishes with its holder."""
+    with path.open("a") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("%s: another process builds this cache; waiting", path)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _installed_memory() -> int | None:
+    """Bytes of memory of the machine, None where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB"

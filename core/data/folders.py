@@ -1,0 +1,347 @@
+"""Finding the images of a data set on disk; the layouts are described in docs/data.md.
+
+Every function returns a frozen list of paths or raises a `UserError` that says what is missing,
+what is there instead and what to do. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.data.images import IMAGE_EXTENSIONS, has_image_extension
+from core.errors import UserError
+
+SPLITS = ("train", "val", "test")
+_STAND_INS = {"val": "test", "test": "val"}
+
+
+@dataclass(frozen=True)
+class UnpairedFiles:
+    """Images of two domains without correspondence.
+
+    Attributes:
+        root: The data set's folder.
+        split: The split found; "val" may stand in for "test" and the reverse.
+        a: Files of domain A.
+        b: Files of domain B.
+        origin: What was found, for messages, e.g. "trainA/ and trainB/".
+    """
+
+    root: Path
+    split: str
+    a: tuple[Path, ...]
+    b: tuple[Path, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class PairedFiles:
+    """Images of two domains, `a[i]` and `b[i]` showing the same scene.
+
+    Attributes:
+        root: The data set's folder.
+        split: The split found; "val" may stand in for "test" and the reverse.
+        a: Files of domain A.
+        b: Files of domain B; the same files as `a` where pairs are side by side.
+        side_by_side: Each file holds A in its left half and B in its right half.
+        origin: What was found, for messages.
+    """
+
+    root: Path
+    split: str
+    a: tuple[Path, ...]
+    b: tuple[Path, ...]
+    side_by_side: bool
+    origin: str
+
+
+@dataclass(frozen=True)
+class SingleFiles:
+    """Images of one domain, as the test script takes them."""
+
+    root: Path
+    files: tuple[Path, ...]
+
+
+def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -> UnpairedFiles:
+    """Find `<root>/<split>A` and `<root>/<split>B`, each a folder or a list file `.txt`.
+
+    Args:
+        root: The data set's folder.
+        split: "train", "val" or "test".
+        max_images: Keep at most this many per domain, after sorting.
+
+    Raises:
+        UserError: A domain is missing, empty, given twice, or its list names missing files.
+    """
+    folder = _require_folder(root)
+    for name in _names_to_try(split):
+        if any(_domain_exists(folder, f"{name}{domain}") for domain in "AB"):
+            a, b = (_domain_files(folder, f"{name}{domain}") for domain in "AB")
+            origin = f"{name}A and {name}B"
+            return UnpairedFiles(folder, name, a[:max_images], b[:max_images], origin)
+    raise UserError(
+        f"{folder}: no unpaired data for split {split!r}; expected folders {split}A/ and {split}B/ "
+        f"or list files {split}A.txt and {split}B.txt, but {_contents(folder, f'{split}A')}"
+    )
+
+
+def find_paired(root: str | Path, split: str, max_images: int | None = None) -> PairedFiles:
+    """Find the pairs of a split in the one layout that the folder has.
+
+    Args:
+        root: The data set's folder.
+        split: "train", "val" or "test".
+        max_images: Keep at most this many pairs, after sorting.
+
+    Raises:
+        UserError: No layout or several are there, a side is empty, or partners are missing.
+    """
+    folder = _require_folder(root)
+    for name in _names_to_try(split):
+        layouts = paired_layouts(folder, name)
+        if len(layouts) > 1:
+            raise UserError(
+                f"{folder}: pairs of split {name!r} are given more than once "
+                f"({', '.join(layouts)}); keep one of them"
+            )
+        for find in layouts.values():
+            found = find()
+            return replace(found, a=found.a[:max_images], b=found.b[:max_images])
+    raise UserError(
+        f"{folder}: no pairs for split {split!r}; expected {split}/ with A | B side by side, "
+        f"{split}A/ and {split}B/, A/{split}/ and B/{split}/, A/ and B/, or a list {split}.txt, "
+        f"but {_contents(folder, split)}"
+    )
+
+
+def find_single(path: str | Path, max_images: int | None = None) -> SingleFiles:
+    """Find images of one domain: a folder (searched recursively), a list file, or one image.
+
+    Raises:
+        UserError: Nothing is there, or no images.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return SingleFiles(path, list_images(path)[:max_images])
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder; {_nearest(path)}")
+    if path.suffix.lower() == ".txt":
+        return SingleFiles(path.parent, _read_list(path, path.parent)[:max_images])
+    if has_image_extension(path):
+        return SingleFiles(path.parent, (path,))
+    raise UserError(f"{path}: neither a folder, nor a list file .txt, nor an image")
+
+
+def has_split(root: str | Path, split: str, *, paired: bool) -> bool:
+    """Whether data of `split` (or of its stand-in) is there, complete or not.
+
+    Raises:
+        UserError: `root` is no folder.
+    """
+    folder = _require_folder(root)
+    if paired:
+        return any(paired_layouts(folder, name) for name in _names_to_try(split))
+    return any(_domain_exists(folder, f"{name}{d}") for name in _names_to_try(split) for d in "AB")
+
+
+def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], PairedFiles]]:
+    """The paired layouts of which `root` has at least a part, by name; call one to list its files.
+
+    `A/` and `B/` without folders for splits serve every split.
+    """
+
+    def two_folders(a: Path, b: Path) -> Callable[[], PairedFiles]:
+        origin = f"{a.relative_to(root).as_posix()}/ and {b.relative_to(root).as_posix()}/"
+        return lambda: PairedFiles(root, split, *_match(a, b), False, origin)
+
+    def side_by_side() -> PairedFiles:
+        files = list_images(root / split)
+        return PairedFiles(root, split, files, files, True, f"{split}/ (A | B side by side)")
+
+    layouts: dict[str, Callable[[], PairedFiles]] = {}
+    if (root / f"{split}.txt").is_file():
+        layouts[f"{split}.txt"] = lambda: _read_pair_list(root, split)
+    inside = root / split
+    if any((inside / domain).is_dir() for domain in "AB"):
+        layouts[f"{split}/A/ and {split}/B/"] = two_folders(inside / "A", inside / "B")
+    elif inside.is_dir():
+        layouts[f"{split}/"] = side_by_side
+    if any((root / f"{split}{domain}").is_dir() for domain in "AB"):
+        a, b = root / f"{split}A", root / f"{split}B"
+        layouts[f"{split}A/ and {split}B/"] = two_folders(a, b)
+    if any((root / domain / split).is_dir() for domain in "AB"):
+        layouts[f"A/{split}/ and B/{split}/"] = two_folders(root / "A" / split, root / "B" / split)
+    elif not _has_split_folders(root) and any((root / domain).is_dir() for domain in "AB"):
+        layouts["A/ and B/"] = two_folders(root / "A", root / "B")
+    return layouts
+
+
+def list_images(folder: Path) -> tuple[Path, ...]:
+    """All images in a folder and its sub-folders, in plain string order of the full path.
+
+    Hidden files and folders (".DS_Store", "._photo.jpg") are passed over, and linked sub-folders
+    are not entered.
+
+    Raises:
+        UserError: The folder is missing or holds no images.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}/: there is no such folder; {_nearest(folder)}")
+    images: list[Path] = []
+    others: list[Path] = []
+    for parent, folders, files in os.walk(folder, onerror=_refuse_unlistable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith("."):
+                path = Path(parent, name)
+                (images if has_image_extension(path) else others).append(path)
+    if not images:
+        known = " ".join(sorted(IMAGE_EXTENSIONS))
+        there = f"{len(others)} other files, e.g. {min(others).name}" if others else "it is empty"
+        raise UserError(f"{folder}/: no images found (looked for {known}); {there}")
+    return tuple(sorted(images, key=str))
+
+
+def _refuse_unlistable(error: OSError) -> None:
+    raise UserError(f"{error.filename}: the folder cannot be listed ({error.strerror})") from error
+
+
+def _names_to_try(split: str) -> tuple[str, ...]:
+    return (split, _STAND_INS[split]) if split in _STAND_INS else (split,)
+
+
+def _require_folder(root: str | Path) -> Path:
+    folder = Path(root).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise UserError(f"data.root = {folder}: is a file; give the data set's folder")
+    raise UserError(f"data.root = {folder}: there is no such folder; {_nearest(folder)}")
+
+
+def _domain_exists(root: Path, name: str) -> bool:
+    return (root / name).is_dir() or (root / f"{name}.txt").is_file()
+
+
+def _domain_files(root: Path, name: str) -> tuple[Path, ...]:
+    folder, list_file = root / name, root / f"{name}.txt"
+    if folder.is_dir() and list_file.is_file():
+        raise UserError(f"{root}: both {name}/ and {name}.txt are there; keep one of them")
+    if list_file.is_file():
+        return _read_list(list_file, root)
+    if folder.is_dir():
+        return list_images(folder)
+    raise UserError(
+        f"{root}: {name}/ (or {name}.txt) is missing, so one domain has no images; "
+        f"{_contents(root, name)}"
+    )
+
+
+def _list_lines(list_file: Path) -> list[tuple[int, str]]:
+    """Numbered lines without blank ones and `#` comments."""
+    try:
+        text = list_file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{list_file}: not a UTF-8 text file; save the list as UTF-8") from None
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise UserError(f"{list_file}: names no files; give one path a line")
+    return lines
+
+
+def _read_list(list_file: Path, root: Path) -> tuple[Path, ...]:
+    """Files of a list in the list's own order."""
+    lines = _list_lines(list_file)
+    files = tuple(root / name for _, name in lines)
+    _require_listed(list_file, root, zip((number for number, _ in lines), files, strict=True))
+    return files
+
+
+def _read_pair_list(root: Path, split: str) -> PairedFiles:
+    list_file = root / f"{split}.txt"
+    lines = _list_lines(list_file)
+    pairs = [tuple(part.strip() for part in line.split("\t")) for _, line in lines]
+    for (number, line), pair in zip(lines, pairs, strict=True):
+        if len(pair) != 2 or not all(pair):
+            raise UserError(
+                f"{list_file}, line {number}: {line!r} is not two paths with a tab between them"
+            )
+    a, b = (tuple(root / pair[side] for pair in pairs) for side in (0, 1))
+    numbers = [number for number, _ in lines]
+    _require_listed(list_file, root, zip(numbers * 2, a + b, strict=True))
+    return PairedFiles(root, split, a, b, False, f"{split}.txt")
+
+
+def _require_listed(list_file: Path, root: Path, entries: Iterable[tuple[int, Path]]) -> None:
+    missing = [(number, path) for number, path in entries if not path.is_file()]
+    if missing:
+        first = ", ".join(f"line {number}: {path}" for number, path in missing[:3])
+        raise UserError(
+            f"{list_file}: {len(missing)} of its files do not exist ({first}); "
+            f"paths are taken relative to {root}"
+        )
+
+
+def _match(folder_a: Path, folder_b: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Pair the files of two folders by their path without extension."""
+    a, b = _by_stem(folder_a), _by_stem(folder_b)
+    shared = os.path.commonpath([folder_a, folder_b])
+    lonely = [f"{name} only in {folder_a.relative_to(shared)}" for name in a if name not in b]
+    lonely += [f"{name} only in {folder_b.relative_to(shared)}" for name in b if name not in a]
+    if lonely:
+        raise UserError(
+            f"{folder_a}/ and {folder_b}/: {len(lonely)} images have no partner of equal name "
+            f"({', '.join(lonely[:3])}); rename or remove them"
+        )
+    return tuple(a.values()), tuple(b[name] for name in a)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in list_images(folder):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
+            raise UserError(
+                f"{path} and {files[stem].name}: same name but for the extension, so the partner "
+                "is ambiguous; remove or rename one"
+            )
+        files[stem] = path
+    return files
+
+
+def _has_split_folders(root: Path) -> bool:
+    return any((root / domain / split).is_dir() for domain in "AB" for split in SPLITS)
+
+
+def _contents(folder: Path, wanted: str) -> str:
+    """What a folder holds instead of `wanted`, and which name is nearest to it."""
+    names = sorted(
+        entry.name + ("/" if entry.is_dir() else "")
+        for entry in folder.iterdir()
+        if not entry.name.startswith(".")
+    )
+    if not names:
+        return "the folder is empty"
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    near = _closest(wanted, (name.rstrip("/") for name in names))
+    return f"there is {shown}" + (f" (did you mean {near!r}?)" if near else "")
+
+
+def _nearest(missing: Path) -> str:
+    """What stands beside a missing path."""
+    if not missing.parent.is_dir():
+        return f"{missing.parent} does not exist either"
+    near = _closest(missing.name, (entry.name for entry in missing.parent.iterdir()))
+    return f"did you mean {missing.parent / near}?" if near else "check the path"
+
+
+def _closest(wanted: str, names: Iterable[str]) -> str | None:
+    by_lower = {name.lower(): name for name in names if name != wanted}
+    close = difflib.get_close_matches(wanted.lower(), by_lower, n=1)
+    return by_lower[close[0]] if close else None

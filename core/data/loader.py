@@ -1,0 +1,317 @@
+"""Endless batches of a data set, resumable at any batch."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import signal
+import sys
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from core.data.batches import BatchReader, Delivery, Picked, read_item, stack
+from core.data.cache import cached
+from core.data.folders import find_paired, find_unpaired, has_split
+from core.data.images import Pixels
+from core.data.sampler import EpochSampler
+from core.data.source import Images, Source
+from core.data.transforms import CropFlip, crop_side, for_testing
+from core.errors import UserError
+from core.family import ImageBatch
+from core.options import DataOptions
+
+log = logging.getLogger(__name__)
+
+
+class Loader:
+    """An endless iterator of `ImageBatch` that knows how many batches it has DELIVERED.
+
+    Batches are made ahead by worker processes, but only what `next` returned counts, so a
+    checkpoint written after any step resumes with exactly the batch that would have followed.
+    """
+
+    def __init__(self, reader: BatchReader, num_workers: int, pin_memory: bool) -> None:
+        """Wrap a reader; workers start with the first batch.
+
+        Args:
+            reader: Makes the batches.
+            num_workers: Processes that read ahead; 0 reads in this process.
+            pin_memory: Deliver in page-locked memory, for asynchronous copies to a GPU.
+        """
+        self._reader = reader
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._next_number = 0
+        self._deliveries: Iterator[Delivery] | None = None
+        self._named: set[str] = set()
+        _open_loaders.add(self)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches that this process gets from an epoch, the last one filled up."""
+        return self._reader.sampler.batches_per_epoch
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the next batch, from 0."""
+        return self._next_number // self.batches_per_epoch
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ImageBatch:
+        """The next batch: uint8 [N, C, H, W] images of both domains.
+
+        Raises:
+            UserError: An image cannot be read, or sizes differ within a batch.
+        """
+        if self._deliveries is None:
+            self._deliveries = self._start()
+        delivery = next(self._deliveries)
+        for message in delivery.skipped:
+            if message not in self._named:
+                self._named.add(message)
+                log.warning("%s; the next image takes its place", message)
+        if delivery.batch is None:
+            self.close()  # what was read ahead belongs to later batches
+            raise UserError(delivery.error)
+        self._next_number += 1
+        return delivery.batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands; plain numbers only."""
+        epoch, batch = divmod(self._next_number, self.batches_per_epoch)
+        return {
+            "epoch": epoch,
+            "batch": batch,
+            "num_items": self._num_items(),
+            "global_batch_size": self._reader.sampler.global_batch_size,
+            "seed": self._reader.sampler.seed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue with the batch after the last one delivered before `state_dict`.
+
+        The number of workers may differ; so may the number of processes, if they share out the
+        same global batch.
+
+        Raises:
+            UserError: The data set or the global batch has another size than then.
+        """
+        if list(state["num_items"]) != self._num_items():
+            raise UserError(
+                f"data.root: the data set had {state['num_items']} images per domain when the "
+                f"checkpoint was written and has {self._num_items()} now; restore it, "
+                "or start a new run from the checkpoint's weights"
+            )
+        sampler = self._reader.sampler
+        if state["global_batch_size"] != sampler.global_batch_size:
+            raise UserError(
+                "train.batch_size: the checkpoint was written with "
+                f"{state['global_batch_size']} images per step over all processes, this run has "
+                f"{sampler.global_batch_size} ({sampler.batch_size} in each of "
+                f"{sampler.world_size}); make the product equal"
+            )
+        self.close()
+        self._reader = replace(self._reader, sampler=replace(sampler, seed=state["seed"]))
+        self._next_number = state["epoch"] * self.batches_per_epoch + state["batch"]
+
+    def close(self) -> None:
+        """Stop the workers; a further `next` starts new ones at the same place."""
+        self._deliveries = None  # the DataLoader's iterator ends its processes when it is dropped
+
+    def _num_items(self) -> list[int]:
+        a, b = self._reader.images_a, self._reader.images_b
+        return [len(a), len(a if b is None else b)]
+
+    def _start(self) -> Iterator[Delivery]:
+        workers: dict[str, Any] = {}
+        if self._num_workers:
+            # A RAM cache is shared with forked workers; other start methods would copy it.
+            context = "fork" if sys.platform == "linux" else None
+            workers = {"worker_init_fn": _ignore_signals, "multiprocessing_context": context}
+        loader: DataLoader[Delivery] = DataLoader(
+            self._reader,
+            sampler=itertools.count(self._next_number),
+            batch_size=None,
+            collate_fn=_unchanged,
+            num_workers=self._num_workers,
+            pin_memory=self._pin_memory,
+            # Its own generator: otherwise starting workers would advance torch's global one, and a
+            # resumed run would draw other dropout masks than an uninterrupted one.
+            generator=torch.Generator(),
+            **workers,
+        )
+        return iter(loader)
+
+
+_open_loaders: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # Runs before multiprocessing's own exit function (registered earlier), which would send
+    # SIGTERM to workers that ignore it and wait for them for ever.
+    for loader in list(_open_loaders):
+        loader.close()
+
+
+def _ignore_signals(worker_id: int) -> None:
+    """Leave stopping to the training process.
+
+    Ctrl-C in a terminal, and SIGTERM from a batch system, reach the whole process group; a worker
+    that died of it would take the training process down before its last checkpoint is written.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _unchanged(delivery: Any) -> Any:
+    return delivery
+
+
+def build_loader(
+    data: DataOptions,
+    *,
+    paired: bool,
+    split: str,
+    channels_a: int,
+    channels_b: int,
+    batch_size: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+    shuffle: bool = True,
+    augment: bool = True,
+) -> Loader:
+    """Find, and if asked cache, a split and serve it in batches.
+
+    An epoch of unpaired data is max(len A, len B) items: A by the item's number modulo its size, B
+    at random (in order with `data.serial` or without `shuffle`).
+
+    Args:
+        data: Where the images are and how they are read.
+        paired: Whether A and B show the same scenes.
+        split: "train", "val" or "test"; the last two stand in for each other.
+        channels_a: Channels (1, 3 or 4) of `ImageBatch.a`, which is the data set's B with
+            direction BtoA.
+        channels_b: Channels of `ImageBatch.b`.
+        batch_size: Images per process.
+        seed: Order, crops, flips and the choice of B follow from it.
+        rank: This process.
+        world_size: Number of processes.
+        pin_memory: See `Loader`.
+        shuffle: Random order; `data.serial` switches it off as well.
+        augment: Random crops and flips. Otherwise the test-time rule: resized to the crop's size,
+            cropped from the centre, not mirrored.
+
+    Raises:
+        UserError: The data set is missing, incomplete or unreadable.
+    """
+    options = data if augment else for_testing(data)
+    _require_room_to_crop(options)
+    images_a, images_b = _images(options, split, paired, (channels_a, channels_b))
+    num_items = len(images_a) if images_b is None else max(len(images_a), len(images_b))
+    sampler = EpochSampler(
+        num_items, batch_size, seed, rank, world_size, shuffle and not data.serial
+    )
+    reader = BatchReader(images_a, images_b, sampler, options, augment)
+    return Loader(reader, data.num_workers, pin_memory)
+
+
+def fixed_batch(
+    data: DataOptions, *, paired: bool, channels_a: int, channels_b: int, num_images: int
+) -> ImageBatch:
+    """Images for sample grids, the same at every call.
+
+    They are spread evenly over the test split (over train, where there is no other), preprocessed
+    as for testing. Where sizes differ, all are cut to the smallest height and width of their
+    domain, from the centre.
+
+    Args:
+        data: As `build_loader`.
+        paired: As `build_loader`.
+        channels_a: As `build_loader`.
+        channels_b: As `build_loader`.
+        num_images: Images per domain; fewer where a domain has fewer.
+
+    Returns:
+        uint8 images; with pairs, of the same scenes.
+
+    Raises:
+        UserError: As `build_loader`.
+    """
+    options = for_testing(data).model_copy(update={"cache": "none"})
+    split = "test" if has_split(data.root, "test", paired=paired) else "train"
+    images_a, images_b = _images(options, split, paired, (channels_a, channels_b))
+    columns = [(images_a, 0), (images_a, 1) if images_b is None else (images_b, 0)]
+    num_images = min(num_images, *(len(images) for images, _ in columns))
+    (a, names_a), (b, names_b) = (
+        _fixed_column(images, image, num_images, options) for images, image in columns
+    )
+    batch = ImageBatch(a, b, names_a, names_b)
+    return batch.swapped() if options.direction == "BtoA" else batch
+
+
+def _fixed_column(
+    images: Images, image: int, num_images: int, options: DataOptions
+) -> tuple[Tensor, tuple[str, ...]]:
+    picked = []
+    for i in range(num_images):
+        skipped: list[str] = []
+        item = i * len(images) // num_images
+        found, pixels = read_item(images, item, skipped, on_error=options.on_error)
+        for message in skipped:
+            log.warning("%s; the next image takes its place", message)
+        _, height, width = pixels[image].shape
+        centred = CropFlip.centred(height, width, crop_side(options)).apply(pixels[image])
+        picked.append(Picked(centred, images.name(found, image)))
+    height = min(one.image.shape[1] for one in picked)
+    width = min(one.image.shape[2] for one in picked)
+    cut = tuple(one._replace(image=_centre(one.image, height, width)) for one in picked)
+    return stack(cut, options), tuple(one.name for one in picked)
+
+
+def _centre(image: Pixels, height: int, width: int) -> Pixels:
+    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+    return image[:, top : top + height, left : left + width]
+
+
+def _images(
+    options: DataOptions, split: str, paired: bool, channels: tuple[int, int]
+) -> tuple[Images, Images | None]:
+    """The images of a split: (pairs, None) or (A, B), read from files or from a cache."""
+    if options.direction == "BtoA":
+        channels = channels[::-1]  # the model's A is the data set's B
+    if paired:
+        pairs = find_paired(options.root, split, options.max_images)
+        found_split, sources = pairs.split, [Source.pairs(pairs, channels, options)]
+    else:
+        domains = find_unpaired(options.root, split, options.max_images)
+        found_split, sources = domains.split, [*Source.domains(domains, channels, options)]
+    if found_split != split:
+        log.info("%s: split %r stands in for %r", options.root, found_split, split)
+    images: list[Images] = [*sources]
+    if options.cache != "none":
+        folder = Path(options.cache_dir) if options.cache_dir else None
+        images = [cached(source, options.cache, folder) for source in sources]
+    return images[0], None if paired else images[1]
+
+
+def _require_room_to_crop(data: DataOptions) -> None:
+    cropping = data.preprocess in {"resize_and_crop", "scale_width_and_crop"}
+    if cropping and data.load_size < data.crop_size:
+        raise UserError(
+            f"data.load_size = {data.load_size} is smaller than data.crop_size = "
+            f"{data.crop_size}, so there is nothing to crop from; raise load_size "
+            f"(usually {round(data.crop_size * 286 / 256)}) or lower crop_size"
+        )

@@ -1,0 +1,143 @@
+"""A data set's images as numbered items, decoded and resized on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from core.data.folders import PairedFiles, UnpairedFiles
+from core.data.images import Pixels, as_array, image_size, open_image
+from core.data.transforms import resize, resized_size
+from core.errors import UserError
+from core.options import DataOptions
+
+Shape = tuple[int, int, int]
+
+
+class Images(Protocol):
+    """Numbered items of one image (unpaired) or two (a pair); read from files or from a cache."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    def name(self, item: int, image: int) -> str:
+        """File of an item's image, relative to the data set's folder."""
+
+    def read(self, item: int) -> tuple[Pixels, ...]:
+        """An item's resized images, each uint8 [C, H, W]; not to be written to.
+
+        Raises:
+            UserError: A file of the item cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images read from their files each time.
+
+    Attributes:
+        label: Name of the part of the data set, e.g. "trainA"; caches are named after it.
+        root: The data set's folder.
+        files: Per item its files: one, or two for a pair in two files.
+        channels: Per image of an item its channels; one entry, or two for pairs.
+        side_by_side: An item is one file with two images, split at floor(width / 2).
+        options: Rule of the resize.
+    """
+
+    label: str
+    root: Path
+    files: tuple[tuple[Path, ...], ...]
+    channels: tuple[int, ...]
+    side_by_side: bool
+    options: DataOptions
+
+    @classmethod
+    def domains(
+        cls, found: UnpairedFiles, channels: tuple[int, int], options: DataOptions
+    ) -> tuple[Source, Source]:
+        """One source per domain of unpaired data."""
+        a, b = (
+            cls(
+                label=f"{found.split}{domain}",
+                root=found.root,
+                files=tuple((path,) for path in files),
+                channels=(count,),
+                side_by_side=False,
+                options=options,
+            )
+            for domain, files, count in zip("AB", (found.a, found.b), channels, strict=True)
+        )
+        return a, b
+
+    @classmethod
+    def pairs(cls, found: PairedFiles, channels: tuple[int, int], options: DataOptions) -> Source:
+        """The one source of paired data, two images an item."""
+        if found.side_by_side:
+            files: tuple[tuple[Path, ...], ...] = tuple((path,) for path in found.a)
+        else:
+            files = tuple(zip(found.a, found.b, strict=True))
+        return cls(found.split, found.root, files, channels, found.side_by_side, options)
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.files)
+
+    def name(self, item: int, image: int) -> str:
+        """File of an item's image, relative to the data set's folder where it lies inside."""
+        path = self.files[item][0 if self.side_by_side else image]
+        return relative_name(path, self.root)
+
+    def read(self, item: int) -> tuple[Pixels, ...]:
+        """Decode, convert to the channels and resize; see `Images.read`."""
+        pictures = [open_image(path) for path in self.files[item]]
+        if self.side_by_side:
+            pictures = split_pair(pictures[0], self.files[item][0])
+        return tuple(
+            resize(as_array(picture, channels), self.options).transpose(2, 0, 1)
+            for picture, channels in zip(pictures, self.channels, strict=True)
+        )
+
+    def shapes(self, item: int) -> tuple[Shape, ...]:
+        """Shapes (C, H, W) that `read` will give, without decoding where the headers suffice.
+
+        Raises:
+            UserError: A header cannot be read.
+        """
+        if self.options.preprocess == "resize_and_crop":
+            sizes = [(1, 1)] * len(self.channels)  # every size is resized to the same square
+        else:
+            sizes = [image_size(path) for path in self.files[item]]
+            if self.side_by_side:
+                width, height = sizes[0]
+                half = _half_width(width, self.files[item][0])
+                sizes = [(half, height), (width - half, height)]
+        resized = [resized_size(width, height, self.options) for width, height in sizes]
+        return tuple(
+            (channels, height, width)
+            for channels, (width, height) in zip(self.channels, resized, strict=True)
+        )
+
+
+def split_pair(image: Image.Image, path: Path) -> list[Image.Image]:
+    """Left and right half of a side-by-side pair; with an odd width the right is 1 pixel wider.
+
+    Raises:
+        UserError: The image is 1 pixel wide.
+    """
+    half = _half_width(image.width, path)
+    left = image.crop((0, 0, half, image.height))
+    return [left, image.crop((half, 0, image.width, image.height))]
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """`path` relative to `root` where it lies inside, with forward slashes."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _half_width(width: int, path: Path) -> int:
+    if width < 2:
+        raise UserError(f"{path}: 1 pixel wide, so it cannot hold A and B side by side; remove it")
+    return width // 2
