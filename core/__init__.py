@@ -1,1 +1,1 @@
-"""What every family shares. This package knows no family: scripts -> families.py -> family -> core."""
+"""What every family shares; knows none (scripts -> families.py -> family -> core)."""

@@ -172,7 +172,9 @@ def prune(folder: Path, keep_last: int, keep_every: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def load_network(network: nn.Module, state: Mapping[str, Tensor], name: str, source: object) -> None:
+def load_network(
+    network: nn.Module, state: Mapping[str, Tensor], name: str, source: object
+) -> None:
     """`load_state_dict`, strict, with an error that a person can act on.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every script does around its work: one-line errors, exit codes, leaving the process group."""
+"""What every script does around its work: one-line errors, exit codes, process group."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_main(self) -> bool:
@@ -35,7 +35,7 @@ def start(device: str = "auto") -> World:
     Args:
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
     """
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     place = torch.device(device)
@@ -49,7 +49,7 @@ def start(device: str = "auto") -> World:
                 f"--device {place}: this machine has {torch.cuda.device_count()} CUDA device(s)"
             )
         torch.cuda.set_device(place)
-    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         return World(device=place)
     if not dist.is_initialized():

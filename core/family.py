@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.options import Direction, RunConfig
+from core.options import Direction
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -66,7 +66,8 @@ class Family(Protocol):
     """What a family gives the core. See DESIGN: everything else is the core's."""
 
     name: ClassVar[str]
-    Config: ClassVar[type[RunConfig]]
+    Config: ClassVar[type[Any]]
+    """Its options: a subclass of `core.options.RunConfig`."""
     paired: ClassVar[bool]
     """Whether training needs A and B of the same scene."""
     ema_networks: ClassVar[tuple[str, ...]]

@@ -1,9 +1,9 @@
 """A checkpoint as a translator: any image size, any image mode, tiles where memory is short.
 
-    from core.inference import load
-    translate = load("runs/cyclegan/horse2zebra")
-    zebra = translate(Image.open("horse.jpg"))          # PIL in, PIL out
-    batch = translate(torch.rand(4, 3, 250, 333) * 2 - 1, "BtoA")
+from core.inference import load
+translate = load("runs/cyclegan/horse2zebra")
+zebra = translate(Image.open("horse.jpg"))          # PIL in, PIL out
+batch = translate(torch.rand(4, 3, 250, 333) * 2 - 1, "BtoA")
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from core import checkpoint
@@ -115,9 +115,7 @@ class Translator:
             )
         return direction
 
-    def __call__(
-        self, image: ImageOrTensor, direction: Direction | None = None
-    ) -> ImageOrTensor:
+    def __call__(self, image: ImageOrTensor, direction: Direction | None = None) -> ImageOrTensor:
         """Translate one PIL image, or a tensor [C, H, W] or [N, C, H, W] in [-1, 1].
 
         Returns:
@@ -133,7 +131,7 @@ class Translator:
         return result if image.dim() == 4 else result[0]
 
     def _translate_pil(self, image: Image.Image, direction: Direction) -> Image.Image:
-        upright = normalised(image)
+        upright = normalised(ImageOps.exif_transpose(image))
         channels = self.channels(direction)[0]
         alpha = upright.getchannel("A") if upright.mode == "RGBA" and channels != 4 else None
         # The colours as stored: laid over a background they would blend into the result's edges.
@@ -163,12 +161,19 @@ class Translator:
         return result[..., top : top + height, left : left + width].float()
 
     def _run(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
-        tile = self.tile
+        tile, side = self.tile, max(images.shape[-2:])
         if tile is None:
-            tile = 0 if fits(network, images.shape, self.device) else AUTO_TILE
-        if tile and max(images.shape[-2:]) > tile:
-            return run_tiled(network, images.cpu(), tile=tile, device=self.device)
-        return network(images.to(self.device))
+            small = side <= AUTO_TILE or fits(network, images.shape, self.device)
+            tile = 0 if small else AUTO_TILE
+        if tile == 0 or side <= tile:
+            return network(images.to(self.device))
+        modules = (m for net in self.family.networks.values() for m in net.modules())
+        if any(isinstance(m, torch.nn.Dropout) and m.training for m in modules):
+            raise UserError(
+                f"an image of {images.shape[-1]}x{images.shape[-2]} px goes through in tiles, and "
+                "the published test keeps dropout active, which tiles cannot; use --eval"
+            )
+        return run_tiled(network, images.cpu(), tile=tile, device=self.device)
 
 
 def from_state(

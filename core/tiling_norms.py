@@ -4,7 +4,6 @@ The table of means and variances is small and complete before the first pixel is
 normalisation itself is a pointwise recipe.
 """
 
-# ruff: noqa: PLR0917  (the signatures are torch's)
 from __future__ import annotations
 
 from collections.abc import Sequence

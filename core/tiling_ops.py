@@ -3,7 +3,6 @@
 Importing this module fills the table of `core.tiling_tensor`.
 """
 
-# ruff: noqa: PLR0917  (the signatures are torch's)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

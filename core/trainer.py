@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +19,17 @@ from core.ema import Ema
 from core.errors import UserError
 from core.family import Family, ImageBatch
 from core.gallery import RunGallery
+from core.guard import NonfiniteGuard, StepFlag
 from core.nn.modes import evaluating, published_test_mode
 from core.optim import Schedule, Updater
 from core.pictures import grid, save_png
+from core.progress import Window, peak_memory_bytes
 from core.run_log import RunLog
 from core.signals import StopRequest, stop_requests
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _STOP_CHECK_EVERY = 10
 """With several processes a stop is agreed on every so many steps: agreeing waits for the GPUs."""
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A step whose non-finite flag has not been read yet."""
-
-    step: int
-    batch: ImageBatch
-    skipped: Tensor
-    terms: dict[str, Tensor]
 
 
 class Trainer:
@@ -75,9 +64,7 @@ class Trainer:
         for network in networks.values():
             network.to(self.device, memory_format=self.layout).train()  # type: ignore[call-overload]
         distributed.broadcast_networks(networks.values())
-        self.scaler = (
-            torch.amp.GradScaler(self.device.type) if train.precision == "fp16" else None
-        )
+        self.scaler = torch.amp.GradScaler(self.device.type) if train.precision == "fp16" else None
         self.update = Updater(
             self.device, list(networks.values()), train.clip_grad_norm, self.scaler
         )
@@ -101,7 +88,7 @@ class Trainer:
         self.num_steps = (hold + decay) * (1 if self.by_step else self.loader.batches_per_epoch)
         self._epoch_objective: list[Tensor] = []
         self._last_objective = 0.0
-        self._nonfinite_in_a_row = 0
+        self.guard = NonfiniteGuard(run_dir, self.world.rank, train.max_nonfinite_steps)
         # From here on each process draws its own noise.
         rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
         if resume is not None:
@@ -155,8 +142,8 @@ class Trainer:
         if self.step == 0 and options.samples_every:
             self._preview()
         saved_at = self.step
-        window = _Window(self.step)
-        pending: _Pending | None = None
+        window = Window(self.step)
+        pending: StepFlag | None = None
         batches = iter(self.loader)
         while self.step < self.num_steps and not self._stop_agreed(stop):
             self._advance_schedule()
@@ -165,31 +152,29 @@ class Trainer:
             self._check_size(batch)
             flying = self._train_step(batch)
             # Read the flag of the step before on a GPU: its own would wait for the whole queue.
-            self._read_flag(pending if self.device.type == "cuda" else flying)
+            self._heed(pending if self.device.type == "cuda" else flying)
             pending = flying if self.device.type == "cuda" else None
             bar.update()
             if self.step % options.every == 0 or self.step == self.num_steps:
                 self._log_window(window, bar)
-                window = _Window(self.step)
+                window = Window(self.step)
             if options.samples_every and self.step % options.samples_every == 0:
                 self._preview()
             if self.step % self.config.checkpoint.every == 0:
                 self.save()
                 saved_at = self.step
-        self._read_flag(pending)
+        self._heed(pending)
         if saved_at != self.step or not self._has_checkpoint():
             self.save()
         if self.step >= self.num_steps and options.samples_every:
             self._preview()
 
-    def _train_step(self, batch: ImageBatch) -> _Pending:
+    def _train_step(self, batch: ImageBatch) -> StepFlag:
         start = time.perf_counter()
         precision = _PRECISIONS[self.config.train.precision]
         on_device = batch.to(self.device, channels_last=self.config.train.channels_last)
         self.update.begin()
-        with torch.autocast(
-            self.device.type, precision, enabled=precision is not torch.float32
-        ):
+        with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
             terms = self.family.training_step(on_device, self.step, self.update)
         self.update.finish()
         distributed.average_buffers(self.family.networks.values())
@@ -199,7 +184,7 @@ class Trainer:
         if self.config.optim.policy == "plateau":
             self._epoch_objective.append(terms[self.family.objective])
         self.elapsed_seconds += time.perf_counter() - start
-        return _Pending(self.step, batch, self.update.skipped, terms)
+        return StepFlag(self.step, batch, self.update.skipped, terms)
 
     def _advance_schedule(self) -> None:
         position = self.step + 1 if self.by_step else self.loader.epoch + 1
@@ -222,51 +207,24 @@ class Trainer:
             height, width = images.shape[-2:]
             if height % multiple or width % multiple:
                 raise UserError(
-                    f"{names[0]}: {width}x{height} px after preprocessing, but this network needs "
-                    f"sides that are multiples of {multiple}; set data.crop_size, or data.preprocess"
+                    f"{names[0]}: {width}x{height} px after preprocessing, but this network "
+                    f"needs sides that are multiples of {multiple}; set data.crop_size or "
+                    "data.preprocess"
                 )
 
-    # -- non-finite guard -------------------------------------------------------------------
-
-    def _read_flag(self, pending: _Pending | None) -> None:
-        if pending is None:
+    def _heed(self, flag: StepFlag | None) -> None:
+        if flag is None or not self.guard.check(flag, self.log):
             return
-        if not pending.skipped.item():
-            self._nonfinite_in_a_row = 0
-            return
-        self._nonfinite_in_a_row += 1
-        terms = {name: float(value) for name, value in pending.terms.items()}
-        names = ", ".join(dict.fromkeys(pending.batch.names_a + pending.batch.names_b))
-        path = self.run_dir / "nonfinite" / f"step_{pending.step:08d}_rank{self.world.rank}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        batch = pending.batch
-        torch.save(
-            {
-                "step": pending.step,
-                "terms": terms,
-                "a": batch.a,
-                "b": batch.b,
-                "names_a": list(batch.names_a),
-                "names_b": list(batch.names_b),
-            },
-            path,
+        self.save()
+        raise UserError(
+            f"{self.run_dir}: loss or gradient not finite for {self.guard.in_a_row} steps in a "
+            f"row, last at step {flag.step}; weights are as before them. Lower optim.lr, set "
+            "train.clip_grad_norm, or use train.precision=fp32, then --resume"
         )
-        self.log.message(
-            pending.step, "alarm", f"loss or gradient not finite; step skipped, batch of {names} "
-            f"saved in {path}"
-        )
-        limit = self.config.train.max_nonfinite_steps
-        if self._nonfinite_in_a_row >= limit:
-            self.save()
-            raise UserError(
-                f"{self.run_dir}: loss or gradient not finite for {limit} steps in a row, last at "
-                f"step {pending.step}; weights are as before them. Lower optim.lr, set "
-                "train.clip_grad_norm, or use train.precision=fp32, then --resume"
-            )
 
     # -- records ----------------------------------------------------------------------------
 
-    def _log_window(self, window: _Window, bar: Any) -> None:
+    def _log_window(self, window: Window, bar: Any) -> None:
         means = self.log.means()
         steps_per_second, wait = window.finish(self.step)
         images = self.config.train.batch_size * self.world.size
@@ -277,7 +235,7 @@ class Trainer:
             "images_per_second": steps_per_second * images,
             "data_wait_share": wait,
             "elapsed_seconds": self.elapsed_seconds,
-            "peak_memory_bytes": _peak_memory(self.device),
+            "peak_memory_bytes": peak_memory_bytes(self.device),
         }
         self.log.scalars(self.step, means, progress)
         shown = {name: f"{value:.3g}" for name, value in list(means.items())[:4]}
@@ -348,10 +306,8 @@ class Trainer:
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict() if self.scaler is not None else {},
                 "loader": self.loader.state_dict(),
-                "objective": [
-                    [float(x) for x in self._epoch_objective], self._last_objective
-                ],
-                "nonfinite_in_a_row": self._nonfinite_in_a_row,
+                "objective": [[float(x) for x in self._epoch_objective], self._last_objective],
+                "nonfinite_in_a_row": self.guard.in_a_row,
                 "local": locals_,
             }
             checkpoint.save(state, path)
@@ -365,7 +321,7 @@ class Trainer:
         family = self.family
         if "optimizers" not in state:
             raise UserError(
-                "the checkpoint was converted for testing and has no optimizers; it cannot be resumed"
+                "the checkpoint was converted for testing and has no optimizers to resume with"
             )
         if state["family"] != family.name:
             raise UserError(
@@ -384,7 +340,7 @@ class Trainer:
         self.step, self.elapsed_seconds = state["step"], state["elapsed_seconds"]
         objective, self._last_objective = state["objective"]
         self._epoch_objective = [torch.tensor(x, device=self.device) for x in objective]
-        self._nonfinite_in_a_row = state["nonfinite_in_a_row"]
+        self.guard.in_a_row = state["nonfinite_in_a_row"]
         if len(state["local"]) != self.world.size:
             raise UserError(
                 f"the checkpoint was written by {len(state['local'])} process(es), this run has "
@@ -394,30 +350,3 @@ class Trainer:
         for name, item in family.state.items():
             item.load_state_dict(local["state"][name])
         rng.set_state(local["rng"], self.device)
-
-
-class _Window:
-    """Speed and data-wait share since the last log line."""
-
-    def __init__(self, step: int) -> None:
-        self._step, self._start, self._wait = step, time.perf_counter(), 0.0
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._wait += time.perf_counter() - start
-
-    def finish(self, step: int) -> tuple[float, float]:
-        """Steps per second, and the share of the time spent waiting for data."""
-        seconds = max(time.perf_counter() - self._start, 1e-9)
-        return (step - self._step) / seconds, self._wait / seconds
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Most bytes held so far: allocated on the GPU, or resident on the CPU."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    import resource  # noqa: PLC0415 - not on every platform
-
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024

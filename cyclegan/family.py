@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,10 +20,10 @@ from torch.optim import Optimizer
 from core.family import ImageBatch, Update
 from core.image_pool import ImagePool
 from core.losses import dis_loss, gen_loss
-from core.nn.factory import forward_each, make_discriminator, make_generator
+from core.nn.factory import Generator, forward_each, make_discriminator, make_generator
 from core.optim import adam, frozen
 from core.options import Direction
-from cyclegan.config import Config
+from cyclegan.config import Config as CycleGANConfig
 from cyclegan.losses import cycle_loss, identity_loss
 
 
@@ -43,12 +43,12 @@ class CycleGAN:
     """Two generators and two discriminators; see the module's text for their names."""
 
     name: ClassVar[str] = "cyclegan"
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[CycleGANConfig]] = CycleGANConfig
     paired: ClassVar[bool] = False
     ema_networks: ClassVar[tuple[str, ...]] = ("G_A", "G_B")
     objective: ClassVar[str] = "G"
 
-    def __init__(self, config: Config, networks: dict[str, nn.Module]) -> None:
+    def __init__(self, config: CycleGANConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
         self.networks = networks
         self.optimizers: dict[str, Optimizer] = {
@@ -64,7 +64,7 @@ class CycleGAN:
         self.joint = config.train.joint_forward and model.norm != "batch" and not model.dropout
 
     @classmethod
-    def build(cls, config: Config) -> Self:
+    def build(cls, config: CycleGANConfig) -> Self:
         """Networks with initial weights, and their optimizers."""
         model, recompute = config.model, config.train.gradient_checkpointing
         a, b = model.input_nc, model.output_nc
@@ -78,15 +78,20 @@ class CycleGAN:
             },
         )
 
+    def _any_generator(self) -> Generator:
+        # Both have the same architecture; a released checkpoint has only one.
+        name = "G_A" if "G_A" in self.networks else "G_B"
+        return cast("Generator", self.networks[name])
+
     @property
     def multiple(self) -> int:
         """Image sides must be multiples of this."""
-        return int(next(iter(self.networks.values())).multiple)
+        return self._any_generator().multiple
 
     @property
     def minimum(self) -> int:
         """Smallest image side for translating."""
-        return int(next(iter(self.networks.values())).minimum)
+        return self._any_generator().minimum
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -129,9 +134,7 @@ class CycleGAN:
     def discriminator_loss(self, name: str, real: Tensor, fake: Tensor) -> Tensor:
         """Half the sum of the real and the fake term; `fake` is detached."""
         mode = self.config.model.gan_mode
-        on_real, on_fake = forward_each(
-            self.networks[name], real, fake.detach(), joint=self.joint
-        )
+        on_real, on_fake = forward_each(self.networks[name], real, fake.detach(), joint=self.joint)
         return 0.5 * (dis_loss(on_real, mode, real=True) + dis_loss(on_fake, mode, real=False))
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ after the other, fake first, as published: the running statistics depend on it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,10 +19,10 @@ from torch.optim import Optimizer
 from core.family import ImageBatch, Update
 from core.image_pool import ImagePool
 from core.losses import dis_loss, gen_loss
-from core.nn.factory import forward_each, make_discriminator, make_generator
+from core.nn.factory import Generator, forward_each, make_discriminator, make_generator
 from core.optim import adam, frozen
 from core.options import Direction
-from pix2pix.config import Config
+from pix2pix.config import Config as Pix2PixConfig
 from pix2pix.losses import l1_loss, pair
 
 
@@ -30,12 +30,12 @@ class Pix2Pix:
     """A generator G and a conditional discriminator D."""
 
     name: ClassVar[str] = "pix2pix"
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[Pix2PixConfig]] = Pix2PixConfig
     paired: ClassVar[bool] = True
     ema_networks: ClassVar[tuple[str, ...]] = ("G",)
     objective: ClassVar[str] = "G"
 
-    def __init__(self, config: Config, networks: dict[str, nn.Module]) -> None:
+    def __init__(self, config: Pix2PixConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
         self.networks = networks
         self.optimizers: dict[str, Optimizer] = {
@@ -46,7 +46,7 @@ class Pix2Pix:
         self.joint = config.train.joint_forward and config.model.norm != "batch"
 
     @classmethod
-    def build(cls, config: Config) -> Self:
+    def build(cls, config: Pix2PixConfig) -> Self:
         """Networks with initial weights, and their optimizers."""
         model, recompute = config.model, config.train.gradient_checkpointing
         a, b = model.input_nc, model.output_nc
@@ -61,12 +61,12 @@ class Pix2Pix:
     @property
     def multiple(self) -> int:
         """Image sides must be multiples of this."""
-        return int(self.networks["G"].multiple)
+        return cast("Generator", self.networks["G"]).multiple
 
     @property
     def minimum(self) -> int:
         """Smallest image side for translating."""
-        return int(self.networks["G"].minimum)
+        return cast("Generator", self.networks["G"]).minimum
 
     @property
     def directions(self) -> tuple[Direction, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from core import cli, distributed, rng
 from core.errors import UserError
@@ -47,7 +48,7 @@ def test(args: argparse.Namespace) -> int:
         raise UserError(f"--max-images {args.max_images}: at least 1")
     world = distributed.start(args.device)
     rng.seed_all(args.seed + world.rank)
-    mode = "eval" if args.eval else "published"
+    mode: Literal["eval", "published"] = "eval" if args.eval else "published"
     translator = load(args.checkpoint, world.device, args.precision, mode, args.tile)
     direction = translator.check_direction(args.direction) if args.direction else None
     jobs = find_jobs(args.input, translator.directions, direction, args.max_images)

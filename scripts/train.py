@@ -26,7 +26,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="PATH",
-        help="go on from a checkpoint or run folder; without PATH from this run's newest intact one",
+        help="go on from a checkpoint or run folder; default: this run's newest intact one",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. train.batch_size=4"
@@ -60,12 +60,14 @@ def train(args: argparse.Namespace) -> int:
         refuse_other_model(config, state["config"], str(file))
     run_dir = args.run_dir or Path("runs") / config.name
     if state is None and checkpoint.listed(run_dir / "checkpoints"):
-        raise UserError(f"{run_dir}: holds a run already; add --resume, or choose another --run-dir")
+        raise UserError(f"{run_dir}: holds a run already; add --resume, or another --run-dir")
     world = distributed.start(args.device)
     trainer = Trainer(FAMILIES[config.family], config, run_dir, world, state)
     complete = trainer.train()
     if world.is_main:
-        print(f"{'finished' if complete else 'stopped'} at step {trainer.step}; {run_dir}/index.html")
+        print(
+            f"{'finished' if complete else 'stopped'} at step {trainer.step}; {run_dir}/index.html"
+        )
         if not complete:
             print(f"go on with: python scripts/train.py --resume {run_dir}")
     return 0

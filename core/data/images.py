@@ -73,13 +73,25 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         UserError: As `read_image`.
     """
-    image = _decode(path)
+    return normalised(_decode(path), path)
+
+
+def normalised(image: Image.Image, name: object = "image") -> Image.Image:
+    """An image that is open already, in mode "L", "RGB" or (with transparency) "RGBA".
+
+    Args:
+        image: Any mode; not turned by its EXIF orientation.
+        name: What errors call it.
+
+    Raises:
+        UserError: 32-bit pixels, or a mode that Pillow cannot convert.
+    """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
         return _from_16_bits(image)
     if image.mode in {"I", "F"}:
         kind = "integer" if image.mode == "I" else "float"
         raise UserError(
-            f"{path}: 32-bit {kind} pixels have no agreed black and white; "
+            f"{name}: 32-bit {kind} pixels have no agreed black and white; "
             "convert the image to 8 or 16 bits"
         )
     opaque = "L" if image.mode in {"1", "L"} else "RGB"
@@ -90,7 +102,7 @@ def open_image(path: Path) -> Image.Image:
         return image.convert(wanted)
     except ValueError:
         raise UserError(
-            f"{path}: pixels of mode {image.mode!r} are not supported; convert the image to RGB"
+            f"{name}: pixels of mode {image.mode!r} are not supported; convert the image to RGB"
         ) from None
 
 

@@ -15,6 +15,8 @@ from core.nn.unet import UnetGenerator
 from core.options import CountInt, Options, PositiveFloat, PositiveInt
 
 Channels = Literal[1, 3, 4]
+Generator = ResnetGenerator | UnetGenerator
+Discriminator = PatchDiscriminator | PixelDiscriminator
 
 
 class NetworkOptions(Options):
@@ -39,9 +41,9 @@ class NetworkOptions(Options):
 
 def make_generator(
     options: NetworkOptions, input_nc: int, output_nc: int, *, gradient_checkpointing: bool = False
-) -> ResnetGenerator | UnetGenerator:
+) -> Generator:
     """A generator with its initial weights."""
-    network: ResnetGenerator | UnetGenerator
+    network: Generator
     if options.generator in ("resnet_9blocks", "resnet_6blocks"):
         network = ResnetGenerator(
             input_nc,
@@ -65,11 +67,9 @@ def make_generator(
     return network
 
 
-def make_discriminator(
-    options: NetworkOptions, input_nc: int
-) -> PatchDiscriminator | PixelDiscriminator:
+def make_discriminator(options: NetworkOptions, input_nc: int) -> Discriminator:
     """A discriminator with its initial weights."""
-    network: PatchDiscriminator | PixelDiscriminator
+    network: Discriminator
     if options.discriminator == "pixel":
         network = PixelDiscriminator(input_nc, options.ndf, options.norm)
     else:

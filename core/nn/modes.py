@@ -27,8 +27,10 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def published_test_mode(*networks: nn.Module) -> Iterator[None]:
-    """Test as the official pix2pix does: dropout stays active and batch norm normalises each
-    image by its own statistics. Without dropout and batch norm nothing changes.
+    """Test as the official pix2pix does, which leaves its networks in train mode.
+
+    Dropout stays active and batch norm normalises each image by its own statistics. Without
+    dropout and batch norm nothing changes.
     """
     modules = [module for network in networks for module in network.modules()]
     dropouts = [(m, m.training) for m in modules if isinstance(m, nn.Dropout)]

@@ -114,8 +114,10 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
     if len(blocks) not in (6, 9):
         raise UserError(f"{source}: {len(blocks)} residual blocks; supported are 6 and 9")
     last = state[f"model.{10 + len(blocks) + 7}.weight"]
-    norm = "batch" if "model.2.weight" in state else (
-        "instance" if "model.1.bias" in state else "none"
+    norm = (
+        "batch"
+        if "model.2.weight" in state
+        else ("instance" if "model.1.bias" in state else "none")
     )
     return {
         "generator": f"resnet_{len(blocks)}blocks",

@@ -1,0 +1,46 @@
+"""How fast a run goes and how much memory it takes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+if sys.platform != "win32":
+    import resource
+
+
+class Window:
+    """Speed and data-wait share since the last log line.
+
+    Args:
+        step: steps done when the window opens.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._step, self._start, self._wait = step, time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within, time counts as waiting for data."""
+        start = time.perf_counter()
+        yield
+        self._wait += time.perf_counter() - start
+
+    def finish(self, step: int) -> tuple[float, float]:
+        """Steps per second, and the share of the time spent waiting for data."""
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        return (step - self._step) / seconds, self._wait / seconds
+
+
+def peak_memory_bytes(device: torch.device) -> float:
+    """Most bytes held so far: allocated on the GPU, or resident on the CPU (0 where unknown)."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0.0
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(kilobytes if sys.platform == "darwin" else kilobytes * 1024)
