@@ -15,7 +15,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ def save(state: Mapping[str, Any], path: Path) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             writer = _HashingWriter(file)
-            torch.save({"format": FORMAT, **state}, writer)
+            torch.save({"format": FORMAT, **state}, cast("BinaryIO", writer))
             file.write(f"\nsha256:{writer.digest.hexdigest()}\n".encode())
             file.flush()
             os.fsync(file.fileno())
@@ -154,7 +154,7 @@ def find(path: Path) -> tuple[Path, list[str]]:
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     if not folder.is_dir():
         raise UserError(f"{path}: no such checkpoint or run folder")
-    problems = []
+    problems: list[str] = []
     for candidate in listed(folder):
         problem = verify(candidate)
         if problem is None:

@@ -167,9 +167,9 @@ def load_config(
         raise UserError(f"{path}: a config is a mapping of sections, e.g. `family: cyclegan`")
     for override in overrides:
         _apply_override(tree, marks, override)
-    name = tree.get("family")
+    name = str(tree.get("family", ""))
     if name not in table:
-        near = difflib.get_close_matches(str(name), table, n=1)
+        near = difflib.get_close_matches(name, table, n=1)
         where = marks.get(("family",), str(path))
         hint = f"did you mean `{near[0]}`? " if near else ""
         raise UserError(f"{where}: family: unknown {name!r}; {hint}one of {', '.join(table)}")

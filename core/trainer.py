@@ -21,13 +21,13 @@ from core.family import Family, ImageBatch
 from core.gallery import RunGallery
 from core.guard import NonfiniteGuard, StepFlag
 from core.nn.modes import evaluating, published_test_mode
-from core.optim import Schedule, Updater
+from core.optim import Schedule
 from core.pictures import grid, save_png
 from core.progress import Window, peak_memory_bytes
 from core.run_log import RunLog
 from core.signals import StopRequest, stop_requests
+from core.stepper import Stepper
 
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _STOP_CHECK_EVERY = 10
 """With several processes a stop is agreed on every so many steps: agreeing waits for the GPUs."""
 
@@ -59,15 +59,8 @@ class Trainer:
         self.step = 0
         self.elapsed_seconds = 0.0
         train = config.train
-        self.layout = torch.channels_last if train.channels_last else torch.contiguous_format
         networks = family.networks
-        for network in networks.values():
-            network.to(self.device, memory_format=self.layout).train()  # type: ignore[call-overload]
-        distributed.broadcast_networks(networks.values())
-        self.scaler = torch.amp.GradScaler(self.device.type) if train.precision == "fp16" else None
-        self.update = Updater(
-            self.device, list(networks.values()), train.clip_grad_norm, self.scaler
-        )
+        self.stepper = Stepper(family, train, self.device)
         self.ema = Ema({n: networks[n] for n in family.ema_networks}, train.ema_decay)
         self.by_step = train.num_steps is not None
         hold = train.num_steps if train.num_steps is not None else train.num_epochs
@@ -96,9 +89,6 @@ class Trainer:
         self.log = RunLog(run_dir if self.world.is_main else None, self.step)
         self.alarms = Alarms()
         self._write_config()
-        if train.compile:
-            for network in networks.values():
-                network.compile()
         if self.world.is_main:
             self._fixed = fixed_batch(
                 config.data,
@@ -171,20 +161,14 @@ class Trainer:
 
     def _train_step(self, batch: ImageBatch) -> StepFlag:
         start = time.perf_counter()
-        precision = _PRECISIONS[self.config.train.precision]
-        on_device = batch.to(self.device, channels_last=self.config.train.channels_last)
-        self.update.begin()
-        with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
-            terms = self.family.training_step(on_device, self.step, self.update)
-        self.update.finish()
-        distributed.average_buffers(self.family.networks.values())
+        terms = self.stepper(batch, self.step)
         self.ema.update()
         self.step += 1
         self.log.add(terms)
         if self.config.optim.policy == "plateau":
             self._epoch_objective.append(terms[self.family.objective])
         self.elapsed_seconds += time.perf_counter() - start
-        return StepFlag(self.step, batch, self.update.skipped, terms)
+        return StepFlag(self.step, batch, self.stepper.update.skipped, terms)
 
     def _advance_schedule(self) -> None:
         position = self.step + 1 if self.by_step else self.loader.epoch + 1
@@ -304,7 +288,9 @@ class Trainer:
                 "ema": self.ema.state_dict(),
                 "optimizers": {n: opt.state_dict() for n, opt in family.optimizers.items()},
                 "schedule": self.schedule.state_dict(),
-                "scaler": self.scaler.state_dict() if self.scaler is not None else {},
+                "scaler": self.stepper.scaler.state_dict()
+                if self.stepper.scaler is not None
+                else {},
                 "loader": self.loader.state_dict(),
                 "objective": [[float(x) for x in self._epoch_objective], self._last_objective],
                 "nonfinite_in_a_row": self.guard.in_a_row,
@@ -334,8 +320,8 @@ class Trainer:
         for name, optimizer in family.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.schedule.load_state_dict(state["schedule"])
-        if self.scaler is not None and state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
+        if self.stepper.scaler is not None and state["scaler"]:
+            self.stepper.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.step, self.elapsed_seconds = state["step"], state["elapsed_seconds"]
         objective, self._last_objective = state["objective"]

@@ -75,7 +75,7 @@ class UnetGenerator(nn.Module):
             x = down(x)
             skips.append(x)
         y = self.up[-1](skips.pop())
-        for up in reversed(self.up[:-1]):  # type: ignore[arg-type]
+        for up in reversed(self.up[:-1]):
             y = up(torch.cat([skips.pop(), y], dim=1))
         return y
 

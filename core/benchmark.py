@@ -1,0 +1,201 @@
+"""Speed as a ratio of two paths measured in one run; never a timed test."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from core import rng
+from core.config import validate
+from core.data.folders import find_paired, find_unpaired
+from core.data.loader import Loader, build_loader
+from core.distributed import World
+from core.family import Family
+from core.progress import Window, peak_memory_bytes
+from core.stepper import Stepper
+
+PLAIN = ("precision=fp32", "compile=false", "channels_last=false", "joint_forward=false")
+_WARM_UP = 2
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products are faster than fp32: GPUs since Ampere, CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def fast_options(device: torch.device) -> list[str]:
+    """Train options of the fast path on a device: the same mathematics, arranged for it.
+
+    bf16 autocast where the hardware has it; without it a CPU would emulate it, slower than fp32.
+    """
+    precision = "bf16" if has_fast_bf16(device) else "fp32"
+    return [f"precision={precision}", "compile=true", "channels_last=true", "joint_forward=true"]
+
+
+def _with(config: Any, settings: Sequence[str]) -> Any:
+    """The config with train options changed."""
+    tree = config.model_dump(mode="json")
+    for setting in settings:
+        key, _, value = setting.removeprefix("train.").partition("=")
+        tree["train"][key] = {"true": True, "false": False}.get(value, value)
+    return validate(type(config), tree, source="--fast")
+
+
+class _Path:
+    """One way of training, with its own networks from the same seed and its own batches."""
+
+    def __init__(self, kind: type[Family], config: Any, world: World) -> None:
+        train = config.train
+        rng.seed_all(train.seed)
+        self.stepper = Stepper(kind.build(config), train, world.device)
+        self.loader: Loader = build_loader(
+            config.data,
+            paired=kind.paired,
+            split="train",
+            channels_a=config.channels_a,
+            channels_b=config.channels_b,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            pin_memory=world.device.type == "cuda",
+        )
+
+    def run(self, steps: int) -> tuple[float, float, dict[str, float]]:
+        """Seconds per step, data-wait share, and the last step's losses."""
+        window = Window(0)
+        terms: dict[str, torch.Tensor] = {}
+        for step in range(steps):
+            with window.waiting():
+                batch = next(self.loader)
+            terms = self.stepper(batch, step)
+        losses = {name: float(value) for name, value in terms.items()}  # waits for the device
+        per_second, wait = window.finish(steps)
+        return 1 / per_second, wait, losses
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What was measured on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "machine": name or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "fast_bf16": has_fast_bf16(device),
+    }
+
+
+def benchmark_steps(
+    kind: type[Family], config: Any, world: World, fast: Sequence[str], repeats: int, steps: int
+) -> dict[str, Any]:
+    """Interleaved training steps of the plain and the fast path.
+
+    Peak memory is the process's (or the GPU's) after each path's first steps, plain first: on a
+    CPU the second number can only be larger.
+
+    Returns:
+        Medians in seconds per step, their ratio, data-wait shares and peak memory.
+    """
+    paths = {}
+    peaks = {}
+    for name, settings in (("plain", PLAIN), ("fast", fast)):
+        if world.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(world.device)
+        paths[name] = _Path(kind, _with(config, settings), world)
+        paths[name].run(_WARM_UP)
+        peaks[name] = peak_memory_bytes(world.device)
+    seconds: dict[str, list[float]] = {name: [] for name in paths}
+    waits: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in tqdm(range(repeats), desc="repeats"):
+        for name, path in paths.items():
+            taken, wait, _ = path.run(steps)
+            seconds[name].append(taken)
+            waits[name].append(wait)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        **machine(world.device),
+        "fast_options": list(fast),
+        "seconds_per_step": medians,
+        "all_seconds": seconds,
+        "ratio": medians["plain"] / medians["fast"],
+        "data_wait_share": {name: statistics.median(values) for name, values in waits.items()},
+        "peak_memory_bytes": peaks,
+    }
+
+
+def benchmark_curves(
+    kind: type[Family], config: Any, world: World, fast: Sequence[str], steps: int
+) -> dict[str, Any]:
+    """Losses of both paths from the same weights on the same batches, step by step.
+
+    Returns:
+        Per loss term, the mean over all steps on each path and the mean absolute difference.
+    """
+    curves: dict[str, list[dict[str, float]]] = {}
+    for name, settings in (("plain", PLAIN), ("fast", fast)):
+        path = _Path(kind, _with(config, settings), world)
+        curves[name] = [path.run(1)[2] for _ in tqdm(range(steps), desc=f"{name} curve")]
+    result = {}
+    for term in curves["plain"][0]:
+        plain, quick = (np.array([losses[term] for losses in curves[n]]) for n in curves)
+        result[term] = {
+            "plain_mean": float(plain.mean()),
+            "fast_mean": float(quick.mean()),
+            "mean_abs_difference": float(np.abs(plain - quick).mean()),
+        }
+    return {"steps": steps, "terms": result}
+
+
+def benchmark_loader(config: Any, *, paired: bool, repeats: int) -> dict[str, Any]:
+    """Images per second of the loader alone (RAM cache, in this process) and of Pillow each time.
+
+    Pillow does what the official code does for every image: decode, bicubic resize, crop, flip.
+    """
+    data = config.data.model_copy(update={"cache": "ram", "num_workers": 0})
+    loader = build_loader(
+        data,
+        paired=paired,
+        split="train",
+        channels_a=config.channels_a,
+        channels_b=config.channels_b,
+        batch_size=config.train.batch_size,
+        seed=0,
+    )
+    files = find_paired(data.root, "train").a if paired else find_unpaired(data.root, "train").a
+    size, crop = data.load_size, data.crop_size
+    generator = np.random.default_rng(0)
+
+    def with_pillow(number: int) -> int:
+        for file in files[:number]:
+            with Image.open(file) as image:
+                picture = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+            left, top = generator.integers(0, size - crop + 1, 2)
+            picture = picture.crop((left, top, left + crop, top + crop))
+            if generator.random() < 0.5:
+                picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            np.asarray(picture)
+        return len(files[:number])
+
+    def with_loader(number: int) -> int:
+        batches = max(1, number // (2 * config.train.batch_size))
+        for _ in range(batches):
+            next(loader)
+        return batches * 2 * config.train.batch_size
+
+    rates: dict[str, list[float]] = {"pillow": [], "loader": []}
+    with_loader(1)
+    for _ in range(repeats):
+        for name, work, number in (("pillow", with_pillow, 64), ("loader", with_loader, 1024)):
+            start = time.perf_counter()
+            done = work(number)
+            rates[name].append(done / (time.perf_counter() - start))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {"images_per_second": medians, "ratio": medians["loader"] / medians["pillow"]}

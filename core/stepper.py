@@ -1,0 +1,52 @@
+"""One training step of a family under the chosen device, precision, layout and compilation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from core import distributed
+from core.family import Family, ImageBatch
+from core.optim import Updater
+from core.options import TrainOptions
+
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Stepper:
+    """Prepares a family's networks in place and runs its `training_step`.
+
+    Args:
+        family: as built, on the CPU.
+        options: precision, channels_last, compile, clip_grad_norm.
+        device: where to train.
+
+    Attributes:
+        update: what the steps change weights with; its `skipped` tells of a non-finite step.
+        scaler: the gradient scaler of fp16, or None.
+    """
+
+    def __init__(self, family: Family, options: TrainOptions, device: torch.device) -> None:
+        self._family, self._options, self._device = family, options, device
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        networks = list(family.networks.values())
+        for network in networks:
+            network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
+            if options.compile:
+                network.compile()  # in place: state-dict keys stay
+        distributed.broadcast_networks(networks)
+        fp16 = options.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
+        self.update = Updater(device, networks, options.clip_grad_norm, self.scaler)
+
+    def __call__(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
+        """One full iteration on a batch from the loader; returns detached scalars."""
+        precision = _PRECISIONS[self._options.precision]
+        on_device = batch.to(self._device, channels_last=self._options.channels_last)
+        self.update.begin()
+        half = precision is not torch.float32
+        with torch.autocast(self._device.type, precision, enabled=half):
+            terms = self._family.training_step(on_device, step, self.update)
+        self.update.finish()
+        distributed.average_buffers(self._family.networks.values())
+        return terms

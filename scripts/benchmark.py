@@ -1,0 +1,65 @@
+"""Plain against fast training steps in one run: `python scripts/benchmark.py --config C`.
+
+Plain is fp32, eager, contiguous, one forward after another, as the official code runs. Fast is what
+this machine does best with the same mathematics (`core/benchmark.py` says which). Repeats are
+interleaved, so that a busy machine slows both alike; the report is the ratio of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from core import cli, distributed
+from core.benchmark import benchmark_curves, benchmark_loader, benchmark_steps, fast_options
+from core.config import load_config
+from families import FAMILIES
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of each path")
+    parser.add_argument("--steps", type=int, default=1, help="training steps per repeat")
+    parser.add_argument(
+        "--fast", action="append", metavar="KEY=VALUE", help="train options of the fast path"
+    )
+    parser.add_argument(
+        "--curves", type=int, default=0, metavar="N", help="compare N steps' losses"
+    )
+    parser.add_argument("--loader", action="store_true", help="loader alone against PIL each time")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    return parser.parse_args(argv)
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    config = load_config(args.config, FAMILIES, args.set)
+    world = distributed.start(args.device)
+    kind = FAMILIES[config.family]
+    fast = fast_options(world.device) if args.fast is None else args.fast
+    report: dict[str, object] = {"config": config.name, "device": str(world.device)}
+    if args.loader:
+        report["loader"] = benchmark_loader(config, paired=kind.paired, repeats=args.repeats)
+    else:
+        report |= benchmark_steps(kind, config, world, fast, args.repeats, args.steps)
+    if args.curves:
+        report["curves"] = benchmark_curves(kind, config, world, fast, args.curves)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; exit code 2 for bad input."""
+    return cli.run(lambda: benchmark(parse(argv)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
