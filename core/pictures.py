@@ -175,7 +175,7 @@ def strip(images: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that its readers see the old content or the new, never half of it.
 
     The content goes to a temporary file beside `path`, which then takes its name. Missing folders
