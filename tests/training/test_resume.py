@@ -1,0 +1,157 @@
+"""N steps, stop, resume, M steps equals N + M steps, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from core import checkpoint
+from tests.conftest import ROOT
+from tests.training.conftest import (
+    Tree,
+    changed,
+    differences,
+    environment,
+    make_trainer,
+    small_tree,
+)
+
+VARIANTS: dict[str, Tree] = {
+    "plain": {},
+    "workers": {"data": {"num_workers": 2, "cache": "ram"}},
+    "ema": {"train": {"ema_decay": 0.9}},
+    "bf16": {"train": {"precision": "bf16", "channels_last": True}},
+    "dropout": {"model": {"dropout": True, "norm": "batch"}},
+    "pool": {"model": {"pool_size": 3}},
+    "plateau": {"optim": {"policy": "plateau"}},
+    "previews": {"log": {"samples_every": 1}, "model": {"dropout": True}},
+}
+
+
+def train_to_end(tree: Tree, run_dir: Path, resume: Tree | None = None) -> Tree:
+    """Train, and return the state of the last checkpoint."""
+    assert make_trainer(tree, run_dir, resume).train()
+    return checkpoint.load(checkpoint.find(run_dir)[0])
+
+
+def train_until_signal(tree: Tree, run_dir: Path, step: int) -> Tree:
+    """Train, receive SIGTERM in the middle of `step`, and return the checkpoint's state."""
+    trainer = make_trainer(tree, run_dir)
+    inner = trainer.family.training_step
+
+    def training_step(*args: object) -> object:
+        if trainer.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(*args)
+
+    trainer.family.training_step = training_step  # type: ignore[method-assign]
+    assert not trainer.train()
+    state = checkpoint.load(checkpoint.find(run_dir)[0])
+    assert state["step"] == step
+    return state
+
+
+@pytest.mark.parametrize("family", ["cyclegan", "pix2pix"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resumed_equals_unbroken(
+    family: str, variant: str, unpaired: Path, paired: Path, tmp_path: Path
+) -> None:
+    root = unpaired if family == "cyclegan" else paired
+    tree = changed(small_tree(family, root), **VARIANTS[variant])
+    unbroken = train_to_end(tree, tmp_path / "unbroken")
+    # Step 3 lies inside the first epoch of cyclegan (4 steps), and at the end of pix2pix's.
+    state = train_until_signal(tree, tmp_path / "broken", 3)
+    resumed = train_to_end(tree, tmp_path / "broken", state)
+    assert unbroken["step"] == resumed["step"]
+    assert differences(unbroken, resumed) == []
+    weights = unbroken["networks"]
+    assert not all(
+        torch.equal(weights[n][k], state["networks"][n][k]) for n in weights for k in weights[n]
+    )
+
+
+def test_log_and_samples_of_a_resumed_run_have_no_line_twice(
+    unpaired: Path, tmp_path: Path
+) -> None:
+    tree = changed(small_tree("cyclegan", unpaired), log={"every": 1, "samples_every": 2})
+    tree = changed(tree, checkpoint={"every": 3, "keep_last": 5})
+    train_to_end(tree, tmp_path)
+    state = checkpoint.load(checkpoint.step_path(tmp_path / "checkpoints", 3))
+    train_to_end(tree, tmp_path, state)
+    lines = [yaml.safe_load(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "losses" in line] == list(range(1, 9))
+    assert (tmp_path / "index.html").read_text().count("Samples at step") == 5
+
+
+def test_power_loss_and_a_damaged_checkpoint(unpaired: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle; the newest file is cut; the one before it is taken, and it is said."""
+    tree = changed(
+        small_tree("cyclegan", unpaired),
+        train={"num_epochs": 10},
+        checkpoint={"every": 2, "keep_last": 100},
+    )
+    config, run = tmp_path / "small.yaml", tmp_path / "run"
+    config.write_text(yaml.safe_dump(tree))
+    command = [sys.executable, str(ROOT / "scripts/train.py"), "--config", str(config)]
+    process = subprocess.Popen(
+        [*command, "--run-dir", str(run)], env=environment(), stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(checkpoint.listed(run / "checkpoints")) < 2:
+        assert process.poll() is None, "ended before two checkpoints"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    newest = checkpoint.listed(run / "checkpoints")[0]
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    done = subprocess.run(
+        [*command, "--run-dir", str(run), "--resume"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"damaged: {newest}" in done.stdout
+    resumed = checkpoint.load(checkpoint.find(run)[0])
+    torch.set_num_threads(1)
+    unbroken = train_to_end(tree, tmp_path / "unbroken")
+    assert differences(unbroken, resumed) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_tells_how_to_resume(
+    number: signal.Signals, unpaired: Path, tmp_path: Path
+) -> None:
+    tree = changed(small_tree("cyclegan", unpaired), train={"num_epochs": 5000})
+    tree = changed(tree, data={"num_workers": 1}, log={"every": 1})
+    config, run = tmp_path / "small.yaml", tmp_path / "run"
+    config.write_text(yaml.safe_dump(tree))
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/train.py"), "--config", config, "--run-dir", run],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "log.jsonl").exists() or not (run / "log.jsonl").read_text():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    # As from a terminal: the whole group gets it, loader processes too.
+    os.killpg(process.pid, number)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert f"--resume {run}" in stdout
+    assert "Traceback" not in stderr
+    assert checkpoint.find(run)
