@@ -73,25 +73,18 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         UserError: As `read_image`.
     """
+    return _in_8_bits(_decode(path), path)
+
+
+def describe_image(path: Path) -> tuple[int, int, str]:
+    """Decode an image fully; its width and height upright, in pixels, and Pillow mode as stored.
+
+    Raises:
+        UserError: As `read_image`.
+    """
     image = _decode(path)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
-        return _from_16_bits(image)
-    if image.mode in {"I", "F"}:
-        kind = "integer" if image.mode == "I" else "float"
-        raise UserError(
-            f"{path}: 32-bit {kind} pixels have no agreed black and white; "
-            "convert the image to 8 or 16 bits"
-        )
-    opaque = "L" if image.mode in {"1", "L"} else "RGB"
-    wanted = "RGBA" if image.has_transparency_data else opaque
-    if image.mode == wanted:
-        return image
-    try:
-        return image.convert(wanted)
-    except ValueError:
-        raise UserError(
-            f"{path}: pixels of mode {image.mode!r} are not supported; convert the image to RGB"
-        ) from None
+    _in_8_bits(image, path)
+    return image.width, image.height, image.mode
 
 
 def as_array(image: Image.Image, channels: int) -> Pixels:
@@ -120,11 +113,13 @@ def image_size(path: Path) -> tuple[int, int]:
         UserError: The header cannot be read.
     """
     with _open(path) as image:
-        width, height = image.size
         try:
+            if image.format == "TIFF":
+                image.load()  # before it, versions of Pillow differ in which way up the size is
             orientation = image.getexif().get(_EXIF_ORIENTATION)
         except Exception as error:  # see _decode
             raise UserError(_damaged(path, error)) from error
+    width, height = image.size
     return (height, width) if orientation in _QUARTER_TURNS else (width, height)
 
 
@@ -171,6 +166,28 @@ def _decode(path: Path) -> Image.Image:
         except Exception as error:
             raise UserError(_damaged(path, error)) from error
     return image
+
+
+def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
+    """Convert to "L", "RGB" or "RGBA"; `path` is for the error message."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
+        return _from_16_bits(image)
+    if image.mode in {"I", "F"}:
+        kind = "integer" if image.mode == "I" else "float"
+        raise UserError(
+            f"{path}: 32-bit {kind} pixels have no agreed black and white; "
+            "convert the image to 8 or 16 bits"
+        )
+    opaque = "L" if image.mode in {"1", "L"} else "RGB"
+    wanted = "RGBA" if image.has_transparency_data else opaque
+    if image.mode == wanted:
+        return image
+    try:
+        return image.convert(wanted)
+    except ValueError:
+        raise UserError(
+            f"{path}: pixels of mode {image.mode!r} are not supported; convert the image to RGB"
+        ) from None
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
