@@ -25,7 +25,6 @@ from core.errors import UserError
 
 _CROP_SIZES = (512, 256, 128, 64)
 _RAM_BYTES = 4 * 2**30
-_MAX_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -84,18 +83,20 @@ class Report:
         """Whether nothing has to be mended first."""
         return not self.problems
 
+    @property
+    def _incomplete(self) -> bool:
+        """Whether more is wrong than files that `on_error: skip` passes over."""
+        return len(self.problems) > self.num_unreadable
+
     def lines(self) -> list[str]:
-        """The report for a person."""
+        """The report for a person; the config only where one would run."""
         lines = [f"{self.root}", *(f"  {layout}" for layout in self.layouts)]
         lines += [line for part in self.parts for line in part.lines()]
-        for title, texts in (("to fix", self.problems), ("note", self.hints)):
-            lines += [f"{title}: {text}" for text in texts[:_MAX_SHOWN]]
-            if len(texts) > _MAX_SHOWN:
-                lines.append(f"{title}: and {len(texts) - _MAX_SHOWN} more like these")
-        if self.usable and self.paired is not None:
+        lines += [f"to fix: {problem}" for problem in self.problems]
+        lines += [f"note: {hint}" for hint in self.hints]
+        some_readable = any(part.sizes for part in self.parts)
+        if self.paired is not None and some_readable and not self._incomplete:
             lines += ["config:", *(f"  {line}" for line in self.config_lines())]
-        if self.num_unreadable and self.num_unreadable == len(self.problems):
-            lines.append("note: data.on_error: skip trains without the unreadable files")
         lines.append("usable" if self.usable else f"{len(self.problems)} problems")
         return lines
 
@@ -114,6 +115,7 @@ class Report:
             f"  root: {self.root}",
             *([f"  load_size: {load}", f"  crop_size: {crop}"] if crop != 256 else []),
             f"  cache: {'ram' if num_bytes <= _RAM_BYTES else 'disk'}",
+            *(["  on_error: skip"] if self.num_unreadable else []),
         ]
 
 
