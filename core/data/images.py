@@ -73,18 +73,37 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         UserError: As `read_image`.
     """
-    return _in_8_bits(_decode(path), path)
+    return normalised(_decode(path), path)
 
 
-def describe_image(path: Path) -> tuple[int, int, str]:
-    """Decode an image fully; its width and height upright, in pixels, and Pillow mode as stored.
+def normalised(image: Image.Image, name: object = "image") -> Image.Image:
+    """An image that is open already, in mode "L", "RGB" or (with transparency) "RGBA".
+
+    Args:
+        image: Any mode; not turned by its EXIF orientation.
+        name: What errors call it.
 
     Raises:
-        UserError: As `read_image`.
+        UserError: 32-bit pixels, or a mode that Pillow cannot convert.
     """
-    image = _decode(path)
-    _in_8_bits(image, path)
-    return image.width, image.height, image.mode
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
+        return _from_16_bits(image)
+    if image.mode in {"I", "F"}:
+        kind = "integer" if image.mode == "I" else "float"
+        raise UserError(
+            f"{name}: 32-bit {kind} pixels have no agreed black and white; "
+            "convert the image to 8 or 16 bits"
+        )
+    opaque = "L" if image.mode in {"1", "L"} else "RGB"
+    wanted = "RGBA" if image.has_transparency_data else opaque
+    if image.mode == wanted:
+        return image
+    try:
+        return image.convert(wanted)
+    except ValueError:
+        raise UserError(
+            f"{name}: pixels of mode {image.mode!r} are not supported; convert the image to RGB"
+        ) from None
 
 
 def as_array(image: Image.Image, channels: int) -> Pixels:
@@ -121,6 +140,17 @@ def image_size(path: Path) -> tuple[int, int]:
             raise UserError(_damaged(path, error)) from error
     width, height = image.size
     return (height, width) if orientation in _QUARTER_TURNS else (width, height)
+
+
+def describe_image(path: Path) -> tuple[int, int, str]:
+    """Decode an image fully; its width and height upright, in pixels, and Pillow mode as stored.
+
+    Raises:
+        UserError: As `read_image`.
+    """
+    image = _decode(path)
+    normalised(image, path)
+    return image.width, image.height, image.mode
 
 
 def official_uint8(image: npt.NDArray[Any]) -> Pixels:
@@ -166,28 +196,6 @@ def _decode(path: Path) -> Image.Image:
         except Exception as error:
             raise UserError(_damaged(path, error)) from error
     return image
-
-
-def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
-    """Convert to "L", "RGB" or "RGBA"; `path` is for the error message."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
-        return _from_16_bits(image)
-    if image.mode in {"I", "F"}:
-        kind = "integer" if image.mode == "I" else "float"
-        raise UserError(
-            f"{path}: 32-bit {kind} pixels have no agreed black and white; "
-            "convert the image to 8 or 16 bits"
-        )
-    opaque = "L" if image.mode in {"1", "L"} else "RGB"
-    wanted = "RGBA" if image.has_transparency_data else opaque
-    if image.mode == wanted:
-        return image
-    try:
-        return image.convert(wanted)
-    except ValueError:
-        raise UserError(
-            f"{path}: pixels of mode {image.mode!r} are not supported; convert the image to RGB"
-        ) from None
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
