@@ -137,16 +137,25 @@ def find_single(path: str | Path, max_images: int | None = None) -> SingleFiles:
     raise UserError(f"{path}: neither a folder, nor a list file .txt, nor an image")
 
 
-def has_split(root: str | Path, split: str, *, paired: bool) -> bool:
-    """Whether data of `split` (or of its stand-in) is there, complete or not.
+def splits_present(root: str | Path, *, paired: bool) -> tuple[str, ...]:
+    """The splits of which at least a part is there; none stands in for another here.
 
     Raises:
         UserError: `root` is no folder.
     """
     folder = _require_folder(root)
     if paired:
-        return any(paired_layouts(folder, name) for name in _names_to_try(split))
-    return any(_domain_exists(folder, f"{name}{d}") for name in _names_to_try(split) for d in "AB")
+        return tuple(split for split in SPLITS if paired_layouts(folder, split))
+    return tuple(s for s in SPLITS if any(_domain_exists(folder, f"{s}{d}") for d in "AB"))
+
+
+def has_split(root: str | Path, split: str, *, paired: bool) -> bool:
+    """Whether data of `split` (or of its stand-in) is there, complete or not.
+
+    Raises:
+        UserError: `root` is no folder.
+    """
+    return not set(_names_to_try(split)).isdisjoint(splits_present(root, paired=paired))
 
 
 def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], PairedFiles]]:

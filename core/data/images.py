@@ -132,12 +132,25 @@ def image_size(path: Path) -> tuple[int, int]:
         UserError: The header cannot be read.
     """
     with _open(path) as image:
-        width, height = image.size
         try:
+            if image.format == "TIFF":
+                image.load()  # before it, versions of Pillow differ in which way up the size is
             orientation = image.getexif().get(_EXIF_ORIENTATION)
         except Exception as error:  # see _decode
             raise UserError(_damaged(path, error)) from error
+    width, height = image.size
     return (height, width) if orientation in _QUARTER_TURNS else (width, height)
+
+
+def describe_image(path: Path) -> tuple[int, int, str]:
+    """Decode an image fully; its width and height upright, in pixels, and Pillow mode as stored.
+
+    Raises:
+        UserError: As `read_image`.
+    """
+    image = _decode(path)
+    normalised(image, path)
+    return image.width, image.height, image.mode
 
 
 def official_uint8(image: npt.NDArray[Any]) -> Pixels:

@@ -50,7 +50,7 @@ class Loader:
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self._next_number = 0
-        self._deliveries: Iterator[Delivery] | None = None
+        self._deliveries: Any = None  # the running iterator of a DataLoader
         self._named: set[str] = set()
         _open_loaders.add(self)
 
@@ -126,7 +126,11 @@ class Loader:
 
     def close(self) -> None:
         """Stop the workers; a further `next` starts new ones at the same place."""
-        self._deliveries = None  # the DataLoader's iterator ends its processes when it is dropped
+        if self._deliveries is not None and self._num_workers:
+            # Dropping the iterator would do, were it not for the trace of an exception that has
+            # passed through it: that keeps it, and its processes, alive. PyTorch has no public way.
+            self._deliveries._shutdown_workers()
+        self._deliveries = None
 
     def _num_items(self) -> list[int]:
         a, b = self._reader.images_a, self._reader.images_b

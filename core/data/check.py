@@ -1,0 +1,244 @@
+"""Looking a data set over before training: what is there, what is broken, what to write."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median_low
+
+from core.data.folders import (
+    SPLITS,
+    PairedFiles,
+    UnpairedFiles,
+    find_paired,
+    find_single,
+    find_unpaired,
+    paired_layouts,
+    splits_present,
+)
+from core.data.images import describe_image
+from core.data.parallel import in_threads
+from core.errors import UserError
+
+_CROP_SIZES = (512, 256, 128, 64)
+_RAM_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one folder or list, all of them decoded.
+
+    Attributes:
+        name: E.g. "trainA".
+        sizes: (width, height) of each readable image, after EXIF rotation.
+        modes: Pillow's mode of each readable image, as stored.
+    """
+
+    name: str
+    sizes: tuple[tuple[int, int], ...]
+    modes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Two lines for a person: number, sizes, modes."""
+        if not self.sizes:
+            return [f"{self.name}: no readable image"]
+        widths, heights = zip(*self.sizes, strict=True)
+        size, count = Counter(self.sizes).most_common(1)[0]
+        share = "all" if count == len(self.sizes) else f"{count} of {len(self.sizes)}"
+        modes = ", ".join(f"{mode} {n}" for mode, n in Counter(self.modes).most_common())
+        return [
+            f"{self.name}: {len(self.sizes)} images, modes: {modes}",
+            f"  width {_range(widths)}, height {_range(heights)}, "
+            f"most common {size[0]} x {size[1]} ({share})",
+        ]
+
+
+@dataclass
+class Report:
+    """What `check_folder` saw.
+
+    Attributes:
+        root: The folder.
+        layouts: What kind of data set it is, one line per split.
+        parts: Its folders and lists.
+        problems: What keeps it from being used, each with what to do.
+        hints: What to think about; the data set can be used as it is.
+        paired: Whether it holds pairs; None for a single folder.
+        num_unreadable: Files among the problems that could not be decoded.
+    """
+
+    root: Path
+    layouts: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    paired: bool | None = None
+    num_unreadable: int = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing has to be mended first."""
+        return not self.problems
+
+    @property
+    def _incomplete(self) -> bool:
+        """Whether more is wrong than files that `on_error: skip` passes over."""
+        return len(self.problems) > self.num_unreadable
+
+    def lines(self) -> list[str]:
+        """The report for a person; the config only where one would run."""
+        lines = [f"{self.root}", *(f"  {layout}" for layout in self.layouts)]
+        lines += [line for part in self.parts for line in part.lines()]
+        lines += [f"to fix: {problem}" for problem in self.problems]
+        lines += [f"note: {hint}" for hint in self.hints]
+        some_readable = any(part.sizes for part in self.parts)
+        if self.paired is not None and some_readable and not self._incomplete:
+            lines += ["config:", *(f"  {line}" for line in self.config_lines())]
+        lines.append("usable" if self.usable else f"{len(self.problems)} problems")
+        return lines
+
+    def config_lines(self) -> list[str]:
+        """A `data` section that suits the images."""
+        sizes = [size for part in self.parts for size in part.sizes]
+        sides_by_side = self.paired and all("side by side" in layout for layout in self.layouts)
+        short = [min(width // 2 if sides_by_side else width, height) for width, height in sizes]
+        typical = median_low(short)
+        crop = next((size for size in _CROP_SIZES if size <= typical), _CROP_SIZES[-1])
+        load = round(crop * 286 / 256)
+        num_bytes = len(sizes) * (2 if sides_by_side else 1) * 3 * load**2
+        return [
+            f"family: {'pix2pix' if self.paired else 'cyclegan'}",
+            "data:",
+            f"  root: {self.root}",
+            *([f"  load_size: {load}", f"  crop_size: {crop}"] if crop != 256 else []),
+            f"  cache: {'ram' if num_bytes <= _RAM_BYTES else 'disk'}",
+            *(["  on_error: skip"] if self.num_unreadable else []),
+        ]
+
+
+def check_folder(root: str | Path) -> Report:
+    """Find the layout of a data set and decode every image of it.
+
+    Args:
+        root: The data set's folder, or a plain folder of images.
+
+    Raises:
+        UserError: `root` is no folder, or holds neither a data set nor images.
+    """
+    folder = Path(root).expanduser()
+    found, problems = _find_all(folder)
+    report = Report(folder, problems=problems)
+    if not found and not problems:
+        single = find_single(folder)
+        report.layouts.append("a folder of images: to be translated, not to be trained on")
+        report.hints.append(_what_training_needs(folder))
+        _add_part(report, folder.name, single.files)
+        return report
+    report.paired = any(isinstance(data, PairedFiles) for data in found)
+    for data in found:
+        kind = "paired" if isinstance(data, PairedFiles) else "unpaired"
+        report.layouts.append(f"{data.split}: {kind}, {data.origin}")
+        _add_data(report, data)
+    if found and all(data.split != "train" for data in found):
+        report.problems.append(
+            f"{folder}: there is no train split; add trainA/ and trainB/ (unpaired) or train/"
+        )
+    return report
+
+
+def _what_training_needs(folder: Path) -> str:
+    try:
+        find_unpaired(folder, "train")
+    except UserError as error:
+        return f"for training: {error}; pairs go side by side into train/"
+    raise AssertionError("called only where no split is there")
+
+
+def _find_all(root: Path) -> tuple[list[UnpairedFiles | PairedFiles], list[str]]:
+    """Every split in its layout, and the errors met while looking."""
+    found: list[UnpairedFiles | PairedFiles] = []
+    problems: list[str] = []
+    unpaired, paired = (splits_present(root, paired=paired) for paired in (False, True))
+    for split in SPLITS:
+        layouts = set(paired_layouts(root, split)) if split in paired else set()
+        if split in unpaired:
+            layouts.discard(f"{split}A/ and {split}B/")  # _add_unpaired compares the names
+        if split != "train":
+            layouts.discard("A/ and B/")  # the same files for every split
+        try:
+            if split in unpaired:
+                found.append(find_unpaired(root, split))
+            if layouts:
+                found.append(find_paired(root, split))
+        except UserError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def _add_data(report: Report, data: UnpairedFiles | PairedFiles) -> None:
+    if isinstance(data, UnpairedFiles):
+        sizes_a = _add_part(report, f"{data.split}A", data.a)
+        sizes_b = _add_part(report, f"{data.split}B", data.b)
+        stems_a, stems_b = ({path.stem for path in files} for files in (data.a, data.b))
+        shared = len(stems_a & stems_b)
+        if stems_a == stems_b:
+            report.hints.append(f"{data.origin}: the names match, so it can serve as pairs too")
+        elif shared:
+            report.hints.append(
+                f"{data.origin}: {shared} names are in both and {len(stems_a ^ stems_b)} in one "
+                "only; as pairs it can be used once every image has a partner of equal name"
+            )
+    elif data.side_by_side:
+        sizes = _add_part(report, data.split, data.a)
+        narrow = [path for path, (width, height) in sizes.items() if width < 1.2 * height]
+        if narrow:
+            report.hints.append(
+                f"{data.origin}: {len(narrow)} images, e.g. {narrow[0].name}, are too narrow to "
+                "hold two pictures beside each other; are these pairs?"
+            )
+    else:
+        sizes_a = _add_part(report, f"{data.split} A", data.a)
+        sizes_b = _add_part(report, f"{data.split} B", data.b)
+        unequal = [
+            path_a.name
+            for path_a, path_b in zip(data.a, data.b, strict=True)
+            if path_a in sizes_a and path_b in sizes_b and sizes_a[path_a] != sizes_b[path_b]
+        ]
+        if unequal:
+            report.hints.append(
+                f"{data.origin}: the sizes of {len(unequal)} pairs differ, e.g. {unequal[0]}; "
+                "only data.preprocess: resize_and_crop makes them equal"
+            )
+
+
+def _add_part(report: Report, name: str, files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Decode `files`, note what is unreadable, and return the sizes of the others."""
+
+    def describe(index: int) -> tuple[int, int, str] | str:
+        try:
+            return describe_image(files[index])
+        except UserError as error:
+            return str(error)
+
+    sizes: dict[Path, tuple[int, int]] = {}
+    modes = []
+    with contextlib.closing(in_threads(describe, len(files), f"checking {name}")) as outcomes:
+        for path, outcome in zip(files, outcomes, strict=True):
+            if isinstance(outcome, str):
+                report.problems.append(outcome)
+                report.num_unreadable += 1
+            else:
+                sizes[path] = outcome[:2]
+                modes.append(outcome[2])
+    report.parts.append(Part(name, tuple(sizes.values()), tuple(modes)))
+    return sizes
+
+
+def _range(lengths: Sequence[int]) -> str:
+    smallest, largest = min(lengths), max(lengths)
+    if smallest == largest:
+        return str(smallest)
+    return f"{smallest} to {largest} (median {median_low(lengths)})"

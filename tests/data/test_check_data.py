@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from image_files import write_image, write_unpaired
+
+from core.data.check import check_folder
+from core.errors import UserError
+from core.options import DataOptions
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_data.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_data_script", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_good_set_is_described_with_a_config(
+    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_unpaired(tmp_path, 3, 2, width=140, height=130)
+    write_image(tmp_path / "trainA" / "wide.png", 300, 130, mode="RGBA")
+    assert script.main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "train: unpaired, trainA and trainB" in out
+    assert "trainA: 4 images, modes: RGB 3, RGBA 1" in out
+    assert "width 140 to 300 (median 140), height 130, most common 140 x 130 (3 of 4)" in out
+    lines = check_folder(tmp_path).config_lines()
+    config = yaml.safe_load("\n".join(lines))
+    assert config["family"] == "cyclegan"
+    assert DataOptions.model_validate(config["data"]).crop_size == 128
+    assert config["data"]["load_size"] == 143
+
+
+def test_broken_files_are_all_named(
+    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_unpaired(tmp_path, 3, 2)
+    (tmp_path / "trainA" / "01.png").write_bytes(b"")
+    (tmp_path / "trainB" / "00.png").write_bytes(b"no image")
+    assert script.main([str(tmp_path)]) == 2
+    out = capsys.readouterr().out
+    assert "01.png: the file is empty" in out and "00.png: not an image" in out
+    assert "on_error: skip" in out and "2 problems" in out
+
+
+@pytest.mark.parametrize("folders", [("train", None), ("A", "B"), ("A/train", "B/train")])
+def test_pairs_are_recognised(tmp_path: Path, folders: tuple[str, str | None]) -> None:
+    for folder in filter(None, folders):
+        write_image(tmp_path / folder / "0.png", 40, 20)
+    report = check_folder(tmp_path)
+    assert report.paired and report.usable
+    assert len(report.layouts) == 1
+    assert "family: pix2pix" in report.config_lines()
+
+
+def test_unmatched_pairs_are_a_problem(tmp_path: Path) -> None:
+    for name in ("A/0.png", "A/1.png", "B/0.png"):
+        write_image(tmp_path / name)
+    report = check_folder(tmp_path)
+    assert not report.usable
+    assert "1 images have no partner" in report.problems[0]
+
+
+def test_what_looks_odd_is_noted(tmp_path: Path) -> None:
+    for name in ("trainA/0.png", "trainA/1.png", "trainB/0.png", "testA/0.png", "testB/0.png"):
+        write_image(tmp_path / name)
+    hints = check_folder(tmp_path).hints
+    assert "1 names are in both and 1 in one only" in hints[0]
+    assert "the names match" in hints[1]
+    write_image(tmp_path / "pairs" / "train" / "x.png", 20, 20)
+    assert "too narrow" in check_folder(tmp_path / "pairs").hints[0]
+    write_image(tmp_path / "two" / "A" / "x.png", 20, 20)
+    write_image(tmp_path / "two" / "B" / "x.png", 20, 21)
+    assert "sizes of 1 pairs differ" in check_folder(tmp_path / "two").hints[0]
+
+
+def test_a_set_without_a_domain_or_without_training_images_is_a_problem(tmp_path: Path) -> None:
+    write_image(tmp_path / "trainA" / "0.png")
+    assert "trainB/" in check_folder(tmp_path).problems[0]
+    write_unpaired(tmp_path / "other", 1, 1, split="test")
+    assert "no train split" in check_folder(tmp_path / "other").problems[0]
+
+
+def test_a_plain_folder_is_for_translation(tmp_path: Path) -> None:
+    write_image(tmp_path / "TrainA" / "0.png")
+    report = check_folder(tmp_path)
+    assert report.usable and report.paired is None
+    assert "did you mean 'TrainA'" in report.hints[0]
+    assert not any("config" in line for line in report.lines())
+
+
+def test_a_missing_folder_is_one_line(
+    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main([str(tmp_path / "nix")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    with pytest.raises(UserError, match="no images found"):
+        check_folder(tmp_path)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.data.transforms import CropFlip, crop_side, for_testing, resize, resized_size
+from core.options import DataOptions
+
+
+def options(preprocess: str, load_size: int = 286, crop_size: int = 256) -> DataOptions:
+    return DataOptions.model_validate(
+        {"root": "x", "preprocess": preprocess, "load_size": load_size, "crop_size": crop_size}
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "expected"),
+    [
+        (options("resize_and_crop", 72, 64), (110, 90), (72, 72)),
+        (options("resize_and_crop"), (1, 1), (286, 286)),
+        (options("crop", 72, 40), (110, 90), (110, 90)),
+        (options("scale_width", 50, 48), (110, 90), (50, 48)),
+        (options("scale_width", 50, 20), (110, 91), (50, 41)),  # 41.36 is cut
+        (options("scale_width", 110, 90), (110, 90), (110, 90)),
+        (options("scale_width", 110, 95), (110, 90), (110, 95)),
+        (options("scale_width_and_crop", 55, 20), (110, 90), (55, 45)),
+        (options("none"), (110, 90), (112, 88)),  # 27.5 and 22.5: halves go to even
+        (options("none"), (1, 2), (4, 4)),
+    ],
+)
+def test_sizes_follow_the_published_rules(
+    data: DataOptions, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert resized_size(*size, data) == expected
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_resize_is_pillows_bicubic(channels: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 11, channels), dtype=np.uint8)
+    if channels == 4:
+        image[..., 3] = 255  # else Pillow weighs colours by their alpha
+    resized = resize(image, options("resize_and_crop", 16, 16))
+    for channel in range(channels):
+        plane = Image.fromarray(image[..., channel]).resize((16, 16), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(resized[..., channel], np.asarray(plane))
+
+
+def test_an_image_of_the_right_size_is_passed_through() -> None:
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    assert resize(image, options("resize_and_crop", 8, 8)) is image
+
+
+def test_only_cropping_modes_crop() -> None:
+    assert crop_side(options("scale_width")) is None
+    assert crop_side(options("none")) is None
+    assert crop_side(options("scale_width_and_crop", 300, 200)) == 200
+
+
+def test_testing_loads_at_the_crop_size_without_mirroring() -> None:
+    data = for_testing(options("resize_and_crop"))
+    assert (data.load_size, data.crop_size, data.flip) == (256, 256, False)
+
+
+def test_crop_positions_include_both_ends_and_flips_are_fair() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [CropFlip.draw(rng, 10, 12, 8, flip=True) for _ in range(2000)]
+    counts_x = np.bincount([one.x for one in drawn])
+    counts_y = np.bincount([one.y for one in drawn])
+    assert len(counts_x) == 5 and len(counts_y) == 3
+    assert counts_x.min() > 2000 / 5 * 0.8 and counts_y.min() > 2000 / 3 * 0.8
+    assert np.mean([one.flip for one in drawn]) == pytest.approx(0.5, abs=0.05)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    side=st.integers(1, 50),
+    flip=st.booleans(),
+)
+def test_crops_lie_inside(seed: int, height: int, width: int, side: int, flip: bool) -> None:
+    image = np.arange(height * width, dtype=np.int64).astype(np.uint8).reshape(1, height, width)
+    for chosen in (
+        CropFlip.draw(np.random.default_rng(seed), height, width, side, flip=flip),
+        CropFlip.centred(height, width, side),
+    ):
+        assert 0 <= chosen.x <= max(0, width - side) and 0 <= chosen.y <= max(0, height - side)
+        view = chosen.apply(image)
+        assert view.shape == (1, min(side, height), min(side, width))
+        assert np.shares_memory(view, image)
+        assert not chosen.flip or flip
+
+
+def test_the_number_of_draws_does_not_depend_on_the_options() -> None:
+    after = []
+    for side, flip in ((None, False), (8, True), (12, False)):
+        rng = np.random.default_rng(5)
+        CropFlip.draw(rng, 12, 12, side, flip=flip)
+        after.append(rng.random())
+    assert after[0] == after[1] == after[2]
