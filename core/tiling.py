@@ -52,7 +52,8 @@ def run_tiled(
     sums and products of images, concatenation of channels, crops, and mean or variance over the
     picture (which give ordinary tensors). Dropout and batch norm must be in evaluation mode.
 
-    Autocast around the call acts on the convolutions as usual.
+    Autocast around the call acts on the convolutions as usual. Host memory holds what a
+    whole-image forward would hold on the device at its peak (`estimate_peak_bytes`).
 
     Args:
         network: Its parameters are on `device`; not changed.

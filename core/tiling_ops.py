@@ -46,6 +46,10 @@ def _pad(
     return _padded(input.source, (*pad, 0, 0)[:4], mode, value or 0.0)
 
 
+def _on_axis(value: Any, axis: int) -> Any:
+    return value[axis] if isinstance(value, Sequence) else value
+
+
 @handles(F.interpolate)
 def _interpolate(
     input: TiledTensor,
@@ -61,11 +65,10 @@ def _interpolate(
         raise refusal(f"interpolate({mode}{', antialias' if antialias else ''})")
 
     def resized(axis: int) -> Tensor:
-        pick = lambda both: both[axis] if isinstance(both, Sequence) else both  # noqa: E731
         return F.interpolate(
             _ramp(input.shape[2 + axis]),
-            size=pick(size),
-            scale_factor=pick(scale_factor),
+            size=_on_axis(size, axis),
+            scale_factor=_on_axis(scale_factor, axis),
             mode=line_modes[mode],
             align_corners=align_corners,
             recompute_scale_factor=recompute_scale_factor,

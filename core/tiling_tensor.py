@@ -9,6 +9,7 @@ until the next convolution reads them. A function without a tiled version is ref
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,18 +18,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.errors import UserError
-from core.tiling_sources import (
-    Mapped,
-    Source,
-    Stored,
-    sweep,
-)
+from core.tiling_sources import Mapped, Source, Stored, sweep
 
 Pair = tuple[int, int]
 Handler = Callable[..., Any]
 
 HANDLERS: dict[Any, Handler] = {}
+"""Torch function -> its tiled version, with the same arguments."""
 IN_PLACE: dict[Any, Any] = {}
+"""In-place torch function -> the one that returns a new tensor."""
+
+METADATA = {
+    *(getattr(Tensor, name) for name in ("size", "dim", "ndimension", "numel", "nelement")),
+    *(getattr(Tensor, name) for name in ("is_floating_point", "is_complex", "get_device")),
+    *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout")),
+    *(getattr(Tensor, name).__get__ for name in ("is_cuda", "requires_grad")),
+    torch.is_floating_point,
+}
+"""What the handle itself can answer."""
 
 
 class TiledTensor(Tensor):
@@ -67,17 +74,24 @@ class TiledTensor(Tensor):
     ) -> Any:
         """Run the tiled version of `func`."""
         kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", str(func))
         in_place = func in IN_PLACE or kwargs.pop("inplace", False)
         handler = HANDLERS.get(IN_PLACE.get(func, func))
-        if handler is None:
-            raise refusal(getattr(func, "__name__", str(func)))
         with torch._C.DisableTorchFunctionSubclass():
+            if func in METADATA:
+                return func(*args, **kwargs)
+            if handler is None:
+                raise refusal(name)
+            try:
+                inspect.signature(handler).bind(*args, **kwargs)
+            except TypeError as error:
+                raise refusal(f"{name}({', '.join(kwargs)})") from error
             result = handler(*args, **kwargs)
         if not isinstance(result, Source):
             return result
         if in_place:
             if not isinstance(args[0], TiledTensor) or args[0].is_crop:
-                raise refusal(f"{func.__name__} (into a crop or an ordinary tensor)")
+                raise refusal(f"{name} (into a crop or an ordinary tensor)")
             args[0].source = result
             return args[0]
         return cls(result)
@@ -129,16 +143,7 @@ def result_shape(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> torc
     return func(*map(ghost, args), **kwargs).shape
 
 
-# ---------------------------------------------------------------- metadata and identities
-
-_METADATA = [
-    *(getattr(Tensor, name) for name in ("size", "dim", "ndimension", "numel", "nelement")),
-    *(getattr(Tensor, name) for name in ("is_floating_point", "is_complex", "get_device")),
-    *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout")),
-    *(getattr(Tensor, name).__get__ for name in ("is_cuda", "requires_grad")),
-    torch.is_floating_point,
-]
-HANDLERS.update({function: function for function in _METADATA})
+# ---------------------------------------------------------------- identities
 
 
 @handles(Tensor.contiguous, Tensor.detach)
@@ -151,13 +156,18 @@ def _clone(input: TiledTensor, **kwargs: Any) -> Source:
     return input.source
 
 
-@handles(Tensor.float, Tensor.to)
+@handles(Tensor.to)
 def _to(input: TiledTensor, *args: Any, **kwargs: Any) -> TiledTensor | Source:
     """Place and precision are the plan's; only the type's kind can be wrong."""
     dtypes = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype)]
     if any(not dtype.is_floating_point for dtype in dtypes):
         raise refusal(f"to({dtypes[0]})")
     return input if input.dtype in dtypes or not dtypes else input.source
+
+
+@handles(Tensor.float)
+def _float(input: TiledTensor, **kwargs: Any) -> TiledTensor | Source:
+    return _to(input, torch.float32)
 
 
 @handles(F.dropout, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout)
