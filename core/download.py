@@ -257,9 +257,12 @@ def _unzip(archive: Path, folder: Path) -> None:
 def _untar(archive: Path, folder: Path) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise UserError(f"{archive}: unpacking it safely needs Python 3.11.4 or later")
-    with tarfile.open(archive, "r:gz") as file:
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
         members = tqdm(file, desc=f"unpacking {archive.name}", unit="file", disable=None)
         file.extractall(folder, members, filter="data")
+        # tarfile stops at its own end mark; gzip compares the checksum at the end of the stream.
+        while stream.read(1 << 20):
+            pass
 
 
 def _unwrapped(folder: Path) -> Path:
