@@ -23,8 +23,9 @@ def shared_data_dir() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    # Small networks gain nothing from a second thread, and pytest-xdist fills the cores.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
