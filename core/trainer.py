@@ -54,6 +54,10 @@ class Trainer:
     ) -> None:
         self.config, self.run_dir, self.world = config, run_dir, world or World()
         self.device = self.world.device
+        if resume is not None and "optimizers" not in resume:
+            raise UserError(
+                "the checkpoint was converted for testing and has no optimizers to resume with"
+            )
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         self.family = family = kind.build(config)
         self.step = 0
@@ -305,10 +309,6 @@ class Trainer:
 
     def _load(self, state: dict[str, Any]) -> None:
         family = self.family
-        if "optimizers" not in state:
-            raise UserError(
-                "the checkpoint was converted for testing and has no optimizers to resume with"
-            )
         if state["family"] != family.name:
             raise UserError(
                 f"the checkpoint is of family {state['family']}, the config of {family.name}; "

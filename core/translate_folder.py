@@ -15,8 +15,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from core import distributed
-from core.data.folders import find_single, find_unpaired, has_split
+from core.data.folders import find_paired, find_single, find_unpaired, has_split
 from core.data.images import as_array, open_image
+from core.data.source import split_pair
 from core.data.transforms import for_testing, resize
 from core.distributed import World
 from core.errors import UserError
@@ -34,6 +35,8 @@ class Job:
     name: str
     """Unique name of its outputs, without extension; may contain folders."""
     direction: Direction
+    truth: Path | None = None
+    """The true counterpart, where it is known; the same file as `path` if side by side."""
 
 
 def _names(files: Sequence[Path], root: Path) -> list[str]:
@@ -47,21 +50,34 @@ def _names(files: Sequence[Path], root: Path) -> list[str]:
     ]
 
 
+def _paired_jobs(path: Path, direction: Direction, max_images: int | None) -> list[Job]:
+    found = find_paired(path, "test", max_images)
+    inputs, truths = (found.a, found.b) if direction == "AtoB" else (found.b, found.a)
+    return [
+        Job(file, name, direction, truth)
+        for file, truth, name in zip(inputs, truths, _names(inputs, path), strict=True)
+    ]
+
+
 def find_jobs(
-    path: Path, directions: Sequence[Direction], direction: Direction | None, max_images: int | None
+    path: Path, translator: Translator, direction: Direction | None, max_images: int | None
 ) -> list[Job]:
     """The inputs meant by `path`.
 
     Args:
-        path: an image; a folder of images; or a data set with `testA/` and `testB/`, of which each
-            domain goes in its own direction.
-        directions: what the checkpoint offers.
+        path: an image; a folder of images; or a data set: of `testA/` and `testB/` each domain
+            goes in its own direction, of pairs (`test/` or `val/`) the input side with the other
+            as the truth.
+        translator: whose directions and kind of data count.
         direction: the one asked for, or None: all for a data set, the first otherwise.
         max_images: at most so many per domain.
 
     Raises:
         UserError: nothing there.
     """
+    directions = translator.directions
+    if translator.family.paired and path.is_dir() and has_split(path, "test", paired=True):
+        return _paired_jobs(path, direction or directions[0], max_images)
     if path.is_dir() and has_split(path, "test", paired=False):
         found = find_unpaired(path, "test", max_images)
         wanted = [d for d in directions if direction in (None, d)]
@@ -79,14 +95,22 @@ def find_jobs(
     ]
 
 
-def labels(direction: Direction) -> tuple[str, str, str]:
-    """Real, fake and reconstruction under their official names."""
-    a, b = ("A", "B") if direction == "AtoB" else ("B", "A")
-    return f"real_{a}", f"fake_{b}", f"rec_{a}"
+def labels(translator: Translator, job: Job) -> tuple[str, str, str]:
+    """Real, fake, and truth or reconstruction, under their official names.
+
+    As there, A and B are the model's: with `data.direction: BtoA` the data set's B is its A.
+    """
+    straight = job.direction == translator.family.config.data.direction
+    a, b = ("A", "B") if straight else ("B", "A")
+    return f"real_{a}", f"fake_{b}", f"rec_{a}" if job.truth is None else f"real_{b}"
 
 
-def _read(path: Path, channels: int, official: DataOptions | None) -> Image.Image:
+def _read(
+    path: Path, channels: int, official: DataOptions | None, half: int | None = None
+) -> Image.Image:
     image = open_image(path)
+    if half is not None:
+        image = split_pair(image, path)[half]
     if official is None:
         return image
     # The official test resizes every image to crop_size first; transparency goes with it.
@@ -105,14 +129,20 @@ def translate_job(
     Raises:
         UserError: the input cannot be read or the output not written.
     """
-    real = _read(job.path, translator.channels(job.direction)[0], official)
+    channels = translator.channels(job.direction)
+    # Of a side-by-side file, A is the left half and B the right one.
+    left = job.direction == "AtoB"
+    half, other = (int(not left), int(left)) if job.truth == job.path else (None, None)
+    real = _read(job.path, channels[0], official, half)
     fake = translator(real, job.direction)
     pictures = [real, fake]
     back: Direction = "BtoA" if job.direction == "AtoB" else "AtoB"
-    if back in translator.directions:
+    if job.truth is not None:
+        pictures.append(_read(job.truth, channels[1], official, other))
+    elif back in translator.directions:
         pictures.append(translator(fake.convert("RGB") if fake.mode == "RGBA" else fake, back))
     written = {}
-    for label, picture in zip(labels(job.direction), pictures, strict=False):
+    for label, picture in zip(labels(translator, job), pictures, strict=False):
         relative = f"images/{job.name}_{label}.png"
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         save_png(picture, folder / relative)
@@ -148,11 +178,11 @@ def translate_all(
     if world.is_main:
         rows = []
         for job in jobs:
-            paths = {label: f"images/{job.name}_{label}.png" for label in labels(job.direction)}
+            paths = {label: f"images/{job.name}_{label}.png" for label in labels(translator, job)}
             there = {label: path for label, path in paths.items() if (folder / path).is_file()}
             if there:
                 rows.append((job.name, there))
-        columns = list(dict.fromkeys(label for job in jobs for label in labels(job.direction)))
+        columns = list(dict.fromkeys(label for job in jobs for label in labels(translator, job)))
         shown = [label for label in columns if any(label in images for _, images in rows)]
         if shown:
             write_test_gallery(folder / "index.html", title, rows, shown)

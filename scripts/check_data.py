@@ -1,32 +1,29 @@
-"""Look a data set over before training: python scripts/check_data.py DIR."""
+"""Look a data set over before training: `python scripts/check_data.py DIR`.
+
+Says what layout it has, how many images of which sizes, which cannot be read, and what to fix.
+"""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
+from core import cli
 from core.data.check import check_folder
-from core.errors import UserError
+
+
+def check(folder: str) -> int:
+    """Print the report; 0 where the data set can be used as it is, 2 otherwise."""
+    report = check_folder(folder)
+    print("\n".join(report.lines()))
+    return 0 if report.usable else 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print what a folder holds and what to fix.
-
-    Returns:
-        0 where the data set can be used as it is, 2 otherwise.
-    """
-    parser = argparse.ArgumentParser(
-        description="Says what layout a data set has, how many images of which sizes it holds, "
-        "which of them cannot be read, and what to fix. Decodes every image."
-    )
+    """Entry point; exit code 2 for a data set with problems."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", metavar="DIR", help="the data set's folder (data.root)")
-    try:
-        report = check_folder(parser.parse_args(argv).folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(report.lines()))
-    return 0 if report.usable else 2
+    args = parser.parse_args(argv)
+    return cli.run(lambda: check(args.folder))
 
 
 if __name__ == "__main__":

@@ -56,9 +56,7 @@ def demo(args: argparse.Namespace) -> int:
         return 0
     translator = load(run_dir, args.device)
     scores = (score_paired if kind.paired else score_unpaired)(translator, root)
-    jobs = find_jobs(root / "val" if kind.paired else root, translator.directions, None, None)
-    if not kind.paired:
-        translate_all(translator, jobs, output, config.name)
+    translate_all(translator, find_jobs(root, translator, None, None), output, config.name)
     for direction, score in scores.items():
         print(f"\n{direction}: {score}")
     print(f"\ntraining samples: {run_dir / 'index.html'}")

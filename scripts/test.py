@@ -51,7 +51,7 @@ def test(args: argparse.Namespace) -> int:
     mode: Literal["eval", "published"] = "eval" if args.eval else "published"
     translator = load(args.checkpoint, world.device, args.precision, mode, args.tile)
     direction = translator.check_direction(args.direction) if args.direction else None
-    jobs = find_jobs(args.input, translator.directions, direction, args.max_images)
+    jobs = find_jobs(args.input, translator, direction, args.max_images)
     config = translator.family.config
     official = config.data if args.preprocess == "official" else None
     failures = translate_all(translator, jobs, args.output, config.name, official, world)

@@ -43,6 +43,7 @@ def run_dir(unpaired: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished small CycleGAN run."""
     folder = tmp_path_factory.mktemp("run")
     tree = changed(small_tree("cyclegan", unpaired), train={"num_epochs": 0, "ema_decay": 0.5})
+    tree = changed(tree, optim={"policy": "constant"})
     assert make_trainer(tree, folder).train()
     return folder
 
