@@ -20,7 +20,7 @@ from core.nn.unet import UnetGenerator
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def _renaming(network: nn.Module) -> dict[str, str]:
+def official_names(network: nn.Module) -> dict[str, str]:
     """{official key: ours} for every key of the network."""
     prefixes = network.official_keys() if isinstance(network, UnetGenerator) else {}
     names = {}
@@ -57,7 +57,7 @@ def load_official(
     Raises:
         UserError: keys or shapes disagree.
     """
-    names, dropped = _renaming(network), _instance_norms(network)
+    names, dropped = official_names(network), _instance_norms(network)
     own = network.state_dict()
     loaded: dict[str, Tensor] = {}
     for raw, value in state.items():
@@ -77,7 +77,7 @@ def to_official(network: nn.Module) -> dict[str, Tensor]:
     own = network.state_dict()
     return {
         official: own[ours].detach().cpu().contiguous()
-        for official, ours in _renaming(network).items()
+        for official, ours in official_names(network).items()
     }
 
 
