@@ -51,7 +51,9 @@ class ImagePool:
         returned = []
         for image in images:
             if self.count < self.size:
-                self.images[self.count] = torch.nan_to_num(image)
+                # Nothing older to keep here; torch's own replacement of inf, the largest float,
+                # would overflow again in the discriminator.
+                self.images[self.count] = torch.nan_to_num(image, nan=0.0, posinf=1.0, neginf=-1.0)
                 self.count += 1
                 returned.append(image)
             elif self._uniform() > 0.5:
@@ -67,7 +69,8 @@ class ImagePool:
     def state_dict(self) -> dict[str, Any]:
         """Images, their count and the generator's state: tensors and plain containers only."""
         state = self._generator.bit_generator.state
-        stored = None if self.images is None else self.images[: self.count].cpu()
+        # A copy: a slice would drag the empty slots into the file, and change under the caller.
+        stored = None if self.images is None else self.images[: self.count].cpu().clone()
         # PCG64 keeps 128-bit integers, which a weights_only checkpoint stores as strings.
         numbers = {key: str(value) for key, value in state["state"].items()}
         rest = {key: state[key] for key in ("has_uint32", "uinteger")}
