@@ -97,7 +97,9 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
         depth = max(key.count(".model.") for key in state)
         if depth not in (7, 8):
             raise UserError(f"{source}: a U-Net of {depth} levels; supported are 7 and 8")
-        first, last = state["model.model.0.weight"], state["model.model.3.weight"]
+        first, last = state["model.model.0.weight"], state.get("model.model.3.weight")
+        if last is None:
+            raise UserError(f"{source}: a U-Net without its last convolution; not official")
         batch = "model.model.1.model.2.weight" in state
         biased = "model.model.0.bias" in state
         return {
@@ -113,17 +115,18 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
     blocks = {int(match[1]) for match in found if match}
     if len(blocks) not in (6, 9):
         raise UserError(f"{source}: {len(blocks)} residual blocks; supported are 6 and 9")
-    last = state[f"model.{10 + len(blocks) + 7}.weight"]
-    norm = "batch" if "model.2.weight" in state else (
-        "instance" if "model.1.bias" in state else "none"
-    )
+    last = state.get(f"model.{10 + len(blocks) + 7}.weight")
+    if last is None:
+        raise UserError(f"{source}: a ResNet generator without its last convolution; not official")
+    batch, biased = "model.2.weight" in state, "model.1.bias" in state
     return {
         "generator": f"resnet_{len(blocks)}blocks",
         "input_nc": state["model.1.weight"].shape[1],
         "output_nc": last.shape[0],
         "ngf": state["model.1.weight"].shape[0],
-        "norm": norm,
-        "dropout": state.get("model.10.conv_block.6.weight", last[0]).dim() == 4,
+        "norm": "batch" if batch else "instance" if biased else "none",
+        # Dropout shifts the second convolution from conv_block.5 to .6, where a norm stands else.
+        "dropout": "model.10.conv_block.5.weight" not in state,
     }
 
 
