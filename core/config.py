@@ -126,8 +126,9 @@ def _valid_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
 
 
 def _explain(error: ValidationError, config: type[RunConfig], marks: Marks, source: str) -> str:
-    """The first validation error as one line."""
-    first = error.errors()[0]
+    """One validation error as one line: an unknown key first, as it may explain a missing one."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     # Pydantic adds the names of union members to the location; a key path has none of them.
     path = tuple(first["loc"])
     while path and path not in marks and first["type"] != "missing":
