@@ -11,7 +11,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-NOT_OURS = {"tests", "docs", "configs", "runs", "build"}
 LAZY = {("core/inference.py", "families")}
 """A checkpoint names its family, and only the table knows where that is."""
 
@@ -23,11 +22,13 @@ def declared() -> set[str]:
 
 ROOMS = {name.split(".")[0] for name in declared()}
 FAMILIES = ROOMS - {"core", "scripts"}
+# `scripts` are run, not imported; any other folder with Python in it is a package or not ours.
+FOLDERS = [path for path in ROOT.iterdir() if (path / "__init__.py").exists()]
 MODULES = sorted(
     path.relative_to(ROOT)
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("*/**/*.py"))
-    if path.relative_to(ROOT).parts[0] not in NOT_OURS and not path.is_relative_to(ROOT / ".venv")
-)
+    for folder in {*FOLDERS, *(ROOT / name for name in ROOMS), ROOT / "scripts"} - {ROOT / "tests"}
+    for path in folder.glob("**/*.py")
+) + sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py"))
 
 
 def room(path: Path) -> str:

@@ -134,7 +134,7 @@ class DropoutMasks:
 
     An element is kept where the noise is positive, and doubled. Masks are taken in the order in
     which forwards meet them; those of a further iteration carry its number behind them
-    (`dropout_mask_1_2`) or go on counting.
+    (`dropout_mask_1_2`) or go on counting; where there are none, the first ones serve again.
     """
 
     def __init__(self, case: Case) -> None:
@@ -146,6 +146,8 @@ class DropoutMasks:
         """Turn to the masks of an iteration, counted from 1."""
         if number > 1 and self._case.has(f"dropout_mask_1_{number}"):
             self._met, self._suffix = 0, f"_{number}"
+        elif not self._case.has(f"dropout_mask_{self._met + 1}"):
+            self._met = 0
 
     def _replace(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         if not module.training:
