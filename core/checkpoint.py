@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import re
 import tempfile
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ FORMAT = 1
 _FOOTER = re.compile(rb"\nsha256:([0-9a-f]{64})\n\Z")
 _FOOTER_BYTES = 73
 _NAME = "step_{:08d}.pt"
+_STEP = re.compile(r"step_\d+\.pt")
 
 
 class _HashingWriter:
@@ -79,9 +81,8 @@ def save(state: Mapping[str, Any], path: Path) -> None:
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
         _fsync_folder(path.parent)
+        temporary = None
     except (OSError, RuntimeError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         reason = error if isinstance(error, OSError) else writer.error if writer else None
         if reason is None:
             raise
@@ -89,6 +90,9 @@ def save(state: Mapping[str, Any], path: Path) -> None:
             f"{path}: cannot write the checkpoint: {reason.strerror or reason}; free space or "
             f"choose another --run-dir, then --resume from the newest checkpoint in {path.parent}"
         ) from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def verify(path: Path) -> str | None:
@@ -118,7 +122,7 @@ def load(path: Path) -> dict[str, Any]:
     """Read a whole checkpoint on the CPU.
 
     Raises:
-        UserError: missing, cut, damaged, or written by a newer version.
+        UserError: missing, cut, damaged, not ours, or written by another version.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
@@ -127,9 +131,20 @@ def load(path: Path) -> dict[str, Any]:
             f"{path}: {problem}; use an older checkpoint, or convert an official .pth file with "
             "scripts/convert.py"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state.get("format") != FORMAT:
-        raise UserError(f"{path}: checkpoint format {state.get('format')}, expected {FORMAT}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError):
+        # A right checksum under something else: made by hand, and perhaps with intent.
+        raise UserError(
+            f"{path}: holds more than tensors and plain containers and was not loaded; use a file "
+            "that scripts/train.py wrote"
+        ) from None
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{path}: checkpoint format {found}, expected {FORMAT}; use the version of this "
+            "project that wrote it"
+        )
     return state
 
 
@@ -138,9 +153,14 @@ def step_path(folder: Path, step: int) -> Path:
     return folder / _NAME.format(step)
 
 
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step_"))
+
+
 def listed(folder: Path) -> list[Path]:
-    """Checkpoints of a folder, newest first."""
-    return sorted(folder.glob("step_*.pt"), reverse=True)
+    """Checkpoints of a folder, newest first; files of other names are not ours to judge."""
+    named = (path for path in folder.glob("step_*.pt") if _STEP.fullmatch(path.name))
+    return sorted(named, key=_step_of, reverse=True)
 
 
 def find(path: Path) -> tuple[Path, list[str]]:
@@ -167,8 +187,7 @@ def find(path: Path) -> tuple[Path, list[str]]:
 def prune(folder: Path, keep_last: int, keep_every: int) -> None:
     """Delete all but the newest `keep_last` and every `keep_every`-th step (0: none)."""
     for path in listed(folder)[keep_last:]:
-        step = int(path.stem.removeprefix("step_"))
-        if not keep_every or step % keep_every:
+        if not keep_every or _step_of(path) % keep_every:
             path.unlink(missing_ok=True)
 
 

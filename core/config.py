@@ -26,6 +26,12 @@ Marks = dict[KeyPath, str]
 C = TypeVar("C", bound=RunConfig)
 
 
+_TAGS = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge")
+}
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 without its traps: `1e-4` is a float, a date or `on` is text, a key stands once."""
 
@@ -45,7 +51,12 @@ _Loader.add_implicit_resolver(
 
 
 def _walk(node: yaml.Node, path: KeyPath, source: str, marks: Marks) -> None:
-    """Note the line of every key, and refuse a key that stands twice."""
+    """Note the line of every key; refuse a key that stands twice and what JSON cannot hold."""
+    if node.tag not in _TAGS:
+        raise UserError(
+            f"{source}:{node.start_mark.line + 1}: {_dotted(path)}: tag {node.tag} is not "
+            "supported; write plain text, numbers, lists and sections"
+        )
     marks.setdefault(path, f"{source}:{node.start_mark.line + 1}")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -73,10 +84,14 @@ def _parse(text: str, source: str) -> tuple[Any, Marks]:
         if node is not None:
             _walk(node, (), source, marks)
         return yaml.load(text, Loader=_Loader), marks  # a SafeLoader: builds no objects
+    except UserError:
+        raise
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{source}:{line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UserError(f"{source}: not valid YAML: nested too deep, or in itself") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: `!!int x`
         raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -111,8 +126,9 @@ def _valid_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
 
 
 def _explain(error: ValidationError, config: type[RunConfig], marks: Marks, source: str) -> str:
-    """The first validation error as one line."""
-    first = error.errors()[0]
+    """One validation error as one line: an unknown key first, as it may explain a missing one."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     # Pydantic adds the names of union members to the location; a key path has none of them.
     path = tuple(first["loc"])
     while path and path not in marks and first["type"] != "missing":
@@ -167,9 +183,11 @@ def load_config(
         raise UserError(f"{path}: a config is a mapping of sections, e.g. `family: cyclegan`")
     for override in overrides:
         _apply_override(tree, marks, override)
-    name = str(tree.get("family", ""))
-    if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
+    name = tree.get("family")
+    if name is None:
+        raise UserError(f"{path}: family: required, but not given; one of {', '.join(table)}")
+    if not isinstance(name, str) or name not in table:
+        near = difflib.get_close_matches(str(name), table, n=1)
         where = marks.get(("family",), str(path))
         hint = f"did you mean `{near[0]}`? " if near else ""
         raise UserError(f"{where}: family: unknown {name!r}; {hint}one of {', '.join(table)}")

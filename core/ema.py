@@ -20,6 +20,9 @@ class Ema:
     def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
         self.decay = decay
         self._networks = dict(networks) if decay else {}
+        self._weights = {
+            name: [key for key, _ in net.named_parameters()] for name, net in self._networks.items()
+        }
         self._average = {
             name: {key: value.detach().clone() for key, value in net.state_dict().items()}
             for name, net in self._networks.items()
@@ -30,12 +33,11 @@ class Ema:
         """Move every average towards the current weights."""
         for name, network in self._networks.items():
             average, current = self._average[name], network.state_dict()
-            floats = [key for key in average if average[key].is_floating_point()]
-            if floats:
-                torch._foreach_lerp_(
-                    [average[k] for k in floats], [current[k] for k in floats], 1 - self.decay
-                )
-            for key in average.keys() - set(floats):
+            weights = self._weights[name]
+            torch._foreach_lerp_(
+                [average[k] for k in weights], [current[k] for k in weights], 1 - self.decay
+            )
+            for key in average.keys() - set(weights):
                 average[key].copy_(current[key])
 
     @contextmanager

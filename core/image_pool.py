@@ -28,8 +28,7 @@ class ImagePool:
 
     def __init__(self, size: int, seed: int = 0) -> None:
         self.size = size
-        self.images: Tensor | None = None  # [size, C, H, W] on the queries' device
-        self.count = 0
+        self.images: list[Tensor] = []  # at most `size` of [C, H, W], on the queries' device
         self._generator = np.random.default_rng(seed)
 
     def _uniform(self) -> float:
@@ -44,30 +43,38 @@ class ImagePool:
         images = images.detach()
         if self.size == 0:
             return images
-        if self.images is None or self.images.shape[1:] != images.shape[1:]:
-            self.images = images.new_zeros(self.size, *images.shape[1:])
-            self.count = 0
-        self.images = self.images.to(images.device, images.dtype)
         returned = []
         for image in images:
-            if self.count < self.size:
-                self.images[self.count] = torch.nan_to_num(image)
-                self.count += 1
+            if len(self.images) < self.size:
+                # Nothing older to keep here; torch's own replacement of inf, the largest float,
+                # would overflow again in the discriminator.
+                finite = torch.nan_to_num(image, nan=0.0, posinf=1.0, neginf=-1.0)
+                self.images.append(finite.clone())
                 returned.append(image)
             elif self._uniform() > 0.5:
-                slot = self._slot()
-                old = self.images[slot].clone()
-                # A choice on the device: asking the host would wait for the GPU.
-                self.images[slot] = torch.where(torch.isfinite(image).all(), image, old)
-                returned.append(old)
+                returned.append(self._exchange(self._slot(), image, alone=len(images) == 1))
             else:
                 returned.append(image)
         return torch.stack(returned)
 
+    def _exchange(self, slot: int, image: Tensor, *, alone: bool) -> Tensor:
+        """Put `image` into a slot and return what was there.
+
+        Images of other sizes (preprocess `none`, `scale_width`) come back only where the batch is
+        this one image; in a larger batch the new image is returned.
+        """
+        old = self.images[slot].to(image.device, image.dtype)
+        if old.shape != image.shape:
+            self.images[slot] = torch.nan_to_num(image, nan=0.0, posinf=1.0, neginf=-1.0).clone()
+            return old if alone else image
+        # A choice on the device: asking the host would wait for the GPU.
+        self.images[slot] = torch.where(torch.isfinite(image).all(), image, old)
+        return old
+
     def state_dict(self) -> dict[str, Any]:
-        """Images, their count and the generator's state: tensors and plain containers only."""
+        """Images and the generator's state: tensors and plain containers only."""
         state = self._generator.bit_generator.state
-        stored = None if self.images is None else self.images[: self.count].cpu()
+        stored = [image.cpu().clone() for image in self.images]
         # PCG64 keeps 128-bit integers, which a weights_only checkpoint stores as strings.
         numbers = {key: str(value) for key, value in state["state"].items()}
         rest = {key: state[key] for key in ("has_uint32", "uinteger")}
@@ -75,12 +82,7 @@ class ImagePool:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`; the images move to the device at the next query."""
-        stored = state["images"]
-        self.images, self.count = None, 0
-        if stored is not None and self.size:
-            self.count = min(len(stored), self.size)
-            self.images = stored.new_zeros(self.size, *stored.shape[1:])
-            self.images[: self.count] = stored[: self.count]
+        self.images = [image.clone() for image in state["images"][: self.size]]
         self._generator.bit_generator.state = {
             "bit_generator": "PCG64",
             "state": {key: int(value) for key, value in state["numbers"].items()},

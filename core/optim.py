@@ -66,7 +66,7 @@ class Updater:
         self.device = torch.device(device)
         self.clip_grad_norm = clip_grad_norm
         self.scaler = scaler
-        self._buffers = [b for net in networks for b in net.buffers() if b.is_floating_point()]
+        self._buffers = [buffer for network in networks for buffer in network.buffers()]
         self._saved: list[Tensor] = []
         self.skipped = torch.zeros((), device=self.device)
         """1 if any update since `begin` was skipped, else 0; a tensor, so that reading waits."""

@@ -19,9 +19,11 @@ Direction = Literal["AtoB", "BtoA"]
 
 
 class Options(BaseModel):
-    """Base of every option model: immutable, unknown keys refused, defaults checked too."""
+    """Base of every option model: immutable, unknown keys and infinite numbers refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 class DataOptions(Options):

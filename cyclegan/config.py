@@ -9,7 +9,7 @@ from pydantic import model_validator
 from core.losses import GanMode
 from core.nn.factory import NetworkOptions
 from core.nn.norms import NormName
-from core.options import RunConfig, Weight
+from core.options import CountInt, RunConfig, Weight
 
 
 class Model(NetworkOptions):
@@ -27,7 +27,7 @@ class Model(NetworkOptions):
     """Weight of the cycle B -> A -> B."""
     lambda_identity: Weight = 0.5
     """Weight of the identity loss relative to the cycles'; the paper uses it for paintings only."""
-    pool_size: int = 50
+    pool_size: CountInt = 50
 
     @model_validator(mode="after")
     def _identity_needs_equal_channels(self) -> Self:

@@ -106,12 +106,18 @@ class CycleGAN:
     def forward(self, real_A: Tensor, real_B: Tensor) -> Translations:
         """All translations of a pair of batches [N, C, H, W]."""
         G_A, G_B = self.networks["G_A"], self.networks["G_B"]
-        if self.config.model.lambda_identity:
-            fake_B, idt_A = forward_each(G_A, real_A, real_B, joint=self.joint)
-            fake_A, idt_B = forward_each(G_B, real_B, real_A, joint=self.joint)
-        else:
-            fake_B, idt_A, fake_A, idt_B = G_A(real_A), None, G_B(real_B), None
-        return Translations(fake_B, G_B(fake_B), fake_A, G_A(fake_A), idt_A, idt_B)
+        identity = self.config.model.lambda_identity > 0
+        if identity and self.joint:
+            fake_B, idt_A = forward_each(G_A, real_A, real_B, joint=True)
+            fake_A, idt_B = forward_each(G_B, real_B, real_A, joint=True)
+            return Translations(fake_B, G_B(fake_B), fake_A, G_A(fake_A), idt_A, idt_B)
+        # The published order: the running statistics of batch norm depend on it.
+        fake_B = G_A(real_A)
+        rec_A = G_B(fake_B)
+        fake_A = G_B(real_B)
+        rec_B = G_A(fake_A)
+        idt_A, idt_B = (G_A(real_B), G_B(real_A)) if identity else (None, None)
+        return Translations(fake_B, rec_A, fake_A, rec_B, idt_A, idt_B)
 
     def generator_losses(
         self, real_A: Tensor, real_B: Tensor, x: Translations

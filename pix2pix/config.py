@@ -7,7 +7,7 @@ from typing import Literal
 from core.losses import GanMode
 from core.nn.factory import NetworkOptions
 from core.nn.norms import NormName
-from core.options import RunConfig, Weight
+from core.options import CountInt, RunConfig, Weight
 
 
 class Model(NetworkOptions):
@@ -18,7 +18,7 @@ class Model(NetworkOptions):
     dropout: bool = True
     gan_mode: GanMode = "vanilla"
     lambda_L1: Weight = 100.0
-    pool_size: int = 0
+    pool_size: CountInt = 0
 
 
 class Config(RunConfig):

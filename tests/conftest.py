@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+
+# Threads that wait by spinning slow a busy machine tenfold; OpenMP reads this when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from core.errors import UserError
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from core.nn.init import InitName, init_weights
 from core.nn.norms import NormName
@@ -42,7 +43,11 @@ class NetworkOptions(Options):
 def make_generator(
     options: NetworkOptions, input_nc: int, output_nc: int, *, gradient_checkpointing: bool = False
 ) -> Generator:
-    """A generator with its initial weights."""
+    """A generator with its initial weights.
+
+    Raises:
+        UserError: gradient checkpointing of a U-Net.
+    """
     network: Generator
     if options.generator in ("resnet_9blocks", "resnet_6blocks"):
         network = ResnetGenerator(
@@ -53,6 +58,11 @@ def make_generator(
             norm=options.norm,
             dropout=options.dropout,
             gradient_checkpointing=gradient_checkpointing,
+        )
+    elif gradient_checkpointing:
+        raise UserError(
+            f"train.gradient_checkpointing: true, but model.generator {options.generator} has no "
+            "residual blocks to recompute; set it to false, or choose a resnet generator"
         )
     else:
         network = UnetGenerator(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
@@ -21,12 +22,33 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     per_image = False
+    recomputing = False
+    """The forward runs a second time for its gradients; the statistics have seen this batch."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape."""
         if self.per_image:
             return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+        if self.recomputing and self.training:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            # Copies, not None: torch checks that a second forward saves what the first did.
+            mean, var = self.running_mean.clone(), self.running_var.clone()
+            return F.batch_norm(input, mean, var, self.weight, self.bias, True, 0.0, self.eps)
         return super().forward(input)
+
+
+@contextmanager
+def recomputing(module: nn.Module) -> Iterator[None]:
+    """Within, forwards of `module` leave the running statistics of its batch norms alone."""
+    norms = [m for m in module.modules() if isinstance(m, BatchNorm2d)]
+    for norm in norms:
+        norm.recomputing = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.recomputing = False
 
 
 def make_norm(name: NormName) -> Callable[[int], nn.Module]:

@@ -20,7 +20,7 @@ from core.nn.unet import UnetGenerator
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def _renaming(network: nn.Module) -> dict[str, str]:
+def official_names(network: nn.Module) -> dict[str, str]:
     """{official key: ours} for every key of the network."""
     prefixes = network.official_keys() if isinstance(network, UnetGenerator) else {}
     names = {}
@@ -57,7 +57,7 @@ def load_official(
     Raises:
         UserError: keys or shapes disagree.
     """
-    names, dropped = _renaming(network), _instance_norms(network)
+    names, dropped = official_names(network), _instance_norms(network)
     own = network.state_dict()
     loaded: dict[str, Tensor] = {}
     for raw, value in state.items():
@@ -77,7 +77,7 @@ def to_official(network: nn.Module) -> dict[str, Tensor]:
     own = network.state_dict()
     return {
         official: own[ours].detach().cpu().contiguous()
-        for official, ours in _renaming(network).items()
+        for official, ours in official_names(network).items()
     }
 
 
@@ -97,7 +97,9 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
         depth = max(key.count(".model.") for key in state)
         if depth not in (7, 8):
             raise UserError(f"{source}: a U-Net of {depth} levels; supported are 7 and 8")
-        first, last = state["model.model.0.weight"], state["model.model.3.weight"]
+        first, last = state["model.model.0.weight"], state.get("model.model.3.weight")
+        if last is None:
+            raise UserError(f"{source}: a U-Net without its last convolution; not official")
         batch = "model.model.1.model.2.weight" in state
         biased = "model.model.0.bias" in state
         return {
@@ -113,19 +115,18 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
     blocks = {int(match[1]) for match in found if match}
     if len(blocks) not in (6, 9):
         raise UserError(f"{source}: {len(blocks)} residual blocks; supported are 6 and 9")
-    last = state[f"model.{10 + len(blocks) + 7}.weight"]
-    norm = (
-        "batch"
-        if "model.2.weight" in state
-        else ("instance" if "model.1.bias" in state else "none")
-    )
+    last = state.get(f"model.{10 + len(blocks) + 7}.weight")
+    if last is None:
+        raise UserError(f"{source}: a ResNet generator without its last convolution; not official")
+    batch, biased = "model.2.weight" in state, "model.1.bias" in state
     return {
         "generator": f"resnet_{len(blocks)}blocks",
         "input_nc": state["model.1.weight"].shape[1],
         "output_nc": last.shape[0],
         "ngf": state["model.1.weight"].shape[0],
-        "norm": norm,
-        "dropout": state.get("model.10.conv_block.6.weight", last[0]).dim() == 4,
+        "norm": "batch" if batch else "instance" if biased else "none",
+        # Dropout shifts the second convolution from conv_block.5 to .6, where a norm stands else.
+        "dropout": "model.10.conv_block.5.weight" not in state,
     }
 
 

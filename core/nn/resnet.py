@@ -6,10 +6,13 @@ with the released files.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.nn.norms import NormName, conv_bias, make_norm
+from core.nn.norms import NormName, conv_bias, make_norm, recomputing
 
 
 class ResnetBlock(nn.Module):
@@ -98,6 +101,16 @@ class ResnetGenerator(nn.Module):
         if not (self.gradient_checkpointing and x.requires_grad | self.training):
             return self.model(x)
         for layer in self.model:
-            is_block = isinstance(layer, ResnetBlock)
-            x = checkpoint(layer, x, use_reentrant=False) if is_block else layer(x)
+            x = _recomputed(layer, x) if isinstance(layer, ResnetBlock) else layer(x)
         return x
+
+
+def _recomputed(block: ResnetBlock, x: Tensor) -> Tensor:
+    """The block's output, without keeping what its backward pass needs."""
+    if torch.compiler.is_compiling():
+        return checkpoint(block, x, use_reentrant=False)  # which repeats no side effects there
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), recomputing(block)
+
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)

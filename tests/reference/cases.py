@@ -1,0 +1,174 @@
+"""Reading the reference cases; `README.md` beside them explains their fields."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
+from core.nn.official_layout import load_official
+from core.nn.resnet import ResnetGenerator
+from core.nn.unet import UnetGenerator
+from tests.conftest import reference_dir
+
+FAMILIES = ("cyclegan", "pix2pix")
+
+
+@cache
+def fill_rule() -> ModuleType:
+    """The `fill.py` that stands beside the cases: weights and inputs from names and seeds."""
+    spec = importlib.util.spec_from_file_location("reference_fill", reference_dir() / "fill.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One reference case: what was run, and what came out."""
+
+    folder: Path
+    data: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return self.data["case_kind"]
+
+    @property
+    def family(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        """Published values, overridden by those of this case; Adam's stand at the top too."""
+        published = self.data["hyperparameters"]
+        return published.get("optimizer", {}) | published | published.get("this_case", {})
+
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """The golden arrays, float32 rounded from float64."""
+        with np.load(self.folder / "golden.npz") as file:
+            return {name: torch.from_numpy(file[name]) for name in file.files}
+
+    def has(self, name: str) -> bool:
+        return name in self.data["inputs"]
+
+    def input(self, name: str, dtype: torch.dtype = torch.float64) -> Tensor:
+        """A named input, exactly the float32 numbers of the fill rule in `dtype`."""
+        entry = self.data["inputs"][name]
+        make = {"image": fill_rule().image, "noise": fill_rule().noise}[entry["kind"]]
+        return torch.from_numpy(make(name, entry["shape"], entry["seed"])).to(dtype)
+
+    def weights(self, network: str) -> dict[str, Tensor]:
+        """A network's official state dict as a released file would hold it (float32)."""
+        seed = self.data["seed"]
+        seed = seed[network] if isinstance(seed, dict) else seed
+        filled = fill_rule().fill(self.data["spec"][network], seed)
+        return {key: torch.from_numpy(np.asarray(value)) for key, value in filled.items()}
+
+    def describe(self, network: str) -> dict[str, Any]:
+        return self.data["networks"][network]
+
+
+def read(folder: Path) -> Case:
+    return Case(folder, json.loads((folder / "case.json").read_text(encoding="utf-8")))
+
+
+@cache
+def all_cases() -> list[Case]:
+    """Every case of the families whose code is here; none where the folder is absent."""
+    found = (reference_dir() / family for family in FAMILIES)
+    folders = (path.parent for folder in found for path in sorted(folder.glob("*/case.json")))
+    return [read(folder) for folder in folders]
+
+
+def each(*kinds: str) -> pytest.MarkDecorator:
+    """Parametrise `case` over every case of these kinds; skip where there is no folder at all."""
+    if not reference_dir().is_dir():
+        reason = f"no reference cases at {reference_dir()} (set $REFERENCE_DIR)"
+        return pytest.mark.parametrize("case", [pytest.param(None, marks=pytest.mark.skip(reason))])
+    chosen = [case for case in all_cases() if case.kind in kinds]
+    names = [f"{case.family}/{case.folder.name}" for case in chosen]
+    return pytest.mark.parametrize("case", chosen, ids=names)
+
+
+def build(description: Mapping[str, Any]) -> nn.Module:
+    """A single network from a case's description of it."""
+    d = description
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "resnet": lambda: ResnetGenerator(
+            d["input_nc"], d["output_nc"], d["ngf"], d["n_blocks"], d["norm"], d["dropout"]
+        ),
+        "unet": lambda: UnetGenerator(
+            d["input_nc"], d["output_nc"], d["ngf"], d["num_downs"], d["norm"], d["dropout"]
+        ),
+        "patch": lambda: PatchDiscriminator(d["input_nc"], d["ndf"], d["n_layers"], d["norm"]),
+        "pixel": lambda: PixelDiscriminator(d["input_nc"], d["ndf"], d["norm"]),
+    }
+    return makers[d["kind"]]()
+
+
+def loaded(case: Case, name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """A described network with the case's weights, through the official layout."""
+    network = build(case.describe(name))
+    load_official(network, case.weights(name), name, case.folder)
+    return network.to(dtype)
+
+
+class DropoutMasks:
+    """Replaces every random dropout mask by the case's named noise.
+
+    An element is kept where the noise is positive, and doubled. Masks are taken in the order in
+    which forwards meet them; those of a further iteration carry its number behind them
+    (`dropout_mask_1_2`) or go on counting; where there are none, the first ones serve again.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._met = 0
+        self._suffix = ""
+
+    def begin_iteration(self, number: int) -> None:
+        """Turn to the masks of an iteration, counted from 1."""
+        if number > 1 and self._case.has(f"dropout_mask_1_{number}"):
+            self._met, self._suffix = 0, f"_{number}"
+        elif not self._case.has(f"dropout_mask_{self._met + 1}"):
+            self._met = 0
+
+    def _replace(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        if not module.training:
+            return output
+        self._met += 1
+        noise = self._case.input(f"dropout_mask_{self._met}{self._suffix}", output.dtype)
+        assert noise.shape == output.shape
+        return inputs[0] * (noise > 0) * 2
+
+    @contextmanager
+    def of(self, *networks: nn.Module) -> Iterator[DropoutMasks]:
+        """Within, the networks' dropouts use the named masks."""
+        dropouts = [m for net in networks for m in net.modules() if isinstance(m, nn.Dropout)]
+        handles = [dropout.register_forward_hook(self._replace) for dropout in dropouts]
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def close(ours: Tensor, golden: Tensor, *, rtol: float = 1e-6, atol: float = 1e-6) -> None:
+    """Arrays agree; the default is the rounding of the stored float32."""
+    torch.testing.assert_close(ours.detach().double(), golden.double(), rtol=rtol, atol=atol)

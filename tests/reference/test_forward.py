@@ -1,0 +1,63 @@
+"""Single networks: the published function, in float64, for every described variant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.nn.official_layout import infer_discriminator, infer_generator, to_official
+from tests.reference.cases import Case, DropoutMasks, close, each, loaded
+
+PUBLISHED_SIZES = {"resnet": ("n_blocks", (6, 9)), "unet": ("num_downs", (7, 8))}
+
+
+def forward(case: Case, name: str, mode: str) -> tuple[Tensor, nn.Module]:
+    """The network's output in `mode`, and the network after that one forward."""
+    network = loaded(case, name).train(mode == "train")
+    with torch.no_grad(), DropoutMasks(case).of(network):
+        return network(case.input(case.describe(name)["input"])), network
+
+
+@each("forward")
+def test_outputs_and_running_statistics(case: Case) -> None:
+    golden = case.arrays
+    statistics = case.data.get("running_statistics_after_one_train_forward", {})
+    for name, modes in case.data["mode"].items():
+        for mode in modes:
+            output, network = forward(case, name, mode)
+            # A case that runs one mode only may leave it out of the name.
+            close(output, golden.pop(f"{name}_{mode}" if f"{name}_{mode}" in golden else name))
+            if mode == "train" and name in statistics:
+                official = to_official(network)
+                for key, (total, norm) in statistics[name].items():
+                    value = official[key].double()
+                    summary = torch.stack([value.sum(), value.norm()])
+                    expected = torch.tensor([total, norm], dtype=torch.float64)
+                    close(summary, expected, rtol=1e-9, atol=1e-9)
+    assert not golden, f"arrays that no forward gave: {sorted(golden)}"
+
+
+@each("forward")
+def test_options_are_read_off_the_keys(case: Case) -> None:
+    for name in case.data["mode"]:
+        d = case.describe(name)
+        if d["kind"] in ("patch", "pixel"):
+            found = infer_discriminator(case.weights(name), case.folder)
+            expected: dict[str, Any] = {"ndf": d["ndf"]}
+            if d["kind"] == "pixel":
+                expected["discriminator"] = "pixel"
+            else:
+                expected["num_layers_dis"] = d["n_layers"]
+        else:
+            option, sizes = PUBLISHED_SIZES[d["kind"]]
+            if d[option] not in sizes:  # has no published name, so no option either
+                continue
+            found = infer_generator(case.weights(name), case.folder)
+            expected = {key: d[key] for key in ("input_nc", "output_nc", "ngf", "norm")}
+            if d["kind"] == "resnet":
+                expected |= {"generator": f"resnet_{d['n_blocks']}blocks", "dropout": d["dropout"]}
+            else:
+                expected["generator"] = f"unet_{2 ** d['num_downs']}"
+        assert found | expected == found

@@ -1,0 +1,69 @@
+"""Image pool traces and learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import nn
+
+from core.image_pool import ImagePool
+from core.optim import Schedule
+from core.options import OptimOptions
+from tests.reference.cases import Case, close, each
+
+POLICIES = {"linear_resumed": "linear", "linear_before_2020_07_19": "linear_legacy"}
+
+
+class TracedPool(ImagePool):
+    """A pool whose draws are given."""
+
+    def __init__(self, size: int, uniform: Sequence[float], slots: Sequence[int]) -> None:
+        super().__init__(size)
+        self.uniform: Iterator[float] = iter(uniform)
+        self.slots: Iterator[int] = iter(slots)
+
+    def _uniform(self) -> float:
+        return next(self.uniform)
+
+    def _slot(self) -> int:
+        return next(self.slots)
+
+
+@each("image_pool")
+def test_image_pool(case: Case) -> None:
+    golden = case.arrays
+    for number, trace in enumerate(case.data["traces"]):
+        pool = TracedPool(trace["pool_size"], trace["uniform_draws"], trace["slot_draws"])
+        returned = []
+        for query in trace["queries"]:
+            images = torch.tensor(query, dtype=torch.float64).reshape(-1, 1, 1, 1)
+            returned.append(pool.query(images).flatten().tolist())
+        assert returned == trace["returned"]
+        assert torch.equal(torch.tensor(returned), golden.pop(f"returned_{number}"))
+        content = [] if pool.images is None else pool.images[: pool.count].flatten().tolist()
+        assert content == trace["pool_afterwards"]
+        assert list(pool.uniform) == []
+        assert list(pool.slots) == []
+    assert not golden
+
+
+@each("lr_schedule")
+def test_learning_rates(case: Case) -> None:
+    hyper, golden = case.hyper, case.arrays
+    for name, rates in case.data["lr_per_epoch"].items():
+        options = OptimOptions(
+            lr=hyper["lr"], policy=POLICIES.get(name, name), decay_every=hyper["lr_decay_iters"]
+        )
+        optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters(), lr=options.lr)
+        schedule = Schedule([optimizer], options, hyper["n_epochs"], hyper["n_epochs_decay"])
+        # A list ends with the last epoch, wherever training started.
+        first = hyper["n_epochs"] + hyper["n_epochs_decay"] - len(rates) + 1
+        ours = []
+        for epoch in range(first, first + len(rates)):
+            schedule.advance(epoch, metric=0.0)
+            ours.append(optimizer.param_groups[0]["lr"])
+        assert ours == pytest.approx(rates, rel=1e-9, abs=1e-15)
+        close(torch.tensor(ours), golden.pop(name))
+    assert not golden
