@@ -116,8 +116,9 @@ class CycleGAN:
         rec_A = G_B(fake_B)
         fake_A = G_B(real_B)
         rec_B = G_A(fake_A)
-        idt_A, idt_B = (G_A(real_B), G_B(real_A)) if identity else (None, None)
-        return Translations(fake_B, rec_A, fake_A, rec_B, idt_A, idt_B)
+        if not identity:
+            return Translations(fake_B, rec_A, fake_A, rec_B, None, None)
+        return Translations(fake_B, rec_A, fake_A, rec_B, G_A(real_B), G_B(real_A))
 
     def generator_losses(
         self, real_A: Tensor, real_B: Tensor, x: Translations

@@ -22,12 +22,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import reference_dir
 
 from core import transfer
 from core.download import CATALOGUE, SERVER, address, digest, download, find, unpack
 from core.errors import UserError
 from core.transfer import fetch
+from tests.conftest import reference_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 BYTES = random.Random(0).randbytes(300_000)

@@ -19,12 +19,6 @@ from core.tiling_sources import Stored
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    """Thousands of tiny operations: waking a second thread costs more than it helps."""
-    torch.set_num_threads(1)
-
-
 def noise(*shape: int) -> Tensor:
     """An image in [-1, 1]."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)

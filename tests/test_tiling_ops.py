@@ -22,12 +22,6 @@ few = settings(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    """Thousands of tiny operations: waking a second thread costs more than it helps."""
-    torch.set_num_threads(1)
-
-
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 

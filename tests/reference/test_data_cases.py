@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import reference_dir
 from PIL import Image
 
 from core.data.folders import find_paired, find_single
@@ -20,6 +19,7 @@ from core.data.source import Source
 from core.data.transforms import CropFlip, crop_side
 from core.family import ImageBatch, to_float
 from core.options import DataOptions
+from tests.conftest import reference_dir
 
 
 def cases(kind: str) -> list[Any]:

@@ -42,7 +42,7 @@ def test_image_pool(case: Case) -> None:
             returned.append(pool.query(images).flatten().tolist())
         assert returned == trace["returned"]
         assert torch.equal(torch.tensor(returned), golden.pop(f"returned_{number}"))
-        content = [] if pool.images is None else pool.images[: pool.count].flatten().tolist()
+        content = [image.item() for image in pool.images]
         assert content == trace["pool_afterwards"]
         assert list(pool.uniform) == []
         assert list(pool.slots) == []
