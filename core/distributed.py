@@ -115,12 +115,18 @@ def broadcast_networks(networks: Iterable[nn.Module]) -> None:
                 dist.broadcast(tensor, 0)
 
 
+def maximum(tensor: Tensor) -> None:
+    """Replace a tensor by its largest value over the processes; nothing waits for a GPU."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+
+
 def any_process(flag: bool, device: torch.device) -> bool:
     """Whether `flag` is set on any process."""
     if not dist.is_initialized():
         return flag
     tensor = torch.tensor(float(flag), device=device)
-    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    maximum(tensor)
     return bool(tensor.item())
 
 

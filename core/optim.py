@@ -106,6 +106,7 @@ class Updater:
             # An overflow of scaled gradients is the scaler's daily business, not an alarm.
             self.scaler.step(optimizer)
             bad = (~torch.isfinite(total.detach())).to(torch.float32)
+            distributed.maximum(bad)
         elif optimizer.defaults.get("fused"):
             optimizer.grad_scale = None  # type: ignore[attr-defined]
             optimizer.found_inf = bad  # type: ignore[attr-defined]

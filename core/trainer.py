@@ -61,7 +61,7 @@ class Trainer:
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         self.family = family = kind.build(config)
         self.step = 0
-        self.elapsed_seconds = 0.0
+        self._seconds_before, self._started = 0.0, time.perf_counter()
         train = config.train
         networks = family.networks
         self.stepper = Stepper(family, train, self.device)
@@ -90,9 +90,9 @@ class Trainer:
         rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
         if resume is not None:
             self._load(resume)
+        self._write_config()
         self.log = RunLog(run_dir if self.world.is_main else None, self.step)
         self.alarms = Alarms()
-        self._write_config()
         if self.world.is_main:
             self._fixed = fixed_batch(
                 config.data,
@@ -135,7 +135,7 @@ class Trainer:
         options = self.config.log
         if self.step == 0 and options.samples_every:
             self._preview()
-        saved_at = self.step
+        saved_at, self._started = self.step, time.perf_counter()
         window = Window(self.step)
         pending: StepFlag | None = None
         batches = iter(self.loader)
@@ -160,18 +160,16 @@ class Trainer:
         self._heed(pending)
         if saved_at != self.step or not self._has_checkpoint():
             self.save()
-        if self.step >= self.num_steps and options.samples_every:
+        if options.samples_every and self.step % options.samples_every:
             self._preview()
 
     def _train_step(self, batch: ImageBatch) -> StepFlag:
-        start = time.perf_counter()
         terms = self.stepper(batch, self.step)
         self.ema.update()
         self.step += 1
         self.log.add(terms)
         if self.config.optim.policy == "plateau":
             self._epoch_objective.append(terms[self.family.objective])
-        self.elapsed_seconds += time.perf_counter() - start
         return StepFlag(self.step, batch, self.stepper.update.skipped, terms)
 
     def _advance_schedule(self) -> None:
@@ -181,6 +179,11 @@ class Trainer:
             self._last_objective = float(values[torch.isfinite(values)].mean())
             self._epoch_objective = []
         self.schedule.advance(position, self._last_objective)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall time of the training loop so far, that of the runs resumed from included."""
+        return self._seconds_before + time.perf_counter() - self._started
 
     def _stop_agreed(self, stop: StopRequest) -> bool:
         if self.world.size == 1:
@@ -323,7 +326,7 @@ class Trainer:
         if self.stepper.scaler is not None and state["scaler"]:
             self.stepper.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
-        self.step, self.elapsed_seconds = state["step"], state["elapsed_seconds"]
+        self.step, self._seconds_before = state["step"], state["elapsed_seconds"]
         objective, self._last_objective = state["objective"]
         self._epoch_objective = [torch.tensor(x, device=self.device) for x in objective]
         self.guard.in_a_row = state["nonfinite_in_a_row"]

@@ -15,7 +15,9 @@ from PIL import Image
 
 from core import checkpoint
 from core.config import load_config
+from core.distributed import World
 from core.inference import load
+from core.translate_folder import find_jobs, translate_all
 from families import FAMILIES
 from tests.conftest import ROOT
 from tests.training.conftest import changed, make_trainer, small_tree
@@ -237,3 +239,26 @@ def test_trains_on_a_gpu(unpaired: Path, tmp_path: Path, script: Script) -> None
     config.write_text(yaml.safe_dump(tree))
     done = script("train", "--config", config, "--run-dir", tmp_path / "run", "--device", "cuda")
     assert done.returncode == 0, done.stderr
+
+
+def test_each_process_translates_its_share(run_dir: Path, unpaired: Path, tmp_path: Path) -> None:
+    translator = load(run_dir, "cpu")
+    jobs = find_jobs(unpaired, translator, "AtoB", None)
+    for rank, count in ((1, 1), (0, 3)):  # process 0 comes last here: it writes the page
+        translate_all(translator, jobs, tmp_path, "shares", world=World(rank, 2))
+        assert len(list(tmp_path.rglob("*_fake_B.png"))) == count
+    assert (tmp_path / "index.html").read_text().count("<article") == 3
+
+
+def test_pairs_come_with_their_truth(paired: Path, tmp_path: Path, script: Script) -> None:
+    tree = changed(small_tree("pix2pix", paired), data={"direction": "BtoA"})
+    make_trainer(changed(tree, train={"num_epochs": 0}), tmp_path / "run").train()
+    out = tmp_path / "out"
+    done = script("test", "--checkpoint", tmp_path / "run", "--input", paired, "--output", out)
+    assert done.returncode == 0, done.stderr
+    pair = np.asarray(Image.open(paired / "val" / "0.png"))
+    real_A = np.asarray(Image.open(out / "images" / "val" / "0_real_A.png"))
+    real_B = np.asarray(Image.open(out / "images" / "val" / "0_real_B.png"))
+    assert np.array_equal(real_A, pair[:, 36:]), "BtoA: the right half is the model's A"
+    assert np.array_equal(real_B, pair[:, :36])
+    assert (out / "images" / "val" / "0_fake_B.png").exists()
