@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pickle
 import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO, cast
 
 import torch
@@ -133,7 +133,7 @@ def load(path: Path) -> dict[str, Any]:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError):
+    except (UnpicklingError, RuntimeError):
         # A right checksum under something else: made by hand, and perhaps with intent.
         raise UserError(
             f"{path}: holds more than tensors and plain containers and was not loaded; use a file "

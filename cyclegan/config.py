@@ -7,9 +7,9 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from core.losses import GanMode
-from core.nn.factory import NetworkOptions
+from core.nn.factory import NetworkOptions, NetworksConfig
 from core.nn.norms import NormName
-from core.options import CountInt, RunConfig, Weight
+from core.options import CountInt, Weight
 
 
 class Model(NetworkOptions):
@@ -39,18 +39,8 @@ class Model(NetworkOptions):
         return self
 
 
-class Config(RunConfig):
+class Config(NetworksConfig):
     """A CycleGAN run."""
 
     family: Literal["cyclegan"] = "cyclegan"
     model: Model = Model()
-
-    @property
-    def channels_a(self) -> int:
-        """Channels of the model's A."""
-        return self.model.input_nc
-
-    @property
-    def channels_b(self) -> int:
-        """Channels of the model's B."""
-        return self.model.output_nc

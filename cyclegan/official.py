@@ -17,8 +17,8 @@ from core.nn.official_layout import (
     find_files,
     infer_discriminator,
     infer_generator,
-    load_official,
-    to_official,
+    keep_and_load,
+    official_files,
 )
 from core.options import Direction
 from cyclegan.config import Config
@@ -58,14 +58,10 @@ def from_official(
         model["lambda_identity"] = 0.0
     tree = {"family": "cyclegan", "name": "official", "data": {"root": ""}, "model": model}
     family = CycleGAN.build(validate(Config, tree, source=str(source)))
-    family.networks = {name: family.networks[name] for name in family.networks if name in states}
-    for name, network in family.networks.items():
-        load_official(network, states[name], name, source)
+    keep_and_load(family.networks, states, source)
     return family
 
 
 def to_files(family: CycleGAN) -> dict[str, dict[str, Tensor]]:
     """{file name: official state dict} for every network there is."""
-    return {
-        f"latest_net_{name}.pth": to_official(network) for name, network in family.networks.items()
-    }
+    return official_files(family.networks)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from core.losses import GanMode
-from core.nn.factory import NetworkOptions
+from core.nn.factory import NetworkOptions, NetworksConfig
 from core.nn.norms import NormName
-from core.options import CountInt, RunConfig, Weight
+from core.options import CountInt, Weight
 
 
 class Model(NetworkOptions):
@@ -21,18 +21,8 @@ class Model(NetworkOptions):
     pool_size: CountInt = 0
 
 
-class Config(RunConfig):
+class Config(NetworksConfig):
     """A pix2pix run."""
 
     family: Literal["pix2pix"] = "pix2pix"
     model: Model = Model()
-
-    @property
-    def channels_a(self) -> int:
-        """Channels of the model's A, the condition."""
-        return self.model.input_nc
-
-    @property
-    def channels_b(self) -> int:
-        """Channels of the model's B, the target."""
-        return self.model.output_nc

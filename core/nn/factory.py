@@ -13,7 +13,7 @@ from core.nn.init import InitName, init_weights
 from core.nn.norms import NormName
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
-from core.options import CountInt, Options, PositiveFloat, PositiveInt
+from core.options import CountInt, Options, PositiveFloat, PositiveInt, RunConfig
 
 Channels = Literal[1, 3, 4]
 Generator = ResnetGenerator | UnetGenerator
@@ -38,6 +38,22 @@ class NetworkOptions(Options):
     init: InitName = "normal"
     init_gain: PositiveFloat = 0.02
     pool_size: CountInt
+
+
+class NetworksConfig(RunConfig):
+    """A run of a family whose networks are these."""
+
+    model: NetworkOptions
+
+    @property
+    def channels_a(self) -> int:
+        """Channels of the model's A."""
+        return self.model.input_nc
+
+    @property
+    def channels_b(self) -> int:
+        """Channels of the model's B."""
+        return self.model.output_nc
 
 
 def make_generator(

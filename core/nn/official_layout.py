@@ -81,6 +81,25 @@ def to_official(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def keep_and_load(
+    networks: dict[str, nn.Module], states: Mapping[str, Mapping[str, Tensor]], source: object
+) -> None:
+    """Load every network that has an official state dict, and drop the others from `networks`.
+
+    Raises:
+        UserError: as `load_official`.
+    """
+    for name in [name for name in networks if name not in states]:
+        del networks[name]
+    for name, network in networks.items():
+        load_official(network, states[name], name, source)
+
+
+def official_files(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    """{official file name: official state dict} for every network."""
+    return {f"latest_net_{name}.pth": to_official(net) for name, net in networks.items()}
+
+
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
