@@ -326,6 +326,23 @@ def unpack(archive: Path, target: Path) -> None:
         ) from error
 
 
+def _put(item: Published, file: Path, target: Path, *, keep: bool) -> None:
+    """Unpack an archive (and delete it, unless it is to be kept), or move a generator."""
+    if item.kind == "data":
+        unpack(file, target)
+        if not keep:
+            file.unlink()
+        return
+    try:
+        target.parent.mkdir(exist_ok=True)
+        file.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be put in place ({error.strerror or error}); choose another "
+            f"folder with --output, the generator is kept as {file}"
+        ) from error
+
+
 def download(
     name: str,
     *,
@@ -374,17 +391,5 @@ def download(
             file.unlink()
         raise
     result = Download(target, None if by_hand else url, file.stat().st_size, found, bool(expected))
-    if item.kind == "data":
-        unpack(file, target)
-        if not by_hand:
-            file.unlink()
-    else:
-        try:
-            target.parent.mkdir(exist_ok=True)
-            file.replace(target)
-        except OSError as error:
-            raise UserError(
-                f"{target}: cannot be put in place ({error.strerror or error}); choose another "
-                f"folder with --output, the generator is kept as {file}"
-            ) from error
+    _put(item, file, target, keep=by_hand)
     return result

@@ -77,6 +77,7 @@ class Family(Protocol):
 
     config: Any
     networks: dict[str, nn.Module]
+    """A network may state its smallest image side in pixels as `minimum`."""
     optimizers: dict[str, Optimizer]
     state: dict[str, Any]
     """Further objects with `state_dict` / `load_state_dict`, e.g. image pools."""

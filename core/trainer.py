@@ -194,8 +194,15 @@ class Trainer:
 
     def _check_size(self, batch: ImageBatch) -> None:
         multiple = self.family.multiple
+        minimum = max(int(getattr(net, "minimum", 0)) for net in self.family.networks.values())
         for images, names in ((batch.a, batch.names_a), (batch.b, batch.names_b)):
             height, width = images.shape[-2:]
+            if min(height, width) < minimum:
+                raise UserError(
+                    f"{names[0]}: {width}x{height} px after preprocessing, but these networks need "
+                    f"{minimum} px; set a larger data.crop_size and data.load_size, or fewer "
+                    "model.num_layers_dis"
+                )
             if height % multiple or width % multiple:
                 raise UserError(
                     f"{names[0]}: {width}x{height} px after preprocessing, but this network "

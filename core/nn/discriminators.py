@@ -39,8 +39,8 @@ class PatchDiscriminator(nn.Module):
             ]
         layers.append(nn.Conv2d(widths[-1], 1, 4, stride=1, padding=1))
         self.model = nn.Sequential(*layers)
-        self.minimum = 2 ** (num_layers + 1)
-        """Smallest side that leaves a patch to judge: s / 2**n - 2 >= 1 needs s > 2**(n + 1)."""
+        self.minimum = 3 * 2**num_layers
+        """Smallest image side that leaves a patch to judge: s / 2**n - 2 >= 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, input_nc, H, W] to logits [N, 1, H / 2**n - 2, W / 2**n - 2]."""

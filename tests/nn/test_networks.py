@@ -196,3 +196,12 @@ def test_evaluating_restores_each_module() -> None:
         raise ZeroDivisionError
     assert [module.training for module in network.modules()] == [True, True, False, False]
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3, 4])
+def test_smallest_image_of_a_patch_discriminator(num_layers: int) -> None:
+    network = PatchDiscriminator(3, 4, num_layers)
+    side = network.minimum
+    assert network(torch.zeros(1, 3, side, side)).shape[2:] == (1, 1)
+    with pytest.raises((RuntimeError, ValueError)):
+        network(torch.zeros(1, 3, side - 1, side - 1))

@@ -79,6 +79,7 @@ def test_too_many_nonfinite_steps_stop_and_save(
         (lambda t: changed(t, train={"btach_size": 1}), "did you mean `batch_size`"),
         (lambda t: changed(t, data={"root": "/nowhere"}), "/nowhere"),
         (lambda t: changed(t, data={"crop_size": 34}), "multiples of 4"),
+        (lambda t: changed(t, data={"crop_size": 8}), "need 12 px"),
         (lambda t: changed(t, family="cyclegann"), "did you mean `cyclegan`"),
     ],
 )
