@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -14,9 +15,11 @@ def seed_all(seed: int, *, deterministic: bool = False) -> None:
 
     Args:
         seed: any int; processes should pass different ones.
-        deterministic: also allow only deterministic kernels (needs CUBLAS_WORKSPACE_CONFIG on
-            CUDA, which torch's own error explains).
+        deterministic: also allow only deterministic kernels.
     """
+    if deterministic:
+        # cuBLAS is deterministic only with a fixed workspace, which it reads when first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

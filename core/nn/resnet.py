@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.nn.norms import NormName, conv_bias, make_norm, recomputing
+from core.nn.norms import NormName, conv_bias, make_norm
+from core.nn.padding import ReflectionPad2d, recomputing
 
 
 class ResnetBlock(nn.Module):
@@ -22,7 +23,7 @@ class ResnetBlock(nn.Module):
         super().__init__()
         make, bias = make_norm(norm), conv_bias(norm)
         layers: list[nn.Module] = [
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
             make(channels),
             nn.ReLU(inplace=True),
@@ -30,7 +31,7 @@ class ResnetBlock(nn.Module):
         if dropout:
             layers.append(nn.Dropout(0.5))
         layers += [
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
             make(channels),
         ]
@@ -73,7 +74,7 @@ class ResnetGenerator(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         make, bias = make_norm(norm), conv_bias(norm)
         layers: list[nn.Module] = [
-            nn.ReflectionPad2d(3),
+            ReflectionPad2d(3),
             nn.Conv2d(input_nc, ngf, 7, bias=bias),
             make(ngf),
             nn.ReLU(inplace=True),
@@ -93,7 +94,7 @@ class ResnetGenerator(nn.Module):
                 make(channels // 2),
                 nn.ReLU(inplace=True),
             ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
+        layers += [ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
