@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.nn.norms import NormName, conv_bias, make_norm
-from core.nn.padding import ReflectionPad2d, recomputing
+from core.nn.norms import NormName, conv_bias, make_norm, recomputing
+from core.nn.padding import ReflectionPad2d
 
 
 class ResnetBlock(nn.Module):
