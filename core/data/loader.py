@@ -9,6 +9,7 @@ import signal
 import sys
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -154,7 +155,8 @@ class Loader:
             generator=torch.Generator(),
             **workers,
         )
-        return iter(loader)
+        with _signals_held():
+            return iter(loader)
 
 
 _open_loaders: weakref.WeakSet[Loader] = weakref.WeakSet()
@@ -166,6 +168,22 @@ def _close_all() -> None:
     # SIGTERM to workers that ignore it and wait for them for ever.
     for loader in list(_open_loaders):
         loader.close()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM wait; processes started here are born with them blocked.
+
+    Otherwise a signal could end a worker before it has come to ignoring signals.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, whose workers get no signals
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_signals(worker_id: int) -> None:

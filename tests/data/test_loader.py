@@ -5,7 +5,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -323,25 +322,10 @@ print("alive", flush=True)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
 def test_workers_outlive_signals_and_let_the_process_end(noise_root: Path) -> None:
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", SURVIVES_SIGNALS, str(noise_root)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        start_new_session=True, capture_output=True, text=True, timeout=60, check=True,
+        start_new_session=True, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["interrupted", "terminated", "alive"], done.stderr
-    assert time.monotonic() - start < 40
-
-
-def test_the_cached_path_is_ten_times_faster(shared_data: Path) -> None:
-    """Processor time, not wall time: other work on the machine does not count."""
-
-    def seconds_per_batch(cache: str, count: int) -> float:
-        values = {"load_size": 286, "crop_size": 256, "max_images": 16, "cache": cache}
-        loader = loader_of(shared_data / "horse2zebra", batch_size=4, **values)
-        take(loader, 1)
-        start = time.thread_time()
-        take(loader, count)
-        return (time.thread_time() - start) / count
-
-    assert seconds_per_batch("none", 4) > 10 * seconds_per_batch("ram", 40)
