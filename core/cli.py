@@ -18,8 +18,10 @@ def run(work: Callable[[], int | None]) -> int:
         `work`'s code (None is 0); 2 for bad input, a full disk or too little GPU memory; 130
         after Ctrl-C. Anything else is our bug and keeps its stack trace.
     """
+    message, code = "", 2
     try:
-        return work() or 0
+        code = work() or 0
+        distributed.barrier()  # nobody leaves while another still waits for it
     except UserError as error:
         message = str(error)
     except torch.cuda.OutOfMemoryError as error:
@@ -29,9 +31,8 @@ def run(work: Callable[[], int | None]) -> int:
             raise
         message = f"{error.filename or 'output'}: {error.strerror}"
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    finally:
-        distributed.stop()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+        message, code = "interrupted", 130
+    if message:
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    distributed.leave(code)
+    return code

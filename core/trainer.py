@@ -129,6 +129,7 @@ class Trainer:
                 self._loop(bar, stop)
             finally:
                 self.log.close()
+                self.loader.close()
         return self.step >= self.num_steps
 
     def _loop(self, bar: Any, stop: StopRequest) -> None:
