@@ -61,8 +61,8 @@ def start(device: str = "auto") -> World:
 def leave(code: int) -> None:
     """End this process with an exit code, if it is one of several; otherwise do nothing.
 
-    Without the interpreter's usual end: gloo's threads may still be closing connections to a
-    process that has gone, and now and then abort one that had done all its work.
+    Without the interpreter's usual end, as a precaution: one of two gloo processes was once seen
+    to abort, and gloo's threads closing connections to a process that has gone are the suspect.
     """
     if dist.is_initialized():
         sys.stdout.flush()
