@@ -11,6 +11,7 @@ from core.metrics.color_inversion import ALARM_BELOW, color_inversion
 _ZERO_LOSS = 1e-3
 _WINDOWS = 5
 _SAME = 0.01
+_COLLAPSED = 0.01
 
 
 class Alarms:
@@ -69,3 +70,18 @@ class Alarms:
                 "restart with another seed, or add identity loss",
             ),
         ]
+
+    def check_diversity(self, label: str, distance: float) -> list[str]:
+        """Translations that hardly depend on the style.
+
+        Args:
+            label: what is translated, for the message.
+            distance: `core.metrics.diversity.pixel_distance` over styles.
+        """
+        return self._raise(
+            f"collapsed {label}",
+            distance < _COLLAPSED,
+            f"{label}: styles have collapsed (mean difference {distance:.4f} of 2 between "
+            "translations of one image): every style gives the same picture; raise the weight of "
+            "the style or latent reconstruction, or use mode seeking where there is one",
+        )

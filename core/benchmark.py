@@ -18,7 +18,7 @@ from core.config import validate
 from core.data.folders import find_paired, find_unpaired
 from core.data.loader import Loader, build_loader
 from core.distributed import World
-from core.family import Family
+from core.family import Family, Layout
 from core.progress import Window, peak_memory_bytes
 from core.stepper import Stepper
 
@@ -60,10 +60,9 @@ class _Path:
         self.stepper = Stepper(kind.build(config), train, world.device)
         self.loader: Loader = build_loader(
             config.data,
-            paired=kind.paired,
+            layout=kind.layout,
             split="train",
-            channels_a=config.channels_a,
-            channels_b=config.channels_b,
+            channels=config.channels,
             batch_size=train.batch_size,
             seed=train.seed,
             pin_memory=world.device.type == "cuda",
@@ -154,7 +153,7 @@ def benchmark_curves(
     return {"steps": steps, "terms": result}
 
 
-def benchmark_loader(config: Any, *, paired: bool, repeats: int) -> dict[str, Any]:
+def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, Any]:
     """Images per second of the loader alone (RAM cache, in this process) and of Pillow each time.
 
     Pillow does what the official code does for every image: decode, bicubic resize, crop, flip.
@@ -162,14 +161,14 @@ def benchmark_loader(config: Any, *, paired: bool, repeats: int) -> dict[str, An
     data = config.data.model_copy(update={"cache": "ram", "num_workers": 0})
     loader = build_loader(
         data,
-        paired=paired,
+        layout=layout,
         split="train",
-        channels_a=config.channels_a,
-        channels_b=config.channels_b,
+        channels=config.channels,
         batch_size=config.train.batch_size,
         seed=0,
     )
-    files = find_paired(data.root, "train").a if paired else find_unpaired(data.root, "train").a
+    find = find_paired if layout == "paired" else find_unpaired
+    files = find(data.root, "train").a
     size, crop = data.load_size, data.crop_size
     generator = np.random.default_rng(0)
 

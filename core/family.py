@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,26 @@ from torch.optim import Optimizer
 
 from core.options import Direction
 
+Layout = Literal["unpaired", "paired", "single"]
+"""What training data a family takes: two domains, pairs of the same scene, or one domain."""
+
 
 def to_float(images: Tensor) -> Tensor:
     """Map uint8 0..255 to float32 [-1, 1] (v / 255 * 2 - 1); float images pass unchanged."""
     return images.float().div_(127.5).sub_(1.0) if images.dtype == torch.uint8 else images
+
+
+class Batch(Protocol):
+    """What the loader hands to a training step: `ImageBatch`, or one of a single domain."""
+
+    def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
+        """Move to `device` and convert to float there."""
+
+    def pin_memory(self) -> Self:
+        """Called by the DataLoader where a GPU is used."""
+
+    def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
+        """{key: (images [N, C, H, W], N file names)}, for checks and reports."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,10 @@ class ImageBatch:
         """Called by the DataLoader where a GPU is used."""
         return replace(self, a=self.a.pin_memory(), b=self.b.pin_memory())
 
+    def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
+        """Both domains; see `Batch.columns`."""
+        return {"a": (self.a, self.names_a), "b": (self.b, self.names_b)}
+
     def swapped(self) -> Self:
         """A and B exchanged (direction BtoA)."""
         return replace(self, a=self.b, b=self.a, names_a=self.names_b, names_b=self.names_a)
@@ -63,13 +83,13 @@ class Update(Protocol):
 
 
 class Family(Protocol):
-    """What a family gives the core. See DESIGN: everything else is the core's."""
+    """What every family gives the core to be trained. Everything else is the core's."""
 
     name: ClassVar[str]
     Config: ClassVar[type[Any]]
     """Its options: a subclass of `core.options.RunConfig`."""
-    paired: ClassVar[bool]
-    """Whether training needs A and B of the same scene."""
+    layout: ClassVar[Layout]
+    """The training data it takes; its `Config` has one entry in `channels` per domain."""
     ema_networks: ClassVar[tuple[str, ...]]
     """Names of the networks of which a moving average is kept if asked for."""
     objective: ClassVar[str]
@@ -90,19 +110,53 @@ class Family(Protocol):
     def minimum(self) -> int:
         """Smallest image side in pixels."""
 
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """Directions, in the data set's terms, for which there are networks."""
-
     @classmethod
     def build(cls, config: Any) -> Self:
         """Networks with initial weights, on the CPU, and their optimizers."""
 
-    def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
+    def training_step(self, batch: Any, step: int, update: Update) -> dict[str, Tensor]:
         """One full iteration; returns {loss term: detached scalar}."""
 
-    def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
+    def preview(self, batch: Any) -> Mapping[str, Tensor]:
         """{column label: images [N, C, H, W] in [-1, 1]} for the sample grid."""
+
+
+@runtime_checkable
+class TranslationFamily(Family, Protocol):
+    """A family that translates images of one domain to another."""
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Directions, in the data set's terms, for which there are networks."""
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
         """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
+
+
+@runtime_checkable
+class StyleFamily(TranslationFamily, Protocol):
+    """A family that gives one image many translations, one for each style code.
+
+    Encoding the content once and decoding it with many styles is what makes them cheap.
+    """
+
+    @property
+    def style_dim(self) -> int:
+        """Length of a style code."""
+
+    def random_styles(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """[num, style_dim], float32, from the prior N(0, 1)."""
+
+    def encode_style(self, images: Tensor, direction: Direction) -> Tensor:
+        """Styles [N, style_dim] of images [N, C, H, W] of the direction's TARGET domain."""
+
+    def encode_content(self, images: Tensor, direction: Direction) -> Tensor:
+        """Content of images [N, C, H, W] of the direction's source domain."""
+
+    def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
+        """Contents of N images and styles [N, style_dim] to images of the target domain."""
+
+    def translate(
+        self, images: Tensor, direction: Direction, styles: Tensor | None = None
+    ) -> Tensor:
+        """With the given styles [N, style_dim], or one fixed code per image."""

@@ -49,6 +49,7 @@ class _Log:
     """What the page shows of log.jsonl."""
 
     losses: dict[int, dict[str, float]] = field(default_factory=dict)
+    measures: dict[int, dict[str, float]] = field(default_factory=dict)
     alarms: list[tuple[int, str]] = field(default_factory=list)
     num_unreadable: int = 0
 
@@ -56,12 +57,14 @@ class _Log:
         if step < latest:
             # The run went back to a checkpoint: what it had logged after it did not happen.
             self.losses = {s: terms for s, terms in self.losses.items() if s < step}
+            self.measures = {s: values for s, values in self.measures.items() if s < step}
             self.alarms = [alarm for alarm in self.alarms if alarm[0] < step]
-        if record.get("losses"):
-            self.losses[step] = {
-                term: math.nan if value is None else float(value)
-                for term, value in record["losses"].items()
-            }
+        for kept, key in ((self.losses, "losses"), (self.measures, "measures")):
+            if record.get(key):
+                kept[step] = {
+                    name: math.nan if value is None else float(value)
+                    for name, value in record[key].items()
+                }
         if record.get("alarm"):
             self.alarms.append((step, str(record["alarm"])))
 
@@ -122,17 +125,17 @@ def _chart(term: str, points: Sequence[tuple[int, float]]) -> str:
     )
 
 
-def _charts(log: _Log) -> str:
-    if not log.losses:
+def _charts(title: str, records: Mapping[int, Mapping[str, float]]) -> str:
+    if not records:
         return ""
     terms: dict[str, list[tuple[int, float]]] = {}
-    for step, values in log.losses.items():
+    for step, values in records.items():
         for term, value in values.items():
             terms.setdefault(term, []).append((step, value))
     charts = "\n".join(_chart(term, points) for term, points in terms.items())
-    first, last = min(log.losses), max(log.losses)
+    first, last = min(records), max(records)
     return (
-        f'<h2>Losses <span class="soft number">steps {first:,} to {last:,}</span></h2>\n'
+        f'<h2>{title} <span class="soft number">steps {first:,} to {last:,}</span></h2>\n'
         f'<div class="charts">\n{charts}\n</div>'
     )
 
@@ -161,10 +164,10 @@ class RunGallery:
     """The page `index.html` of a run folder: losses, alarms and all sample grids, newest first.
 
     It reads `log.jsonl`, one JSON object per line with an integer `step` and, where there is
-    something to show, `losses` ({term: number, or null if it was not finite}) or `alarm` (a
-    sentence); other keys are ignored. Where `step` falls back, because the run was resumed, the
-    lines it overtakes are left out. The grids are listed in `samples/index.json`, which a resumed
-    run takes up again. One process writes the page.
+    something to show, `losses` or `measures` ({name: number, or null if it was not finite}) or
+    `alarm` (a sentence); other keys are ignored. Where `step` falls back, because the run was
+    resumed, the lines it overtakes are left out. The grids are listed in `samples/index.json`,
+    which a resumed run takes up again. One process writes the page.
 
     Attributes:
         samples: the grids so far, oldest first.
@@ -244,7 +247,8 @@ class RunGallery:
         body = (
             f"<header><h1>{text(title)}</h1>"
             f'<div class="soft number">written {now}{left_out}</div></header>\n<main>\n'
-            f"{_alarms(log.alarms)}\n{_charts(log)}\n<h2>Samples</h2>\n"
+            f"{_alarms(log.alarms)}\n{_charts('Losses', log.losses)}\n"
+            f"{_charts('Measures', log.measures)}\n<h2>Samples</h2>\n"
             f"{samples or '<p>None yet.</p>'}\n</main>"
         )
         write_page(self.run_dir / "index.html", title, RUN_STYLE, body)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.family import ImageBatch
+from core.family import Batch
 from core.run_log import RunLog
 
 
@@ -24,7 +24,7 @@ class StepFlag:
     """
 
     step: int
-    batch: ImageBatch
+    batch: Batch
     skipped: Tensor
     terms: dict[str, Tensor]
 
@@ -48,17 +48,15 @@ class NonfiniteGuard:
             self.in_a_row = 0
             return False
         self.in_a_row += 1
-        batch = flag.batch
-        names = ", ".join(dict.fromkeys(batch.names_a + batch.names_b))
+        columns = flag.batch.columns()
+        names = ", ".join(dict.fromkeys(n for _, files in columns.values() for n in files))
         path = self._folder / f"step_{flag.step:08d}_rank{self._rank}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = {
             "step": flag.step,
             "terms": {name: float(value) for name, value in flag.terms.items()},
-            "a": batch.a,
-            "b": batch.b,
-            "names_a": list(batch.names_a),
-            "names_b": list(batch.names_b),
+            **{key: images for key, (images, _) in columns.items()},
+            **{f"names_{key}": list(files) for key, (_, files) in columns.items()},
         }
         torch.save(kept, path)
         log.message(

@@ -23,7 +23,7 @@ from core import checkpoint
 from core.config import validate
 from core.data.images import as_array, normalised
 from core.errors import UserError
-from core.family import Family, to_float
+from core.family import Family, TranslationFamily, to_float
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
 from core.pictures import to_pil
@@ -78,7 +78,7 @@ class Translator:
 
     def __init__(
         self,
-        family: Family,
+        family: TranslationFamily,
         device: torch.device,
         precision: Literal["fp32", "bf16"] = "fp32",
         test_mode: Literal["published", "eval"] = "published",
@@ -97,8 +97,8 @@ class Translator:
     def channels(self, direction: Direction) -> tuple[int, int]:
         """Channels in and out."""
         config = self.family.config
-        pair = (config.channels_a, config.channels_b)
-        return pair if direction == config.data.direction else pair[::-1]
+        a, b = config.channels
+        return (a, b) if direction == config.data.direction else (b, a)
 
     def check_direction(self, direction: Direction | None) -> Direction:
         """The direction itself, or the first there is.
@@ -226,4 +226,6 @@ def load(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     file, _ = checkpoint.find(Path(path))
     family = from_state(checkpoint.load(file), table, str(file))
+    if not isinstance(family, TranslationFamily):
+        raise UserError(f"{file}: {family.name} makes pictures from noise and translates none")
     return Translator(family, torch.device(device), precision, test_mode, tile)

@@ -82,6 +82,13 @@ class RunLog:
             for name, value in progress.items():
                 self._board.add_scalar(f"progress/{name}", value, step)
 
+    def measures(self, step: int, values: Mapping[str, float]) -> None:
+        """What was measured on pictures at a step, under `measure/`."""
+        self._line({"step": step, "time": time.time(), "measures": dict(values)})
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"measure/{name}", value, step)
+
     def message(self, step: int, kind: str, text: str) -> None:
         """An alarm or notice: on the screen and as a line of the log."""
         if self._path is not None:

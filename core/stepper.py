@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from core import distributed
-from core.family import Family, ImageBatch
+from core.family import Batch, Family
 from core.optim import Updater
 from core.options import TrainOptions
 
@@ -39,7 +39,7 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
         self.update = Updater(device, networks, options.clip_grad_norm, self.scaler)
 
-    def __call__(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One full iteration on a batch from the loader; returns detached scalars."""
         precision = _PRECISIONS[self._options.precision]
         on_device = batch.to(self._device, channels_last=self._options.channels_last)

@@ -13,16 +13,14 @@ from tqdm import tqdm
 from core import checkpoint, distributed, rng
 from core.alarms import Alarms
 from core.config import dump_config
-from core.data.loader import build_loader, fixed_batch
+from core.data.loader import build_loader
 from core.distributed import World
 from core.ema import Ema
 from core.errors import UserError
-from core.family import Family, ImageBatch
-from core.gallery import RunGallery
+from core.family import Batch, Family
 from core.guard import NonfiniteGuard, StepFlag
-from core.nn.modes import evaluating, published_test_mode
 from core.optim import Schedule
-from core.pictures import grid, save_png
+from core.preview import Preview
 from core.progress import Window, peak_memory_bytes
 from core.run_log import RunLog
 from core.signals import StopRequest, stop_requests
@@ -72,10 +70,9 @@ class Trainer:
         self.schedule = Schedule(list(family.optimizers.values()), config.optim, hold, decay)
         self.loader = build_loader(
             config.data,
-            paired=family.paired,
+            layout=family.layout,
             split="train",
-            channels_a=config.channels_a,
-            channels_b=config.channels_b,
+            channels=config.channels,
             batch_size=train.batch_size,
             seed=train.seed,
             rank=self.world.rank,
@@ -94,15 +91,8 @@ class Trainer:
         self.log = RunLog(run_dir if self.world.is_main else None, self.step)
         self.alarms = Alarms()
         if self.world.is_main:
-            self._fixed = fixed_batch(
-                config.data,
-                paired=family.paired,
-                channels_a=config.channels_a,
-                channels_b=config.channels_b,
-                num_images=config.log.num_samples,
-            ).to(self.device, channels_last=train.channels_last)
-            self.gallery = RunGallery(run_dir)
-            self.gallery.resume(self.step)
+            self.preview = Preview(family, config, run_dir, self.device, self.alarms)
+            self.preview.gallery.resume(self.step)
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -164,7 +154,7 @@ class Trainer:
         if options.samples_every and self.step % options.samples_every:
             self._preview()
 
-    def _train_step(self, batch: ImageBatch) -> StepFlag:
+    def _train_step(self, batch: Batch) -> StepFlag:
         terms = self.stepper(batch, self.step)
         self.ema.update()
         self.step += 1
@@ -193,10 +183,10 @@ class Trainer:
             return False
         return distributed.any_process(bool(stop), self.device)
 
-    def _check_size(self, batch: ImageBatch) -> None:
+    def _check_size(self, batch: Batch) -> None:
         multiple = self.family.multiple
         minimum = max(int(getattr(net, "minimum", 0)) for net in self.family.networks.values())
-        for images, names in ((batch.a, batch.names_a), (batch.b, batch.names_b)):
+        for images, names in batch.columns().values():
             height, width = images.shape[-2:]
             if min(height, width) < minimum:
                 raise UserError(
@@ -243,30 +233,9 @@ class Trainer:
             self.log.message(self.step, "alarm", text)
 
     def _preview(self) -> None:
-        if not self.world.is_main:
-            return
-        networks = self.family.networks.values()
-        # The generators' noise (dropout) must not depend on when one looks.
-        devices = [self.device] if self.device.type == "cuda" else []
-        with (
-            self.ema.applied(),
-            evaluating(*networks),
-            published_test_mode(*networks),
-            torch.random.fork_rng(devices),
-        ):
-            columns = self.family.preview(self._fixed)
-            for direction in self.family.directions:
-                same = direction == self.config.data.direction
-                source = self._fixed.a if same else self._fixed.b
-                translated = self.family.translate(source, direction)
-                for text in self.alarms.check_pictures(direction, source, translated):
-                    self.log.message(self.step, "alarm", text)
-        image = grid(columns, max_rows=self.config.log.num_samples)
-        path = self.run_dir / "samples" / f"step_{self.step:08d}.png"
-        save_png(image, path)
-        self.log.picture(self.step, "samples", image)
-        self.log.flush()
-        self.gallery.add(self.step, path)
+        if self.world.is_main:
+            with self.ema.applied():
+                self.preview.draw(self.step, self.log)
 
     def _write_config(self) -> None:
         if self.world.is_main:

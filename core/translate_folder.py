@@ -76,7 +76,11 @@ def find_jobs(
         UserError: nothing there.
     """
     directions = translator.directions
-    if translator.family.paired and path.is_dir() and has_split(path, "test", paired=True):
+    if (
+        translator.family.layout == "paired"
+        and path.is_dir()
+        and has_split(path, "test", paired=True)
+    ):
         return _paired_jobs(path, direction or directions[0], max_images)
     if path.is_dir() and has_split(path, "test", paired=False):
         found = find_unpaired(path, "test", max_images)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self, cast
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.family import ImageBatch, Update
+from core.family import ImageBatch, Layout, Update
 from core.image_pool import ImagePool
 from core.losses import dis_loss, gen_loss
 from core.nn.factory import Generator, forward_each, make_discriminator, make_generator
@@ -44,7 +44,7 @@ class CycleGAN:
 
     name: ClassVar[str] = "cyclegan"
     Config: ClassVar[type[CycleGANConfig]] = CycleGANConfig
-    paired: ClassVar[bool] = False
+    layout: ClassVar[Layout] = "unpaired"
     ema_networks: ClassVar[tuple[str, ...]] = ("G_A", "G_B")
     objective: ClassVar[str] = "G"
 

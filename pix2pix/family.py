@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, cast
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.family import ImageBatch, Update
+from core.family import ImageBatch, Layout, Update
 from core.image_pool import ImagePool
 from core.losses import dis_loss, gen_loss
 from core.nn.factory import Generator, forward_each, make_discriminator, make_generator
@@ -31,7 +31,7 @@ class Pix2Pix:
 
     name: ClassVar[str] = "pix2pix"
     Config: ClassVar[type[Pix2PixConfig]] = Pix2PixConfig
-    paired: ClassVar[bool] = True
+    layout: ClassVar[Layout] = "paired"
     ema_networks: ClassVar[tuple[str, ...]] = ("G",)
     objective: ClassVar[str] = "G"
 

@@ -44,7 +44,7 @@ def benchmark(args: argparse.Namespace) -> int:
     fast = fast_options(world.device) if args.fast is None else args.fast
     report: dict[str, object] = {"config": config.name, "device": str(world.device)}
     if args.loader:
-        report["loader"] = benchmark_loader(config, paired=kind.paired, repeats=args.repeats)
+        report["loader"] = benchmark_loader(config, layout=kind.layout, repeats=args.repeats)
     else:
         report |= benchmark_steps(kind, config, world, fast, args.repeats, args.steps)
     if args.curves:

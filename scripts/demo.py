@@ -42,7 +42,7 @@ def demo(args: argparse.Namespace) -> int:
     output = args.output or Path("results") / config.name
     make_seasons(
         root,
-        layout="paired" if kind.paired else "unpaired",
+        layout="paired" if kind.layout == "paired" else "unpaired",
         size=config.data.load_size,
         num_train=args.num_train,
         num_test=args.num_test,
@@ -55,7 +55,7 @@ def demo(args: argparse.Namespace) -> int:
         print("stopped; the same command goes on from here")
         return 0
     translator = load(run_dir, args.device)
-    scores = (score_paired if kind.paired else score_unpaired)(translator, root)
+    scores = (score_paired if kind.layout == "paired" else score_unpaired)(translator, root)
     translate_all(translator, find_jobs(root, translator, None, None), output, config.name)
     for direction, score in scores.items():
         print(f"\n{direction}: {score}")

@@ -26,7 +26,7 @@ from core.data.sampler import EpochSampler
 from core.data.source import Images, Source
 from core.data.transforms import CropFlip, crop_side, for_testing
 from core.errors import UserError
-from core.family import ImageBatch
+from core.family import ImageBatch, Layout
 from core.options import DataOptions
 
 log = logging.getLogger(__name__)
@@ -203,10 +203,9 @@ def _unchanged(delivery: Any) -> Any:
 def build_loader(
     data: DataOptions,
     *,
-    paired: bool,
+    layout: Layout,
     split: str,
-    channels_a: int,
-    channels_b: int,
+    channels: tuple[int, ...],
     batch_size: int,
     seed: int,
     rank: int = 0,
@@ -222,11 +221,10 @@ def build_loader(
 
     Args:
         data: Where the images are and how they are read.
-        paired: Whether A and B show the same scenes.
+        layout: Whether A and B show the same scenes.
         split: "train", "val" or "test"; the last two stand in for each other.
-        channels_a: Channels (1, 3 or 4) of `ImageBatch.a`, which is the data set's B with
-            direction BtoA.
-        channels_b: Channels of `ImageBatch.b`.
+        channels: Channels (1, 3 or 4) of `ImageBatch.a`, which is the data set's B with direction
+            BtoA, and of `ImageBatch.b`.
         batch_size: Images per process.
         seed: Order, crops, flips and the choice of B follow from it.
         rank: This process.
@@ -241,7 +239,7 @@ def build_loader(
     """
     options = data if augment else for_testing(data)
     _require_room_to_crop(options)
-    images_a, images_b = _images(options, split, paired, (channels_a, channels_b))
+    images_a, images_b = _images(options, split, layout, channels)
     num_items = len(images_a) if images_b is None else max(len(images_a), len(images_b))
     sampler = EpochSampler(
         num_items, batch_size, seed, rank, world_size, shuffle and not data.serial
@@ -251,7 +249,7 @@ def build_loader(
 
 
 def fixed_batch(
-    data: DataOptions, *, paired: bool, channels_a: int, channels_b: int, num_images: int
+    data: DataOptions, *, layout: Layout, channels: tuple[int, ...], num_images: int
 ) -> ImageBatch:
     """Images for sample grids, the same at every call.
 
@@ -261,9 +259,8 @@ def fixed_batch(
 
     Args:
         data: As `build_loader`.
-        paired: As `build_loader`.
-        channels_a: As `build_loader`.
-        channels_b: As `build_loader`.
+        layout: As `build_loader`.
+        channels: As `build_loader`.
         num_images: Images per domain; fewer where a domain has fewer.
 
     Returns:
@@ -273,8 +270,8 @@ def fixed_batch(
         UserError: As `build_loader`.
     """
     options = for_testing(data).model_copy(update={"cache": "none"})
-    split = "test" if has_split(data.root, "test", paired=paired) else "train"
-    images_a, images_b = _images(options, split, paired, (channels_a, channels_b))
+    split = "test" if has_split(data.root, "test", paired=layout == "paired") else "train"
+    images_a, images_b = _images(options, split, layout, channels)
     columns = [(images_a, 0), (images_a, 1) if images_b is None else (images_b, 0)]
     num_images = min(num_images, *(len(images) for images, _ in columns))
     (a, names_a), (b, names_b) = (
@@ -309,24 +306,25 @@ def _centre(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _images(
-    options: DataOptions, split: str, paired: bool, channels: tuple[int, int]
+    options: DataOptions, split: str, layout: Layout, channels: tuple[int, ...]
 ) -> tuple[Images, Images | None]:
     """The images of a split: (pairs, None) or (A, B), read from files or from a cache."""
+    a, b = channels
     if options.direction == "BtoA":
-        channels = channels[::-1]  # the model's A is the data set's B
-    if paired:
+        a, b = b, a  # the model's A is the data set's B
+    if layout == "paired":
         pairs = find_paired(options.root, split, options.max_images)
-        found_split, sources = pairs.split, [Source.pairs(pairs, channels, options)]
+        found_split, sources = pairs.split, [Source.pairs(pairs, (a, b), options)]
     else:
         domains = find_unpaired(options.root, split, options.max_images)
-        found_split, sources = domains.split, [*Source.domains(domains, channels, options)]
+        found_split, sources = domains.split, [*Source.domains(domains, (a, b), options)]
     if found_split != split:
         log.info("%s: split %r stands in for %r", options.root, found_split, split)
     images: list[Images] = [*sources]
     if options.cache != "none":
         folder = Path(options.cache_dir) if options.cache_dir else None
         images = [cached(source, options.cache, folder) for source in sources]
-    return images[0], None if paired else images[1]
+    return images[0], None if layout == "paired" else images[1]
 
 
 def _require_room_to_crop(data: DataOptions) -> None:

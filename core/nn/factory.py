@@ -46,14 +46,9 @@ class NetworksConfig(RunConfig):
     model: NetworkOptions
 
     @property
-    def channels_a(self) -> int:
-        """Channels of the model's A."""
-        return self.model.input_nc
-
-    @property
-    def channels_b(self) -> int:
-        """Channels of the model's B."""
-        return self.model.output_nc
+    def channels(self) -> tuple[int, int]:
+        """Channels of the model's A and B."""
+        return self.model.input_nc, self.model.output_nc
 
 
 def make_generator(

@@ -30,7 +30,7 @@ def options(root: Path, **values: object) -> DataOptions:
 def loader_of(root: Path, batch_size: int = 2, **values: Any) -> Loader:
     """A loader; names of DataOptions go there, the rest to `build_loader`."""
     data = {key: values.pop(key) for key in list(values) if key in DataOptions.model_fields}
-    call = {"paired": False, "split": "train", "channels_a": 3, "channels_b": 3, "seed": 1}
+    call = {"layout": "unpaired", "split": "train", "channels": (3, 3), "seed": 1}
     return build_loader(options(root, **data), batch_size=batch_size, **{**call, **values})
 
 
@@ -59,7 +59,7 @@ def noise_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_batch_is_uint8_nchw_with_names(noise_root: Path) -> None:
-    batch = next(loader_of(noise_root, channels_a=1, channels_b=4, batch_size=3))
+    batch = next(loader_of(noise_root, channels=(1, 4), batch_size=3))
     assert batch.a.shape == (3, 1, 6, 6) and batch.b.shape == (3, 4, 6, 6)
     assert batch.a.dtype == batch.b.dtype == torch.uint8
     assert batch.a.is_contiguous()
@@ -91,13 +91,13 @@ def test_each_unpaired_image_draws_its_own_crop_but_pairs_share_it(tmp_path: Pat
     for name in ("A/0.png", "B/0.png", "trainA/0.png", "trainB/0.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(ramp).save(tmp_path / name)
-    unpaired = loader_of(tmp_path, batch_size=1, channels_a=1, channels_b=1)
+    unpaired = loader_of(tmp_path, batch_size=1, channels=(1, 1))
     same = [torch.equal(batch.a, batch.b) for batch in take(unpaired, 40)]
     assert sum(same) < 15
     for name in ("trainA", "trainB"):
         (tmp_path / name / "0.png").unlink()
         (tmp_path / name).rmdir()
-    paired = loader_of(tmp_path, batch_size=1, paired=True, channels_a=1, channels_b=1)
+    paired = loader_of(tmp_path, batch_size=1, layout="paired", channels=(1, 1))
     batches = take(paired, 40)
     assert all(torch.equal(batch.a, batch.b) for batch in batches)
     assert len({batch.a.numpy().tobytes() for batch in batches}) > 9
@@ -108,14 +108,14 @@ def test_side_by_side_pairs_are_split(tmp_path: Path) -> None:
     with Image.open(tmp_path / "train" / "x.png") as image:
         image.paste((200, 200, 200), (6, 0, 12, 10))
         image.save(tmp_path / "train" / "x.png")
-    batch = next(loader_of(tmp_path, batch_size=1, paired=True))
+    batch = next(loader_of(tmp_path, batch_size=1, layout="paired"))
     assert (batch.a == 10).all() and (batch.b == 200).all()
-    batch = next(loader_of(tmp_path, batch_size=1, paired=True, direction="BtoA"))
+    batch = next(loader_of(tmp_path, batch_size=1, layout="paired", direction="BtoA"))
     assert (batch.a == 200).all() and (batch.b == 10).all()
 
 
 def test_direction_swaps_and_the_channels_are_the_models(noise_root: Path) -> None:
-    batch = next(loader_of(noise_root, direction="BtoA", channels_a=1, channels_b=3))
+    batch = next(loader_of(noise_root, direction="BtoA", channels=(1, 3)))
     assert batch.names_a[0].startswith("trainB/") and batch.names_b[0].startswith("trainA/")
     assert batch.a.shape[1] == 1 and batch.b.shape[1] == 3
 
@@ -130,28 +130,28 @@ def test_without_augmentation_images_are_only_resized(noise_root: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", ["none", "ram", "disk"])
-@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("layout", ["unpaired", "paired"])
 def test_caches_do_not_change_a_batch(
-    noise_root: Path, tmp_path: Path, cache: str, paired: bool
+    noise_root: Path, tmp_path: Path, cache: str, layout: str
 ) -> None:
-    root = noise_root / "pairs" if paired else noise_root
-    plain = take(loader_of(root, paired=paired), 5)
+    root = noise_root / "pairs" if layout == "paired" else noise_root
+    plain = take(loader_of(root, layout=layout), 5)
     values = {"cache": cache, "cache_dir": str(tmp_path)}
-    assert_equal(take(loader_of(root, paired=paired, **values), 5), plain)
+    assert_equal(take(loader_of(root, layout=layout, **values), 5), plain)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     batch_size=st.integers(1, 4),
     stop=st.integers(0, 12),
-    paired=st.booleans(),
+    layout=st.sampled_from(["unpaired", "paired"]),
     seed=st.integers(0, 2**40),
 )
 def test_resuming_anywhere_gives_the_same_batches(
-    noise_root: Path, batch_size: int, stop: int, paired: bool, seed: int
+    noise_root: Path, batch_size: int, stop: int, layout: str, seed: int
 ) -> None:
-    root = noise_root / "pairs" if paired else noise_root
-    values = {"batch_size": batch_size, "paired": paired}
+    root = noise_root / "pairs" if layout == "paired" else noise_root
+    values = {"batch_size": batch_size, "layout": layout}
     uninterrupted = loader_of(root, seed=seed, **values)
     take(uninterrupted, stop)
     resumed = loader_of(root, seed=0, **values)
@@ -256,7 +256,7 @@ def test_differing_sizes_in_a_batch_are_refused(tmp_path: Path) -> None:
 def test_a_pair_of_differing_sizes_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "train" / "0.png", 13, 4)  # 6 and 7 wide
     with pytest.raises(UserError, match=r"a pair have different sizes, 6 x 4 and 7 x 4"):
-        next(loader_of(tmp_path, 1, paired=True, preprocess="crop", crop_size=9))
+        next(loader_of(tmp_path, 1, layout="paired", preprocess="crop", crop_size=9))
 
 
 def test_one_pixel_is_an_image(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_nothing_to_crop_from_is_refused(noise_root: Path) -> None:
 def test_fixed_images_are_spread_over_the_test_split(tmp_path: Path) -> None:
     write_unpaired(tmp_path, 3, 3)
     data = options(tmp_path, num_workers=2, cache="disk")
-    call = {"paired": False, "channels_a": 3, "channels_b": 1}
+    call = {"layout": "unpaired", "channels": (3, 1)}
     assert fixed_batch(data, num_images=5, **call).names_a == tuple(
         f"trainA/{i:02d}.png" for i in range(3)
     )
@@ -294,7 +294,7 @@ def test_fixed_images_of_differing_sizes_are_cut_to_the_smallest(tmp_path: Path)
             write_image(tmp_path / name / f"{i}.png", width, height)
     batch = fixed_batch(
         options(tmp_path, preprocess="none"),
-        paired=True, channels_a=3, channels_b=3, num_images=2,
+        layout="paired", channels=(3, 3), num_images=2,
     )  # fmt: skip
     assert batch.a.shape == batch.b.shape == (2, 3, 8, 12)
 
@@ -305,7 +305,7 @@ from core.data.loader import build_loader
 from core.options import DataOptions
 
 data = DataOptions(root=sys.argv[1], load_size=8, crop_size=6, num_workers=2)
-loader = build_loader(data, paired=False, split="train", channels_a=3, channels_b=3,
+loader = build_loader(data, layout="unpaired", split="train", channels=(3, 3),
                       batch_size=1, seed=0)
 next(loader)
 signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
