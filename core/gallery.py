@@ -21,6 +21,8 @@ from core.gallery_page import LIGHTBOX, RUN_STYLE, SCRIPT, TEST_STYLE, text, url
 from core.pictures import write_file
 
 CHART_WIDTH, CHART_HEIGHT = 240, 48
+MAX_ABREAST = 8
+"""Pictures of one input beside each other; further ones begin a new line."""
 MAX_CHART_POINTS = 240
 """More points than pixels would only make the page heavy."""
 
@@ -269,6 +271,7 @@ def write_test_gallery(
     title: str,
     rows: Sequence[tuple[str, Mapping[str, str]]],
     columns: Sequence[str],
+    figures: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write a page that shows, per input, its images side by side with their labels underneath.
 
@@ -280,6 +283,7 @@ def write_test_gallery(
         title: heading of the page.
         rows: (input name, {label: image path relative to the page, with forward slashes}).
         columns: the labels in the order they are shown in; a row may lack some of them.
+        figures: (title, image path relative to the page) of pictures over all inputs, shown first.
 
     Raises:
         UserError: the page cannot be written.
@@ -287,9 +291,18 @@ def write_test_gallery(
     assert columns, "a gallery needs at least one column"
     unknown = {label for _, images in rows for label in images} - set(columns)
     assert not unknown, f"labels without a column: {sorted(unknown)}"
+    above = "".join(
+        f'<figure class="card figure"><figcaption>{text(caption)}</figcaption>'
+        f'<a href="{url(picture)}"><img src="{url(picture)}" alt="{text(caption)}"></a></figure>\n'
+        for caption, picture in figures
+    )
     articles = "\n".join(
         f'<article class="card"><h2>{text(name)}</h2><div class="cells">'
-        + "".join(_cell(name, label, images.get(label)) for label in columns)
+        + "".join(
+            _cell(name, label, images.get(label))
+            for label in columns
+            if label in images or len(columns) <= MAX_ABREAST
+        )
         + "</div></article>"
         for name, images in rows
     )
@@ -297,7 +310,8 @@ def write_test_gallery(
         f'<header class="bar"><h1>{text(title)}</h1>'
         f'<span class="soft number" id="count">{len(rows)}</span>'
         '<input type="search" id="filter" placeholder="Filter by name" aria-label="Filter by name">'
-        f'</header>\n<main class="rows" style="--columns: {len(columns)}">\n'
+        f"</header>\n{above}"
+        f'<main class="rows" style="--columns: {min(len(columns), MAX_ABREAST)}">\n'
         f"{articles or '<p>No images.</p>'}\n</main>\n{LIGHTBOX}<script>{SCRIPT}</script>"
     )
     write_page(path, title, TEST_STYLE, body)

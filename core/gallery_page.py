@@ -49,6 +49,8 @@ TEST_STYLE = """
 .rows { display: grid; gap: .75rem;
   grid-template-columns:
     repeat(auto-fill, minmax(min(100%, calc(var(--columns) * 11.5rem)), 1fr)); }
+.figure { margin-bottom: 1rem; overflow-x: auto; }
+.figure figcaption { padding-bottom: .5rem; }
 .rows h2 { margin: 0 0 .5rem; font-size: .85rem; font-weight: 500; overflow-wrap: anywhere; }
 .rows article[hidden] { display: none; }
 .cells { display: grid; gap: .5rem; align-items: end;

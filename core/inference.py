@@ -4,13 +4,18 @@ from core.inference import load
 translate = load("runs/cyclegan/horse2zebra")
 zebra = translate(Image.open("horse.jpg"))          # PIL in, PIL out
 batch = translate(torch.rand(4, 3, 250, 333) * 2 - 1, "BtoA")
+
+munit = load("runs/munit/edges2shoes")              # a family with styles
+ten = munit.in_styles(Image.open("edges.png"), munit.random_styles(10, seed=0))
+like = munit.in_styles(Image.open("edges.png"), munit.encode_style(Image.open("shoe.jpg")))
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,8 +27,9 @@ from torch import Tensor
 from core import checkpoint
 from core.config import validate
 from core.data.images import as_array, normalised
+from core.data.transforms import for_testing, resize
 from core.errors import UserError
-from core.family import Family, TranslationFamily, to_float
+from core.family import Family, StyleFamily, TranslationFamily, to_float
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
 from core.pictures import to_pil
@@ -115,41 +121,113 @@ class Translator:
             )
         return direction
 
+    @property
+    def styles(self) -> StyleFamily | None:
+        """The family, if it gives one image many translations."""
+        return self.family if isinstance(self.family, StyleFamily) else None
+
     def __call__(self, image: ImageOrTensor, direction: Direction | None = None) -> ImageOrTensor:
         """Translate one PIL image, or a tensor [C, H, W] or [N, C, H, W] in [-1, 1].
+
+        A family with styles takes one fixed code per image; `in_styles` takes those it is given.
 
         Returns:
             The same kind of object, of the same height and width. A PIL image's transparency is
             kept where the result has room for it (three channels); a tensor comes back as float32
             on its own device.
         """
-        direction = self.check_direction(direction)
-        if isinstance(image, Image.Image):
-            return self._translate_pil(image, direction)
-        batch = image if image.dim() == 4 else image[None]
-        result = self._translate(batch, direction).to(image.device)
-        return result if image.dim() == 4 else result[0]
+        return self._translate_any(image, self.check_direction(direction), None)[0]
 
-    def _translate_pil(self, image: Image.Image, direction: Direction) -> Image.Image:
+    def in_styles(
+        self, image: ImageOrTensor, styles: Tensor, direction: Direction | None = None
+    ) -> list[ImageOrTensor]:
+        """Translate an image in several styles; its content is encoded once.
+
+        Args:
+            image: as `__call__`.
+            styles: [K, style_dim], float; each goes with every image of a batch.
+            direction: as `__call__`.
+
+        Returns:
+            K translations, each as `__call__` gives one.
+
+        Raises:
+            UserError: the family has no styles, or codes of another length.
+        """
+        direction = self.check_direction(direction)
+        family = self._require_styles()
+        if styles.ndim != 2 or styles.shape[1] != family.style_dim:
+            raise UserError(
+                f"style codes of shape {tuple(styles.shape)}; {family.name} takes "
+                f"[number, {family.style_dim}]"
+            )
+        return self._translate_any(image, direction, styles)
+
+    def encode_style(self, image: ImageOrTensor, direction: Direction | None = None) -> Tensor:
+        """The style of an example image of the direction's target domain.
+
+        A PIL image of any size and mode is resized as the data was for training, since a style
+        encoder knows textures at one scale; a tensor is taken as it is.
+
+        Returns:
+            [N, style_dim] float32 on the CPU; N is 1 for a PIL image or a tensor [C, H, W].
+        """
+        direction = self.check_direction(direction)
+        family = self._require_styles()
+        channels = self.channels(direction)[1]
+        if isinstance(image, Image.Image):
+            pixels = as_array(normalised(ImageOps.exif_transpose(image)), channels)
+            pixels = resize(pixels, for_testing(family.config.data))
+            images = to_float(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+        else:
+            images = image
+        batch = images if images.dim() == 4 else images[None]
+        if batch.shape[1] != channels:
+            raise UserError(f"a style image for {direction} has {channels} channel(s)")
+        batch, _, _ = pad_to_multiple(batch, family.multiple, family.minimum)
+        with self._test_modes():
+            return family.encode_style(batch.to(self.device), direction).float().cpu()
+
+    def random_styles(self, num: int, seed: int) -> Tensor:
+        """`num` codes [num, style_dim] from the prior; the same for a seed on every machine."""
+        family = self._require_styles()
+        return family.random_styles(num, torch.Generator().manual_seed(seed))
+
+    def _require_styles(self) -> StyleFamily:
+        if self.styles is None:
+            raise UserError(
+                f"{self.family.name} gives an image one translation; styles need a checkpoint of "
+                "a family that has them, such as munit or drit"
+            )
+        return self.styles
+
+    def _translate_any(
+        self, image: ImageOrTensor, direction: Direction, styles: Tensor | None
+    ) -> list[ImageOrTensor]:
+        if isinstance(image, Image.Image):
+            return self._translate_pil(image, direction, styles)
+        batch = image if image.dim() == 4 else image[None]
+        results = self._translate(batch, direction, styles)
+        return [(x if image.dim() == 4 else x[0]).to(image.device) for x in results]
+
+    def _translate_pil(
+        self, image: Image.Image, direction: Direction, styles: Tensor | None
+    ) -> list[Image.Image]:
         upright = normalised(ImageOps.exif_transpose(image))
         channels = self.channels(direction)[0]
         alpha = upright.getchannel("A") if upright.mode == "RGBA" and channels != 4 else None
         # The colours as stored: laid over a background they would blend into the result's edges.
         pixels = as_array(upright.convert("RGB") if alpha is not None else upright, channels)
         tensor = to_float(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
-        result = to_pil(self._translate(tensor[None], direction)[0])
-        if alpha is not None and result.mode == "RGB":
-            result.putalpha(alpha)
-        return result
+        results = [to_pil(x[0]) for x in self._translate(tensor[None], direction, styles)]
+        for result in results:
+            if alpha is not None and result.mode == "RGB":
+                result.putalpha(alpha)
+        return results
 
-    def _translate(self, images: Tensor, direction: Direction) -> Tensor:
-        expected = self.channels(direction)[0]
-        if images.shape[1] != expected:
-            raise UserError(
-                f"{direction}: the network takes {expected} channel(s), got {images.shape[1]}"
-            )
-        height, width = images.shape[-2:]
-        padded, top, left = pad_to_multiple(images, self.family.multiple, self.family.minimum)
+    @contextmanager
+    def _test_modes(self) -> Iterator[None]:
+        """Networks as for testing, without gradients, in the precision asked for."""
         with ExitStack() as modes:
             networks = self.family.networks.values()
             modes.enter_context(evaluating(*networks))
@@ -157,23 +235,57 @@ class Translator:
                 modes.enter_context(published_test_mode(*networks))
             half = self.precision == "bf16"
             modes.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=half))
-            result = self._run(padded, lambda x: self.family.translate(x, direction))
-        return result[..., top : top + height, left : left + width].float()
+            yield
 
-    def _run(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
+    def _translate(
+        self, images: Tensor, direction: Direction, styles: Tensor | None
+    ) -> list[Tensor]:
+        expected = self.channels(direction)[0]
+        if images.shape[1] != expected:
+            raise UserError(
+                f"{direction}: the network takes {expected} channel(s), got {images.shape[1]}"
+            )
+        height, width = images.shape[-2:]
+        padded, top, left = pad_to_multiple(images, self.family.multiple, self.family.minimum)
+        with self._test_modes():
+            results = self._run(padded, direction, styles)
+        return [x[..., top : top + height, left : left + width].float() for x in results]
+
+    def _run(self, images: Tensor, direction: Direction, styles: Tensor | None) -> list[Tensor]:
+        """Legal images through the generator, whole or in tiles, once per style."""
+        works: list[Callable[[Tensor], Tensor]] = [
+            partial(self.family.translate, direction=direction)
+        ]
+        codes: list[Tensor] = []
+        if styles is not None:
+            family = self._require_styles()
+            codes = [code.expand(len(images), -1) for code in styles.to(self.device)]
+            works = [partial(family.translate, direction=direction, styles=c) for c in codes]
+        tile = self._tile_side(images, works[0])
+        if tile:
+            self._refuse_dropout(images)
+            return [run_tiled(work, images.cpu(), tile=tile, device=self.device) for work in works]
+        images = images.to(self.device)
+        if styles is None:
+            return [works[0](images)]
+        content = family.encode_content(images, direction)
+        return [family.decode(content, code, direction) for code in codes]
+
+    def _tile_side(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> int:
+        """Side of the tiles, or 0 for the whole image at once."""
         tile, side = self.tile, max(images.shape[-2:])
         if tile is None:
             small = side <= AUTO_TILE or fits(network, images.shape, self.device)
             tile = 0 if small else AUTO_TILE
-        if tile == 0 or side <= tile:
-            return network(images.to(self.device))
+        return 0 if side <= tile else tile
+
+    def _refuse_dropout(self, images: Tensor) -> None:
         modules = (m for net in self.family.networks.values() for m in net.modules())
         if any(isinstance(m, torch.nn.Dropout) and m.training for m in modules):
             raise UserError(
                 f"an image of {images.shape[-1]}x{images.shape[-2]} px goes through in tiles, and "
                 "the published test keeps dropout active, which tiles cannot; use --eval"
             )
-        return run_tiled(network, images.cpu(), tile=tile, device=self.device)
 
 
 def from_state(

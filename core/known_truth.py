@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -12,18 +13,57 @@ from core.data.demo import Picture, TranslationScores, score_translations
 from core.data.folders import find_paired, find_unpaired
 from core.data.images import open_image, read_image
 from core.data.source import split_pair
+from core.family import to_float
 from core.inference import Translator
+from core.metrics.diversity import feature_distance, pixel_distance
 from core.options import Direction
 
+NUM_STYLES = 4
+"""Random styles of each input for diversity: six pairs."""
 
-def _translated(translator: Translator, picture: Picture, direction: Direction) -> Picture:
-    return np.asarray(translator(Image.fromarray(picture), direction).convert("RGB"))
+
+def _translated(
+    translator: Translator, picture: Picture, direction: Direction, truth: Picture
+) -> Picture:
+    """A translation; where there are styles, in that of the truth: content comes from the input."""
+    image = Image.fromarray(picture)
+    if translator.styles is None:
+        return np.asarray(translator(image, direction).convert("RGB"))
+    style = translator.encode_style(Image.fromarray(truth), direction)
+    return np.asarray(translator.in_styles(image, style, direction)[0].convert("RGB"))
+
+
+def diversity(
+    translator: Translator, root: Path, max_images: int | None = None
+) -> dict[Direction, tuple[float, float]]:
+    """Mean pixel and feature distance between random styles of the test images, per direction.
+
+    Empty for a family without styles. See `core.metrics.diversity` for the units.
+    """
+    if translator.styles is None:
+        return {}
+    found = find_unpaired(root, "test", max_images)
+    result: dict[Direction, tuple[float, float]] = {}
+    for direction in translator.directions:
+        files = found.a if direction == "AtoB" else found.b
+        pixels, features = [], []
+        for i, file in enumerate(files):
+            image = torch.from_numpy(read_image(file, 3)).permute(2, 0, 1)[None]
+            styles = translator.random_styles(NUM_STYLES, seed=i)
+            outputs = torch.stack(translator.in_styles(to_float(image), styles, direction))
+            pixels.append(float(pixel_distance(outputs)))
+            features.append(float(feature_distance(outputs)))
+        result[direction] = (float(np.mean(pixels)), float(np.mean(features)))
+    return result
 
 
 def score_unpaired(
     translator: Translator, root: Path, max_images: int | None = None
 ) -> dict[Direction, TranslationScores]:
     """Scores of every direction there is on a set made by `make_seasons(layout="unpaired")`.
+
+    A family with styles translates guided by the truth: its content is the input's, its style that
+    of the true picture, which is what example guidance promises.
 
     Raises:
         UserError: the set, or its `truthA/`, `truthB/`, `labelsA/`, `labelsB/`, is not there.
@@ -36,7 +76,8 @@ def score_unpaired(
         inputs = [read_image(file, 3) for file in files]
         truths = [read_image(root / f"truth{other}" / file.name, 3) for file in files]
         labels = [read_image(root / f"labels{domain}" / file.name, 1)[..., 0] for file in files]
-        fakes = [_translated(translator, x, direction) for x in tqdm(inputs, f"score {direction}")]
+        pairs = zip(tqdm(inputs, f"score {direction}"), truths, strict=True)
+        fakes = [_translated(translator, x, direction, truth) for x, truth in pairs]
         scores[direction] = score_translations(fakes, inputs, truths, labels)
     return scores
 
@@ -53,5 +94,6 @@ def score_paired(
     )
     inputs, truths = (photos, drawings) if direction == "AtoB" else (drawings, photos)
     labels = [read_image(root / "labels" / file.name, 1)[..., 0] for file in found.a]
-    fakes = [_translated(translator, x, direction) for x in tqdm(inputs, f"score {direction}")]
+    pairs_of = zip(tqdm(inputs, f"score {direction}"), truths, strict=True)
+    fakes = [_translated(translator, x, direction, truth) for x, truth in pairs_of]
     return {direction: score_translations(fakes, inputs, truths, labels)}

@@ -124,31 +124,50 @@ def grid(columns: Mapping[str, Tensor], *, max_rows: int, labels: bool = True) -
     }
     num_rows = max((len(column) for column in cells.values()), default=0)
     assert num_rows, "a grid needs at least one image"
-    heights = [
-        max(column[row].height for column in cells.values() if row < len(column))
+    rows = [
+        [column[row] if row < len(column) else None for column in cells.values()]
         for row in range(num_rows)
     ]
+    return table(rows, list(cells) if labels else ())
+
+
+def table(rows: Sequence[Sequence[Image.Image | None]], labels: Sequence[str] = ()) -> Image.Image:
+    """Lay pictures out in rows and columns, each centred in its cell.
+
+    Args:
+        rows: pictures of any size and mode; None, or a short row, leaves cells empty.
+        labels: of the columns, for a header; none without.
+
+    Returns:
+        RGB picture.
+    """
+    num_columns = max(len(row) for row in rows)
+    full = [[*row, *[None] * (num_columns - len(row))] for row in rows]
+    heights = [max((cell.height for cell in row if cell is not None), default=0) for row in full]
     gutter = max(2, max(heights) // 64)
     font = ImageFont.load_default(min(max(max(heights) // 16, 11), 28))
     widths, header = [], 0
-    for label, column in cells.items():
-        left, _, right, bottom = font.getbbox(label) if labels else (0, 0, 0, 0)
+    for i in range(num_columns):
+        left, _, right, bottom = font.getbbox(labels[i]) if labels else (0, 0, 0, 0)
         # Rounded up, with a gutter each side, so that neighbouring labels never touch.
         text_width = int(right - left) + 1 + 2 * gutter if labels else 0
-        widths.append(max([text_width, *(image.width for image in column)]))
+        column = (row[i] for row in full)
+        widths.append(max([text_width, *(cell.width for cell in column if cell is not None)]))
         header = max(header, int(bottom) + 1 + gutter if labels else 0)
 
-    width = sum(widths) + gutter * (len(widths) + 1)
-    sheet = Image.new("RGB", (width, header + sum(heights) + gutter * (num_rows + 1)), BACKGROUND)
+    width = sum(widths) + gutter * (num_columns + 1)
+    sheet = Image.new("RGB", (width, header + sum(heights) + gutter * (len(full) + 1)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     left = gutter
-    for (label, column), column_width in zip(cells.items(), widths, strict=True):
+    for i, column_width in enumerate(widths):
         if labels:
-            draw.text((left + column_width / 2, gutter), label, TEXT, font, anchor="ma")
+            draw.text((left + column_width / 2, gutter), labels[i], TEXT, font, anchor="ma")
         top = header + gutter
-        for image, height in zip(column, heights, strict=False):
-            offset = ((column_width - image.width) // 2, (height - image.height) // 2)
-            sheet.paste(image, (left + offset[0], top + offset[1]))
+        for row, height in zip(full, heights, strict=True):
+            cell = row[i]
+            if cell is not None:
+                offset = ((column_width - cell.width) // 2, (height - cell.height) // 2)
+                sheet.paste(_flat(cell), (left + offset[0], top + offset[1]))
             top += height + gutter
         left += column_width + gutter
     return sheet

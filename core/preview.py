@@ -52,7 +52,6 @@ class Preview:
         # The generators' noise (dropout) must not depend on when one looks.
         devices = [self._device] if self._device.type == "cuda" else []
         with (
-            torch.no_grad(),
             evaluating(*networks),
             published_test_mode(*networks),
             torch.random.fork_rng(devices),

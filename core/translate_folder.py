@@ -6,10 +6,10 @@ Labels and file names are the official test script's: `images/<stem>_real_A.png`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 from tqdm import tqdm
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from core import distributed
 from core.data.folders import find_paired, find_single, find_unpaired, has_split
 from core.data.images import as_array, open_image
+from core.data.names import unique_stems
 from core.data.source import split_pair
 from core.data.transforms import for_testing, resize
 from core.distributed import World
@@ -39,23 +40,12 @@ class Job:
     """The true counterpart, where it is known; the same file as `path` if side by side."""
 
 
-def _names(files: Sequence[Path], root: Path) -> list[str]:
-    """Stems relative to `root`; with the extension where two files share a stem."""
-    relative = [file.relative_to(root) if file.is_relative_to(root) else file for file in files]
-    stems = [str(path.with_suffix("")) for path in relative]
-    repeated = Counter(stems)
-    return [
-        f"{stem}_{path.suffix[1:]}" if repeated[stem] > 1 else stem
-        for stem, path in zip(stems, relative, strict=True)
-    ]
-
-
 def _paired_jobs(path: Path, direction: Direction, max_images: int | None) -> list[Job]:
     found = find_paired(path, "test", max_images)
     inputs, truths = (found.a, found.b) if direction == "AtoB" else (found.b, found.a)
     return [
         Job(file, name, direction, truth)
-        for file, truth, name in zip(inputs, truths, _names(inputs, path), strict=True)
+        for file, truth, name in zip(inputs, truths, unique_stems(inputs, path), strict=True)
     ]
 
 
@@ -88,14 +78,14 @@ def find_jobs(
         jobs = []
         for d in wanted:
             files = found.a if d == "AtoB" else found.b
-            names = _names(files, path)
+            names = unique_stems(files, path)
             jobs += [Job(file, name, d) for file, name in zip(files, names, strict=True)]
         return jobs
     single = find_single(path, max_images)
     root = path if path.is_dir() else path.parent
     return [
         Job(file, name, direction or directions[0])
-        for file, name in zip(single.files, _names(single.files, root), strict=True)
+        for file, name in zip(single.files, unique_stems(single.files, root), strict=True)
     ]
 
 
@@ -122,47 +112,90 @@ def _read(
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
 
-def translate_job(
-    translator: Translator, job: Job, folder: Path, official: DataOptions | None = None
-) -> dict[str, str]:
-    """Write one input's pictures.
+class Task(Protocol):
+    """What is made of each input."""
 
-    Returns:
-        {label: path relative to `folder`}.
+    def outputs(self, job: Job) -> dict[str, str]:
+        """{label: path relative to the output folder} of the pictures that `run` writes."""
 
-    Raises:
-        UserError: the input cannot be read or the output not written.
+    def run(self, job: Job, folder: Path) -> None:
+        """Write one input's pictures.
+
+        Raises:
+            UserError: the input cannot be read or an output not written.
+        """
+
+    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
+        """Write pictures over all inputs, once these are done: (title, relative path) of each."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Real, fake, and truth or reconstruction of each input.
+
+    Attributes:
+        translator: what translates.
+        official: the training's data options, to resize inputs as the published test does; None
+            takes them as they are.
     """
-    channels = translator.channels(job.direction)
-    # Of a side-by-side file, A is the left half and B the right one.
-    left = job.direction == "AtoB"
-    half, other = (int(not left), int(left)) if job.truth == job.path else (None, None)
-    real = _read(job.path, channels[0], official, half)
-    fake = translator(real, job.direction)
-    pictures = [real, fake]
-    back: Direction = "BtoA" if job.direction == "AtoB" else "AtoB"
-    if job.truth is not None:
-        pictures.append(_read(job.truth, channels[1], official, other))
-    elif back in translator.directions:
-        pictures.append(translator(fake.convert("RGB") if fake.mode == "RGBA" else fake, back))
-    written = {}
-    for label, picture in zip(labels(translator, job), pictures, strict=False):
-        relative = f"images/{job.name}_{label}.png"
-        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
-        save_png(picture, folder / relative)
-        written[label] = relative
-    return written
+
+    translator: Translator
+    official: DataOptions | None = None
+
+    def outputs(self, job: Job) -> dict[str, str]:
+        """See `Task.outputs`."""
+        real, fake, last = labels(self.translator, job)
+        there_is_last = job.truth is not None or self._has_way_back(job)
+        shown = (real, fake, last) if there_is_last else (real, fake)
+        return {label: f"images/{job.name}_{label}.png" for label in shown}
+
+    def run(self, job: Job, folder: Path) -> None:
+        """See `Task.run`."""
+        translator = self.translator
+        real = read_input(translator, job, self.official)
+        fake = translator(real, job.direction)
+        pictures = [real, fake]
+        if job.truth is not None:
+            pictures.append(self._read_truth(job, job.truth))
+        elif self._has_way_back(job):
+            opaque = fake.convert("RGB") if fake.mode == "RGBA" else fake
+            pictures.append(translator(opaque, other_way(job.direction)))
+        for path, picture in zip(self.outputs(job).values(), pictures, strict=True):
+            save_png(picture, folder / path)
+
+    def _has_way_back(self, job: Job) -> bool:
+        return other_way(job.direction) in self.translator.directions
+
+    def _read_truth(self, job: Job, truth: Path) -> Image.Image:
+        channels = self.translator.channels(job.direction)[1]
+        half = _half(other_way(job.direction)) if truth == job.path else None
+        return _read(truth, channels, self.official, half)
+
+    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
+        """None: the page shows everything."""
+        return []
+
+
+def _half(direction: Direction) -> int:
+    """Of a side-by-side file, A is the left half and B the right one."""
+    return 0 if direction == "AtoB" else 1
+
+
+def other_way(direction: Direction) -> Direction:
+    """The opposite direction."""
+    return "BtoA" if direction == "AtoB" else "AtoB"
+
+
+def read_input(translator: Translator, job: Job, official: DataOptions | None) -> Image.Image:
+    """An input's picture, resized as the published test does if `official` is given."""
+    half = _half(job.direction) if job.truth == job.path else None
+    return _read(job.path, translator.channels(job.direction)[0], official, half)
 
 
 def translate_all(
-    translator: Translator,
-    jobs: Sequence[Job],
-    folder: Path,
-    title: str,
-    official: DataOptions | None = None,
-    world: World | None = None,
+    task: Task, jobs: Sequence[Job], folder: Path, title: str, world: World | None = None
 ) -> list[str]:
-    """Translate every job, each process its share, and write `index.html`.
+    """Do the task for every input, each process its share, and write `index.html`.
 
     An input that cannot be read is named and left out; the others are still translated.
 
@@ -174,20 +207,21 @@ def translate_all(
     share = jobs[world.rank :: world.size]
     for job in tqdm(share, desc="translate", unit="image", disable=not world.is_main):
         try:
-            translate_job(translator, job, folder, official)
+            task.run(job, folder)
         except UserError as error:
             failures.append(str(error))
             tqdm.write(f"left out: {error}")
     distributed.barrier()
     if world.is_main:
-        rows = []
+        rows, done = [], []
         for job in jobs:
-            paths = {label: f"images/{job.name}_{label}.png" for label in labels(translator, job)}
+            paths = task.outputs(job)
             there = {label: path for label, path in paths.items() if (folder / path).is_file()}
             if there:
                 rows.append((job.name, there))
-        columns = list(dict.fromkeys(label for job in jobs for label in labels(translator, job)))
-        shown = [label for label in columns if any(label in images for _, images in rows)]
-        if shown:
-            write_test_gallery(folder / "index.html", title, rows, shown)
+                done.append(job)
+        columns = list(dict.fromkeys(label for _, images in rows for label in images))
+        if columns:
+            figures = task.figures(done, folder)
+            write_test_gallery(folder / "index.html", title, rows, columns, figures)
     return failures

@@ -13,7 +13,8 @@ from core import checkpoint, cli, distributed
 from core.config import load_config
 from core.data.demo import make_seasons
 from core.inference import load
-from core.known_truth import score_paired, score_unpaired
+from core.known_truth import diversity, score_paired, score_unpaired
+from core.style_folder import StyleChoice, choose_task
 from core.trainer import Trainer
 from core.translate_folder import find_jobs, translate_all
 from families import FAMILIES
@@ -56,9 +57,15 @@ def demo(args: argparse.Namespace) -> int:
         return 0
     translator = load(run_dir, args.device)
     scores = (score_paired if kind.layout == "paired" else score_unpaired)(translator, root)
-    translate_all(translator, find_jobs(root, translator, None, None), output, config.name)
+    jobs = find_jobs(root, translator, None, None)
+    task = choose_task(translator, jobs, StyleChoice(synchronized=translator.styles is not None))
+    translate_all(task, jobs, output, config.name)
+    spread = diversity(translator, root)
     for direction, score in scores.items():
         print(f"\n{direction}: {score}")
+        if direction in spread:
+            pixels, features = spread[direction]
+            print(f"diversity over styles: {pixels:.3f} in pixels, {features:.3f} in features")
     print(f"\ntraining samples: {run_dir / 'index.html'}")
     print(f"held-out images:  {output / 'index.html'}")
     return 0

@@ -1,7 +1,8 @@
 """Translate images: `python scripts/test.py --checkpoint RUN --input photos/ --output out/`.
 
 Input is an image, a folder, or a data set with testA/ and testB/. Outputs have the inputs' sizes;
-out/index.html shows them. With torchrun each process translates its share.
+out/index.html shows them. With torchrun each process translates its share. Checkpoints with styles
+(munit, drit) give several translations of each input; see docs/testing.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 from core import cli, distributed, rng
 from core.errors import UserError
 from core.inference import load
+from core.style_folder import NUM_STYLES, StyleChoice, choose_task
 from core.translate_folder import find_jobs, translate_all
 
 
@@ -34,18 +36,38 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--eval", action="store_true", help="pix2pix: no dropout, running batch norm statistics"
     )
+    styles = parser.add_argument_group("styles (munit, drit)")
+    styles.add_argument(
+        "--num-styles", type=int, metavar="N", help=f"random styles per input; {NUM_STYLES}"
+    )
+    styles.add_argument(
+        "--synchronized", action="store_true", help="the same random styles for every input"
+    )
+    styles.add_argument(
+        "--style",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="take the styles of an image, a folder, a data set, or .npy codes",
+    )
+    styles.add_argument(
+        "--interpolate",
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="strip and GIF between two styles, each an image, a .npy code or FILE.npy:ROW",
+    )
+    styles.add_argument("--frames", type=int, default=16, metavar="K")
     parser.add_argument("--max-images", type=int, metavar="N", help="per domain")
-    parser.add_argument("--seed", type=int, default=0, help="of dropout in pix2pix")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of random styles, and of dropout in pix2pix"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args(argv)
 
 
 def test(args: argparse.Namespace) -> int:
     """Load, translate, report."""
-    if args.tile is not None and args.tile != 0 and args.tile < 32:
-        raise UserError(f"--tile {args.tile}: at least 32 px, or 0 to never tile")
-    if args.max_images is not None and args.max_images < 1:
-        raise UserError(f"--max-images {args.max_images}: at least 1")
+    check_numbers(args)
     world = distributed.start(args.device)
     rng.seed_all(args.seed + world.rank)
     mode: Literal["eval", "published"] = "eval" if args.eval else "published"
@@ -54,12 +76,32 @@ def test(args: argparse.Namespace) -> int:
     jobs = find_jobs(args.input, translator, direction, args.max_images)
     config = translator.family.config
     official = config.data if args.preprocess == "official" else None
-    failures = translate_all(translator, jobs, args.output, config.name, official, world)
+    choice = StyleChoice(
+        num_styles=args.num_styles,
+        synchronized=args.synchronized,
+        examples=args.style,
+        ends=args.interpolate,
+        num_frames=args.frames,
+        seed=args.seed,
+        max_images=args.max_images,
+    )
+    task = choose_task(translator, jobs, choice, official)
+    failures = translate_all(task, jobs, args.output, config.name, world)
     if world.is_main:
         print(f"{args.output / 'index.html'}")
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} images left out, first: {failures[0]}")
     return 0
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Refuse counts and sizes that make no sense."""
+    if args.tile is not None and args.tile != 0 and args.tile < 32:
+        raise UserError(f"--tile {args.tile}: at least 32 px, or 0 to never tile")
+    for option, least in (("max_images", 1), ("num_styles", 1), ("frames", 2)):
+        value = getattr(args, option)
+        if value is not None and value < least:
+            raise UserError(f"--{option.replace('_', '-')} {value}: at least {least}")
 
 
 def main(argv: list[str] | None = None) -> int:

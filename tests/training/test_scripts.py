@@ -17,7 +17,7 @@ from core import checkpoint
 from core.config import load_config
 from core.distributed import World
 from core.inference import load
-from core.translate_folder import find_jobs, translate_all
+from core.translate_folder import Plain, find_jobs, translate_all
 from families import FAMILIES
 from tests.conftest import ROOT
 from tests.training.conftest import changed, make_trainer, small_tree
@@ -245,7 +245,7 @@ def test_each_process_translates_its_share(run_dir: Path, unpaired: Path, tmp_pa
     translator = load(run_dir, "cpu")
     jobs = find_jobs(unpaired, translator, "AtoB", None)
     for rank, count in ((1, 1), (0, 3)):  # process 0 comes last here: it writes the page
-        translate_all(translator, jobs, tmp_path, "shares", world=World(rank, 2))
+        translate_all(Plain(translator), jobs, tmp_path, "shares", World(rank, 2))
         assert len(list(tmp_path.rglob("*_fake_B.png"))) == count
     assert (tmp_path / "index.html").read_text().count("<article") == 3
 
