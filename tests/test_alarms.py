@@ -27,3 +27,12 @@ def test_pictures() -> None:
     assert "negative" in negative
     assert alarms.check_pictures("BtoA", x, x.flip(3)) == []
     assert alarms.check_pictures("BtoA", x, x[:, :1]) == []
+
+
+def test_collapsed_styles() -> None:
+    alarms = Alarms()
+    assert alarms.check_diversity("AtoB", 0.2) == []
+    (collapsed,) = alarms.check_diversity("AtoB", 0.001)
+    assert "styles have collapsed" in collapsed
+    assert alarms.check_diversity("AtoB", 0.002) == []
+    assert len(alarms.check_diversity("BtoA", 0.0)) == 1, "each direction by itself"

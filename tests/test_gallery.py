@@ -111,6 +111,21 @@ def test_log_lines_after_the_resumed_step_did_not_happen(tmp_path: Path) -> None
     assert "min 4max 9" in text
 
 
+def test_measures_have_charts_of_their_own(tmp_path: Path) -> None:
+    log(
+        tmp_path,
+        {"step": 5, "losses": {"gan": 9.0}},
+        {"step": 5, "measures": {"diversity_AtoB": 0.25}},
+        {"step": 7, "measures": {"diversity_AtoB": 0.5}},
+        {"step": 6, "measures": {"diversity_AtoB": 0.125}},
+    )
+    RunGallery(tmp_path).write()
+    page = Page(tmp_path / "index.html")
+    assert "Measures steps 5 to 6" in " ".join(page.text.split())
+    assert "min 0.125max 0.25" in page.text, "step 7 was overtaken by the resume"
+    assert len(page.all("svg")) == 2
+
+
 def test_log_with_gaps_and_torn_lines(tmp_path: Path) -> None:
     losses: list[float | None] = [1.0, None, float("nan"), float("inf"), 2.0, 3.0, None]
     log(tmp_path, *({"step": i, "losses": {"gan": value}} for i, value in enumerate(losses)))
@@ -211,6 +226,26 @@ def test_columns_keep_their_order_and_gaps_are_shown(tmp_path: Path) -> None:
     assert len(missing) == 1
     with pytest.raises(AssertionError, match="mask"):
         write_test_gallery(path, "run", [("one", {"mask": "m.png"})], ["real"])
+
+
+def test_pictures_over_all_inputs_stand_above_the_rows(tmp_path: Path) -> None:
+    draw(tmp_path / "grid <1>.png")
+    rows = [("x", {"fake": "x.png"})]
+    write_test_gallery(tmp_path / "p.html", "t", rows, ["fake"], [("A & B", "grid <1>.png")])
+    page = Page(tmp_path / "p.html")
+    sources = [image["src"] for image in page.all("img") if "src" in image]
+    assert sources == ["grid%20%3C1%3E.png", "x.png"]
+    assert "A & B" in page.text
+
+
+def test_many_columns_break_into_lines_and_leave_no_gaps(tmp_path: Path) -> None:
+    columns = [f"style_{i}" for i in range(20)]
+    rows = [("x", {label: f"{label}.png" for label in columns[:12]}), ("y", {"style_19": "y.png"})]
+    write_test_gallery(tmp_path / "p.html", "t", rows, columns)
+    page = Page(tmp_path / "p.html")
+    assert len([image for image in page.all("img") if "src" in image]) == 13
+    assert not any("missing" in one.get("class", "") for one in page.all("div"))
+    assert any("--columns: 8" in main["style"] for main in page.all("main"))
 
 
 def test_empty_gallery(tmp_path: Path) -> None:

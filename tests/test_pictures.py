@@ -20,6 +20,7 @@ from core.pictures import (
     save_gif,
     save_png,
     strip,
+    table,
     to_pil,
     to_uint8,
     write_file,
@@ -136,6 +137,14 @@ def test_grid_leaves_missing_cells_empty_and_marks_nan() -> None:
     assert picture.getpixel((14, 14)) == BACKGROUND
     with pytest.raises(AssertionError):
         grid({"a": torch.zeros(0, 3, 8, 8)}, max_rows=1)
+
+
+def test_table_centres_pictures_and_leaves_holes() -> None:
+    red, small = Image.new("RGB", (20, 10), (255, 0, 0)), Image.new("L", (4, 4), 9)
+    picture = table([[None, small], [red]])
+    assert picture.size == (2 + 20 + 2 + 4 + 2, 2 + 4 + 2 + 10 + 2)
+    assert find(picture, (9, 9, 9)) == (24, 2, 28, 6)
+    assert find(picture, (255, 0, 0)) == (2, 8, 22, 18)
 
 
 def test_strip() -> None:

@@ -26,6 +26,15 @@ def test_means_of_finite_values(tmp_path: Path) -> None:
     assert json.loads(line)["losses"] == {"G": 2.0, "D": None}
 
 
+def test_measures_stand_in_lines_of_their_own(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.measures(7, {"diversity_AtoB": 0.5})
+    log.close()
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert (record["step"], record["measures"]) == (7, {"diversity_AtoB": 0.5})
+
+
 def test_resuming_drops_later_and_cut_lines(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
     for step in (1, 2, 3):

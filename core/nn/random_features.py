@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _CHANNELS = (32, 64, 128)
+_LEAST_RESPONSE = 1e-3
+"""Weaker ones are rounding errors of a flat area, not to be blown up to unit length."""
 
 
 @cache
@@ -40,5 +42,5 @@ def random_features(images: Tensor) -> list[Tensor]:
         if levels:
             x = F.avg_pool2d(x, 2)
         x = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight.to(x)))
-        levels.append(F.normalize(x, dim=1, eps=1e-6))
+        levels.append(F.normalize(x, dim=1, eps=_LEAST_RESPONSE))
     return levels
