@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ def given(
             pictures += [None] * len(rows)
             continue
         files = _example_files(path, direction, max_images)
-        names += [stem.replace("/", "_") for stem in unique_stems(files, path)]
+        folder = Path(os.path.commonpath([file.parent for file in files]))
+        names += [stem.replace("/", "_") for stem in unique_stems(files, folder)]
         codes += [translator.encode_style(open_image(file), direction) for file in files]
         pictures += files
     repeated = {name for name in names if names.count(name) > 1}
