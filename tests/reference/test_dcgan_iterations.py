@@ -32,8 +32,6 @@ from tests.reference.dcgan_cases import (
 DTYPES = pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
 )
-    "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
-)
 SHARP = 1e-9
 States = dict[str, dict[str, Tensor]]
 
