@@ -330,7 +330,8 @@ def _images(
 
 
 def _require_room_to_crop(data: DataOptions) -> None:
-    cropping = data.preprocess in {"resize_and_crop", "scale_width_and_crop"}
+    scaled = {"resize_and_crop", "scale_width_and_crop", "scale_shorter_and_crop"}
+    cropping = data.preprocess in scaled
     if cropping and data.load_size < data.crop_size:
         raise UserError(
             f"data.load_size = {data.load_size} is smaller than data.crop_size = "
