@@ -24,9 +24,7 @@ from core.data.images import Pixels
 from core.options import DataOptions
 
 _SIDE_MULTIPLE = 4
-_CROPPING = frozenset(
-    {"resize_and_crop", "crop", "scale_width_and_crop", "scale_shorter_and_crop"}
-)
+_CROPPING = frozenset({"resize_and_crop", "crop", "scale_width_and_crop", "scale_shorter_and_crop"})
 
 
 def for_testing(options: DataOptions) -> DataOptions:

@@ -18,6 +18,15 @@ TESTED_IN = {
     "lr_schedule": "test_training_helpers.py",
     "data": "test_data_cases.py",
     "aligned_data": "test_data_cases.py",
+    "adain_gen": "test_munit_networks.py",
+    "unit_vaegen": "test_munit_networks.py",
+    "ms_image_dis": "test_munit_networks.py",
+    "vgg_loss": "test_munit_networks.py",
+    "inference": "test_munit_networks.py",
+    "iteration_nocyc": "test_munit_iterations.py",
+    "iteration_cyc": "test_munit_iterations.py",
+    "iteration_vgg": "test_munit_iterations.py",
+    "unit_iteration": "test_munit_iterations.py",
 }
 
 
