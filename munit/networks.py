@@ -5,8 +5,8 @@ interchangeable with the released files but for the unused buffers of AdaIN and 
 spectral norm (`munit.official`).
 
 Deviations from the official code, none of which changes a number: AdaIN parameters are an argument
-of the decoder instead of an attribute of its layers; the layer norm has a finite gradient where an
-image is constant.
+of the decoder instead of an attribute of its layers; norms have a finite gradient where an image is
+constant (the official layer norm has none, its instance norms one beyond float32).
 """
 
 from __future__ import annotations

@@ -47,10 +47,18 @@ class Iteration:
     """What one iteration gave; tables are {network: {official key: ...}}."""
 
     terms: dict[str, float]
-    norms: Table
-    dots: Table
     values: Table
     deltas: Table
+
+
+@dataclass
+class Run:
+    """All iterations, and of the first one the gradients and images."""
+
+    iterations: list[Iteration]
+    norms: Table
+    dots: Table
+    images: dict[str, Tensor]
 
 
 def summary(value: Tensor) -> tuple[float, float]:
@@ -68,8 +76,10 @@ def states(model: MUNIT | UNIT) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def record_gradients(model: MUNIT | UNIT, norms: Table, dots: Table) -> None:
-    """Fill the tables just before each optimizer steps."""
+def record_first_gradients(model: MUNIT | UNIT) -> tuple[Table, Table]:
+    """Tables of norms and directional values that each optimizer fills before its first step."""
+    norms: Table = {name: {} for name in NETWORKS}
+    dots: Table = {name: {} for name in NETWORKS}
     owners = {
         parameter: (name, {v: k for k, v in official_names(network).items()}[key])
         for name, network in model.networks.items()
@@ -79,11 +89,14 @@ def record_gradients(model: MUNIT | UNIT, norms: Table, dots: Table) -> None:
     def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for parameter in optimizer.param_groups[0]["params"]:
             name, key = owners[parameter]
+            if key in norms[name]:
+                return
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             norms[name][key], dots[name][key] = gradient.norm().item(), dot(key, gradient)
 
     for optimizer in model.optimizers.values():
         optimizer.register_step_pre_hook(note)
+    return norms, dots
 
 
 def record_outputs(model: MUNIT | UNIT) -> dict[str, list[Tensor]]:
@@ -135,10 +148,8 @@ def one_iteration(
 
 
 @cache
-def run(
-    case: Case, dtype: torch.dtype, joint: bool
-) -> tuple[list[Iteration], dict[str, Tensor]]:
-    """Every iteration that the case has draws for, and the images of the first."""
+def run(case: Case, dtype: torch.dtype, joint: bool) -> Run:
+    """Every iteration that the case has draws for; kept, because several tests look at it."""
     with TemporaryDirectory() as folder:
         vgg = {}
         if "vgg" in case.data["spec"]:
@@ -148,9 +159,7 @@ def run(
         model = family(case, joint_forward=joint, model=vgg)
         fill(case, model.networks, dtype)
         assert all(network.training for network in model.networks.values())
-        norms: Table = {name: {} for name in NETWORKS}
-        dots: Table = {name: {} for name in NETWORKS}
-        record_gradients(model, norms, dots)
+        norms, dots = record_first_gradients(model)
         outputs = record_outputs(model)
         images: dict[str, Tensor] = {}
         update, start, done = Updater("cpu", list(model.networks.values())), states(model), []
@@ -163,13 +172,14 @@ def run(
             done.append(
                 Iteration(
                     {name: term.item() for name, term in terms.items()},
-                    {name: dict(table) for name, table in norms.items()},
-                    {name: dict(table) for name, table in dots.items()},
                     {n: {k: summary(v) for k, v in s.items()} for n, s in now.items()},
-                    {n: {k: summary(v - start[n][k]) for k, v in s.items()} for n, s in now.items()},
+                    {
+                        n: {k: summary(v - start[n][k]) for k, v in s.items()}
+                        for n, s in now.items()
+                    },
                 )
             )
-    return done, images
+    return Run(done, norms, dots, images)
 
 
 @dataclass(frozen=True)
@@ -195,8 +205,8 @@ every_setting = pytest.mark.parametrize(
 )
 
 
-def result(case: Case, setting: Setting) -> list[Iteration]:
-    return run(case, setting.dtype, setting.joint)[0]
+def result(case: Case, setting: Setting) -> Run:
+    return run(case, setting.dtype, setting.joint)
 
 
 def assert_terms(case: Case, ours: dict[str, float], golden: dict[str, float], rtol: float) -> None:
@@ -243,7 +253,7 @@ def test_architecture_and_official_names(case: Case) -> None:
 @every_setting
 def test_losses(case: Case, setting: Setting) -> None:
     rtol = 1e-9 if setting.sharp else case.data["tolerance"]["losses"]["rtol"]
-    assert_terms(case, result(case, setting)[0].terms, case.data["losses"], rtol)
+    assert_terms(case, result(case, setting).iterations[0].terms, case.data["losses"], rtol)
 
 
 @every_iteration
@@ -251,7 +261,7 @@ def test_losses(case: Case, setting: Setting) -> None:
 def test_images_and_codes(case: Case, setting: Setting) -> None:
     stated = case.data["tolerance"]["arrays"]
     bounds = {} if setting.sharp else {key: stated[key] for key in ("rtol", "atol")}
-    images = run(case, setting.dtype, setting.joint)[1]
+    images = result(case, setting).images
     for name, golden in case.arrays.items():
         close(images[name], golden, **bounds)
 
@@ -259,7 +269,7 @@ def test_images_and_codes(case: Case, setting: Setting) -> None:
 @every_iteration
 @every_setting
 def test_gradients(case: Case, setting: Setting) -> None:
-    first = result(case, setting)[0]
+    first = result(case, setting)
     rtol = 1e-8 if setting.sharp else case.data["tolerance"]["grad_l2"]["rtol"]
     along = 1e-8 if setting.sharp else 0.05
     for name, key, golden, zero in items(case, case.data["grad_l2"]):
@@ -302,7 +312,7 @@ def test_weights_after_the_step(case: Case, setting: Setting) -> None:
     loose = {"value": 1e-5, "share": 0.1, "sum": 2.0, "delta": 1e-2, "zero": 5e-2}
     assert_weights(
         case,
-        result(case, setting)[0],
+        result(case, setting).iterations[0],
         case.data["after_step"],
         case.data["after_step_delta"],
         SHARP if setting.sharp else loose,
@@ -314,7 +324,7 @@ def test_weights_after_the_step(case: Case, setting: Setting) -> None:
 def test_second_iteration(case: Case, setting: Setting) -> None:
     second = case.data["second_iteration"]
     loose = {"value": 1e-5, "share": 0.5, "sum": 5.0, "delta": 5e-2, "zero": 2e-1}
-    ours = result(case, setting)[1]
+    ours = result(case, setting).iterations[1]
     assert_terms(case, ours.terms, second["losses"], 1e-7 if setting.sharp else 3e-2)
     rtol = SHARP if setting.sharp else loose
     assert_weights(case, ours, second["after_step"], second["after_step_delta"], rtol)

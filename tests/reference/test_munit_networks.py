@@ -14,7 +14,14 @@ from munit.losses import domain_invariant_distance, multi_scale_dis_loss, multi_
 from munit.official import from_official, infer_discriminator, infer_generator
 from munit.perceptual import PerceptualLoss
 from tests.reference.cases import Case, close, each
-from tests.reference.munit_cases import assert_gradients, family, fill, named_gradients, network, style
+from tests.reference.munit_cases import (
+    assert_gradients,
+    family,
+    fill,
+    named_gradients,
+    network,
+    style,
+)
 
 
 def zero_keys(case: Case, name: str) -> set[str]:
