@@ -20,22 +20,26 @@ class OfficialModule(Protocol):
     """What a family's `official.py` offers."""
 
     def files(self, path: Path) -> dict[str, Path]:
-        """{official network name: file} at a path."""
+        """{official network name: file} at a path; a file may hold several (`read_states`)."""
 
     def from_official(
         self, states: Mapping[str, Mapping[str, Tensor]], direction: Direction, source: object
     ) -> Any:
         """A family with these networks."""
 
-    def to_files(self, family: Any) -> dict[str, dict[str, Tensor]]:
-        """{file name: official state dict}."""
+    def to_files(self, family: Any) -> Mapping[str, Mapping[str, Any]]:
+        """{file name: official state dict, or several by name}."""
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """An official `.pth`: a plain state dict, read without executing a pickle.
+def read_states(name: str, path: Path) -> dict[str, dict[str, Tensor]]:
+    """The networks of an official file, read without executing a pickle.
+
+    Args:
+        name: of the network in it.
+        path: a state dict; or several, {part: state dict}, whose names become `<name>_<part>`.
 
     Raises:
-        UserError: unreadable, or not a flat dict of tensors.
+        UserError: unreadable, or neither of the two.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -45,16 +49,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path}: not a state dict that can be read safely ({type(error).__name__})"
         ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
-    return dict(state)
+    several = isinstance(state, Mapping) and all(isinstance(v, Mapping) for v in state.values())
+    states = {f"{name}_{k}": v for k, v in state.items()} if several else {name: state}
+    for each in states.values():
+        if not isinstance(each, Mapping) or not all(isinstance(v, Tensor) for v in each.values()):
+            raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
+    return {key: dict(each) for key, each in states.items()}
 
 
 def import_official(
     source: Path, output: Path, module: OfficialModule, direction: Direction
 ) -> Path:
     """Write a checkpoint for `scripts/test.py` from official files; returns its path."""
-    states = {name: read_state(file) for name, file in module.files(source).items()}
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, file in module.files(source).items():
+        states |= read_states(name, file)
     family: Family = module.from_official(states, direction, source)
     state = {
         "family": family.name,

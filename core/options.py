@@ -21,9 +21,11 @@ Preprocess = Literal[
     "crop",
     "scale_width",
     "scale_width_and_crop",
+    "scale_shorter_and_crop",
     "scale_and_center_crop",
     "none",
 ]
+Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
 
 
 class Options(BaseModel):
@@ -38,7 +40,8 @@ class DataOptions(Options):
     """Where the images are and how they are read.
 
     `load_size`, `crop_size`, `preprocess` and `flip` follow the official CycleGAN and pix2pix
-    data code (`data/base_dataset.py`); the layouts are described in docs/data.md.
+    data code (`data/base_dataset.py`), `scale_shorter_and_crop` the official MUNIT's (`utils.py`).
+    The layouts are described in docs/data.md.
     """
 
     root: str
@@ -48,7 +51,7 @@ class DataOptions(Options):
     """With BtoA the model takes the data set's B as its A."""
     preprocess: Preprocess = "resize_and_crop"
     load_size: PositiveInt = 286
-    """Pixels; side (or width) after the resize."""
+    """Pixels; side (or width, or shorter side) after the resize."""
     crop_size: PositiveInt = 256
     """Pixels; side of the random crop that the networks see."""
     flip: bool = True
@@ -128,7 +131,7 @@ class OptimOptions(Options):
     beta2: Fraction = 0.999
     eps: PositiveFloat = 1e-8
     weight_decay: Weight = 0.0
-    policy: Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"] = "linear"
+    policy: Policy = "linear"
     """`linear_legacy` is the official linear rule before 2020-07-19, one epoch later."""
     decay_every: PositiveInt = 50
     """Step policy: epochs (or steps) between two cuts of the rate (official `lr_decay_iters`)."""

@@ -371,6 +371,7 @@ def _require_room_to_crop(data: DataOptions) -> None:
     cropping = data.preprocess in {
         "resize_and_crop",
         "scale_width_and_crop",
+        "scale_shorter_and_crop",
         "scale_and_center_crop",
     }
     if cropping and data.load_size < data.crop_size:

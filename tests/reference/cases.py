@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "dcgan", "pix2pix")
+FAMILIES = ("cyclegan", "dcgan", "munit", "pix2pix")
 
 
 @cache

@@ -21,6 +21,15 @@ TESTED_IN = {
     "dcgan_forward": "test_dcgan_forward.py",
     "dcgan_iteration": "test_dcgan_iterations.py",
     "dcgan_text": "test_dcgan_iterations.py",
+    "adain_gen": "test_munit_networks.py",
+    "unit_vaegen": "test_munit_networks.py",
+    "ms_image_dis": "test_munit_networks.py",
+    "vgg_loss": "test_munit_networks.py",
+    "inference": "test_munit_networks.py",
+    "iteration_nocyc": "test_munit_iterations.py",
+    "iteration_cyc": "test_munit_iterations.py",
+    "iteration_vgg": "test_munit_iterations.py",
+    "unit_iteration": "test_munit_iterations.py",
 }
 
 
