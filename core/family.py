@@ -58,8 +58,13 @@ class ImageBatch:
 class Update(Protocol):
     """One optimizer step; the only way in which a family changes weights (`core.optim`)."""
 
-    def __call__(self, optimizer: Optimizer, *losses: Tensor) -> None:
+    def __call__(
+        self, optimizer: Optimizer, *losses: Tensor, clip_grad_norm: float | None = None
+    ) -> None:
         """Backpropagate the sum of `losses` and step, guarded, averaged and scaled."""
+
+    def in_turn(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
+        """A step for each (optimizers, losses), all gradients taken at the present weights."""
 
 
 class Family(Protocol):
