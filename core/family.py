@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,13 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1.0) if images.dtype == torch.uint8 else images
 
 
+class Place(NamedTuple):
+    """A batch's number within its epoch, from 0, and how many batches the epoch has."""
+
+    number: int
+    total: int
+
+
 @dataclass(frozen=True)
 class ImageBatch:
     """Images of the two domains, paired or not.
@@ -27,12 +34,14 @@ class ImageBatch:
         b: [N, C_B, H, W], likewise.
         names_a: N file names, for error reports and galleries.
         names_b: N file names.
+        place: where the batch stands in its epoch, if it comes from a loader.
     """
 
     a: Tensor
     b: Tensor
     names_a: tuple[str, ...]
     names_b: tuple[str, ...]
+    place: Place | None = None
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
         """Move to `device` (asynchronously from pinned memory) and convert to float there.

@@ -15,7 +15,7 @@ from core.data.sampler import EpochSampler, Sample
 from core.data.source import Images
 from core.data.transforms import CropFlip, crop_side
 from core.errors import UserError
-from core.family import ImageBatch
+from core.family import ImageBatch, Place
 from core.options import DataOptions
 
 
@@ -66,7 +66,8 @@ class BatchReader(Dataset[Delivery]):
         try:
             read = self._read_pair if self.images_b is None else self._read_unpaired
             pairs = [read(sample, skipped) for sample in self.sampler.batch(number)]
-            batch = self._batch(pairs)
+            total = self.sampler.batches_per_epoch
+            batch = self._batch(pairs, Place(number % total, total))
         except UserError as error:
             return Delivery(None, str(error), tuple(skipped))
         return Delivery(batch, None, tuple(skipped))
@@ -113,13 +114,14 @@ class BatchReader(Dataset[Delivery]):
             return CropFlip.centred(height, width, side)
         return CropFlip.draw(rng, height, width, side, flip=self.options.flip)
 
-    def _batch(self, pairs: list[tuple[Picked, Picked]]) -> ImageBatch:
+    def _batch(self, pairs: list[tuple[Picked, Picked]], place: Place) -> ImageBatch:
         picked_a, picked_b = zip(*pairs, strict=True)
         batch = ImageBatch(
             a=stack(picked_a, self.options),
             b=stack(picked_b, self.options),
             names_a=tuple(picked.name for picked in picked_a),
             names_b=tuple(picked.name for picked in picked_b),
+            place=place,
         )
         return batch.swapped() if self.options.direction == "BtoA" else batch
 
