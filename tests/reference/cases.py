@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "pix2pix")
+FAMILIES = ("cyclegan", "drit", "pix2pix")
 
 
 @cache
@@ -46,7 +46,9 @@ class Case:
 
     @property
     def kind(self) -> str:
-        return self.data["case_kind"]
+        """Of most families by itself; `<family>/<kind>` where a family has kinds of its own."""
+        kind = self.data.get("case_kind")
+        return kind if kind is not None else f"{self.family}/{self.data['kind']}"
 
     @property
     def family(self) -> str:
@@ -75,7 +77,7 @@ class Case:
 
     def weights(self, network: str) -> dict[str, Tensor]:
         """A network's official state dict as a released file would hold it (float32)."""
-        seed = self.data["seed"]
+        seed = self.data.get("seeds", self.data["seed"])
         seed = seed[network] if isinstance(seed, dict) else seed
         filled = fill_rule().fill(self.data["spec"][network], seed)
         return {key: torch.from_numpy(np.asarray(value)) for key, value in filled.items()}

@@ -18,6 +18,15 @@ TESTED_IN = {
     "lr_schedule": "test_training_helpers.py",
     "data": "test_data_cases.py",
     "aligned_data": "test_data_cases.py",
+    "drit/attribute_encoder": "test_drit_networks.py",
+    "drit/content_encoder": "test_drit_networks.py",
+    "drit/generator": "test_drit_networks.py",
+    "drit/discriminator": "test_drit_networks.py",
+    "drit/content_discriminator": "test_drit_networks.py",
+    "drit/test_outputs": "test_drit_networks.py",
+    "drit/train_step": "test_drit_iterations.py",
+    "drit/resume": "test_drit_training.py",
+    "drit/schedule": "test_drit_training.py",
 }
 
 
