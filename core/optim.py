@@ -187,12 +187,12 @@ def _given(gradients: Iterable[Tensor | None]) -> list[Tensor]:
 def rate_factor(
     policy: str, e: int, *, hold: int, decay: int, decay_every: int, decay_factor: float
 ) -> float:
-    """Share of the full learning rate in force during epoch (or step) `e`, counted from 1.
+    """Share of the full learning rate in force during epoch (or step) `e`.
 
     The official rules (`models/networks.py`, `get_scheduler`): `linear` falls after `hold` epochs
     over `decay` more and reaches exactly zero in the last; `linear_legacy` is one epoch later;
     `step` cuts by `decay_factor` every `decay_every`; `cosine` reaches zero at `hold` and rises
-    again beyond.
+    again beyond. They count from 1 (`OptimOptions.first_epoch`).
     """
     if policy == "linear":
         return max(0.0, 1.0 - max(0, e + 1 - hold) / (decay + 1))
@@ -256,7 +256,7 @@ class Schedule:
             return
         factor = rate_factor(
             self._options.policy,
-            e,
+            e - 1 + self._options.first_epoch,
             hold=self._hold,
             decay=self._decay,
             decay_every=self._options.decay_every,

@@ -90,8 +90,8 @@ class Train(TrainOptions):
 class Optim(OptimOptions):
     """Adam as in the official `src/model.py`.
 
-    The official `lambda` policy is `linear_legacy`, 1 - max(0, e - n_ep_decay) / (n_ep -
-    n_ep_decay + 1) in epoch e from 0: the last epoch is not quite at zero.
+    The official `lambda` policy, 1 - max(0, e - n_ep_decay) / (n_ep - n_ep_decay + 1) in epoch e
+    from 0, is `linear_legacy` with that count: the last epoch is not quite at zero.
     """
 
     lr: PositiveFloat = 1e-4
@@ -99,6 +99,7 @@ class Optim(OptimOptions):
     policy: Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"] = (
         "linear_legacy"
     )
+    first_epoch: Literal[0, 1] = 0
     rate_content: PositiveFloat = 0.4
     """Learning rate of the content discriminator relative to `lr` (official: lr / 2.5)."""
 

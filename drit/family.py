@@ -58,7 +58,6 @@ from drit.networks import (
 from drit.translations import Noise, Side, content_noise, draw, forward
 
 IMAGE_DIS = ("disA", "disA2", "disB", "disB2")
-"""In the order in which they are updated."""
 NETWORKS = (*IMAGE_DIS, "disContent", "enc_c", "enc_a", "gen")
 
 
@@ -121,14 +120,14 @@ class DRIT:
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
         """A full iteration, or one of the content discriminator alone (`model.d_iter`)."""
-        (a, random_A), (b, random_B) = self._split(batch.a), self._split(batch.b)
+        (a, random_A), (b, random_B) = self.split(batch.a), self.split(batch.b)
         if not self.is_full(batch, step):
             noises = content_noise(a, self.config.model), content_noise(b, self.config.model)
             return self.content_iteration(a, b, *noises, update)
         noise = draw(a, b, self.config.model)
         return self.full_iteration(a, b, random_A, random_B, noise, update)
 
-    def _split(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The images to translate, and the real ones for the second discriminators."""
         return (images, images) if self.config.model.encode_all else (images[:1], images[1:])
 
@@ -168,31 +167,29 @@ class DRIT:
             update: changes the weights.
         """
         A, B = forward(self.networks, real_A, real_B, noise, joint=self.joint)
-        shown: dict[str, tuple[Tensor, Sequence[Tensor]]] = {
-            "disA": (real_A, [A.fakes.encoded]),
-            "disA2": (random_A, A.fakes.random),
-            "disB": (real_B, [B.fakes.encoded]),
-            "disB2": (random_B, B.fakes.random),
+        dis = {
+            "disA_loss": self.discriminator_loss("disA", real_A, [A.fakes.encoded]),
+            "disA2_loss": self.discriminator_loss("disA2", random_A, A.fakes.random),
+            "disB_loss": self.discriminator_loss("disB", real_B, [B.fakes.encoded]),
+            "disB2_loss": self.discriminator_loss("disB2", random_B, B.fakes.random),
         }
-        terms: dict[str, Tensor] = {}
-        for name in IMAGE_DIS:
-            loss = self.discriminator_loss(name, *shown[name])
-            update(self.optimizers[name], loss)
-            terms[f"{name}_loss"] = loss.detach()
+        update.in_turn((self.steps(*IMAGE_DIS), dis.values()))
+        terms = {name: loss.detach() for name, loss in dis.items()}
         terms["disContent_loss"] = self.update_content(A.codes.content, B.codes.content, update)
 
         with frozen(*(self.networks[name] for name in (*IMAGE_DIS, "disContent"))):
             first = self.encoded_losses(A, B)
             second = self.random_losses(A, B, noise)
             update.in_turn(
-                (self._steps("enc_c", "enc_a", "gen"), first.values()),
-                (self._steps("enc_c", "gen"), second.values()),
+                (self.steps("enc_c", "enc_a", "gen"), first.values()),
+                (self.steps("enc_c", "gen"), second.values()),
             )
         terms |= {name: loss.detach() for name, loss in (first | second).items()}
         terms["G_loss"] = torch.stack([terms[name] for name in first]).sum()
         return terms
 
-    def _steps(self, *names: str) -> list[Optimizer]:
+    def steps(self, *names: str) -> list[Optimizer]:
+        """The optimizers of these networks."""
         return [self.optimizers[name] for name in names]
 
     # -- losses -----------------------------------------------------------------------------

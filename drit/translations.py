@@ -73,14 +73,15 @@ class Side:
 def content_noise(images: Tensor, model: Model) -> Tensor:
     """Standard normal noise of the shape of the images' content code."""
     num, _, height, width = images.shape
-    return torch.randn(num, 4 * model.dim, -(-height // 4), -(-width // 4), device=images.device)
+    shape = num, 4 * model.dim, -(-height // 4), -(-width // 4)
+    return torch.randn(shape, device=images.device, dtype=images.dtype)
 
 
 def draw(real_A: Tensor, real_B: Tensor, model: Model) -> Noise:
     """What a full iteration draws, from torch's global generator."""
 
     def normal() -> Tensor:
-        return torch.randn(len(real_A), model.nz, device=real_A.device)
+        return torch.randn(len(real_A), model.nz, device=real_A.device, dtype=real_A.dtype)
 
     def eps() -> Tensor | None:
         return normal() if model.concat else None

@@ -9,10 +9,17 @@ import torch
 from core.config import validate
 from core.family import ImageBatch
 from cyclegan.family import CycleGAN
+from drit.family import DRIT
 from pix2pix.family import Pix2Pix
 
-TABLE: dict[str, Any] = {"cyclegan": CycleGAN, "pix2pix": Pix2Pix}
-SMALL = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "discriminator": "n_layers"}
+TABLE: dict[str, Any] = {"cyclegan": CycleGAN, "drit": DRIT, "pix2pix": Pix2Pix}
+RESNET = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "discriminator": "n_layers"}
+SMALL: dict[str, dict[str, Any]] = {
+    "cyclegan": RESNET | {"num_layers_dis": 1},
+    "pix2pix": RESNET | {"num_layers_dis": 1},
+    # Narrow, and discriminators that take images of 44 px.
+    "drit": {"dim": 4, "dim_dis": 4, "dis_scale": 2, "num_layers_content": 1, "d_iter": 1},
+}
 
 
 def family(
@@ -23,7 +30,7 @@ def family(
     tree = {
         "family": name,
         "data": {"root": "nowhere"},
-        "model": SMALL | {"num_layers_dis": 1} | (model or {}),
+        "model": SMALL[name] | (model or {}),
         "train": train or {},
     }
     built = TABLE[name].build(validate(TABLE[name].Config, tree))

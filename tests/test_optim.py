@@ -238,6 +238,19 @@ def test_schedule_resumes(policy: str, stop: int) -> None:
     assert again == rates[stop - 1 :]
 
 
+def test_formula_may_count_from_zero() -> None:
+    rates = {}
+    for first in (0, 1):
+        optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+        options = OptimOptions(policy="linear_legacy", first_epoch=first)
+        schedule = Schedule([optimizer], options, hold=2, decay=3)
+        for e in range(1, 6):
+            schedule.advance(e)
+            rates[first, e] = schedule.rate
+    assert [rates[1, e] for e in range(1, 6)] == [1, 1, 0.75, 0.5, 0.25]
+    assert [rates[0, e] for e in range(2, 6)] == [rates[1, e] for e in range(1, 5)]
+
+
 def test_every_optimizer_keeps_its_own_rate() -> None:
     fast, slow = (torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=lr) for lr in (1.0, 0.1))
     schedule = Schedule([fast, slow], OptimOptions(policy="linear"), hold=0, decay=3)
