@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,13 @@ Layout = Literal["unpaired", "paired", "single"]
 def to_float(images: Tensor) -> Tensor:
     """Map uint8 0..255 to float32 [-1, 1] (v / 255 * 2 - 1); float images pass unchanged."""
     return images.float().div_(127.5).sub_(1.0) if images.dtype == torch.uint8 else images
+
+
+class Place(NamedTuple):
+    """A batch's number within its epoch, from 0, and how many batches the epoch has."""
+
+    number: int
+    total: int
 
 
 class Batch(Protocol):
@@ -44,12 +51,14 @@ class ImageBatch:
         b: [N, C_B, H, W], likewise.
         names_a: N file names, for error reports and galleries.
         names_b: N file names.
+        place: where the batch stands in its epoch, if it comes from a loader.
     """
 
     a: Tensor
     b: Tensor
     names_a: tuple[str, ...]
     names_b: tuple[str, ...]
+    place: Place | None = None
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
         """Move to `device` (asynchronously from pinned memory) and convert to float there.
@@ -84,11 +93,13 @@ class SampleBatch:
         images: [N, C, H, W], uint8 as the loader gives it, float in [-1, 1] after `to`.
         names: N file names.
         captions: N captions, e.g. "blue hair red eyes"; empty where the data set has no tags.
+        place: as in `ImageBatch`.
     """
 
     images: Tensor
     names: tuple[str, ...]
     captions: tuple[str, ...]
+    place: Place | None = None
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
         """As `ImageBatch.to`."""
@@ -108,8 +119,13 @@ class SampleBatch:
 class Update(Protocol):
     """One optimizer step; the only way in which a family changes weights (`core.optim`)."""
 
-    def __call__(self, optimizer: Optimizer, *losses: Tensor) -> None:
+    def __call__(
+        self, optimizer: Optimizer, *losses: Tensor, clip_grad_norm: float | None = None
+    ) -> None:
         """Backpropagate the sum of `losses` and step, guarded, averaged and scaled."""
+
+    def in_turn(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
+        """A step for each (optimizers, losses), all gradients taken at the present weights."""
 
 
 class Family(Protocol):

@@ -137,6 +137,8 @@ class OptimOptions(Options):
     """Step policy: epochs (or steps) between two cuts of the rate (official `lr_decay_iters`)."""
     decay_factor: PositiveFloat = 0.1
     """Step policy: factor of one cut."""
+    first_epoch: Literal[0, 1] = 1
+    """Number of the first epoch (or step) in the policy's formula."""
 
 
 class LogOptions(Options):

@@ -162,7 +162,7 @@ class Trainer:
         self.ema.update()
         self.step += 1
         self.log.add(terms)
-        if self.config.optim.policy == "plateau":
+        if self.config.optim.policy == "plateau" and self.family.objective in terms:
             self._epoch_objective.append(terms[self.family.objective])
         return StepFlag(self.step, batch, self.stepper.update.skipped, terms)
 
@@ -201,8 +201,8 @@ class Trainer:
             if min(height, width) < minimum:
                 raise UserError(
                     f"{names[0]}: {width}x{height} px after preprocessing, but these networks need "
-                    f"{minimum} px; set a larger data.crop_size and data.load_size, or fewer "
-                    "model.num_layers_dis"
+                    f"{minimum} px; set a larger data.crop_size and data.load_size, or "
+                    "discriminators with fewer layers in model"
                 )
             if height % multiple or width % multiple:
                 raise UserError(

@@ -12,6 +12,7 @@ from core.options import (
     GenerativeLogOptions,
     OptimOptions,
     Options,
+    Policy,
     PositiveInt,
     RunConfig,
     SingleDataOptions,
@@ -77,7 +78,7 @@ class Train(TrainOptions):
 class Optim(OptimOptions):
     """Adam at a constant rate."""
 
-    policy: Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"] = "constant"
+    policy: Policy = "constant"
 
 
 class Config(RunConfig):

@@ -16,6 +16,7 @@ from torch import Tensor
 from core.config import validate
 from core.errors import UserError
 from core.nn.official_layout import keep_and_load, to_official
+from core.official import read_states
 from core.options import Direction
 from core.text import Words
 from dcgan.config import Config
@@ -42,6 +43,11 @@ def files(path: Path) -> dict[str, Path]:
     if not epochs:
         raise UserError(f"{path}: no netG_epoch_<n>.pth or netD_epoch_<n>.pth")
     return epochs[max(epochs)]
+
+
+def read(path: Path) -> dict[str, dict[str, Tensor]]:
+    """{official network name: state dict} at a path."""
+    return read_states(files(path))
 
 
 def from_official(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from core.checkpoint import load_network
 from core.config import validate
 from core.errors import UserError
+from core.official import read_states
 from core.options import Direction
 from munit.blocks import AdaINConvBlock, SpectralConv2d
 from munit.config import MUNITConfig, UNITConfig
@@ -50,6 +51,11 @@ def files(path: Path) -> dict[str, Path]:
     found = {"gen": gens[-1]}
     dis = path / gens[-1].name.replace("gen_", "dis_", 1)
     return found | ({"dis": dis} if dis.is_file() else {})
+
+
+def read(path: Path) -> dict[str, dict[str, Tensor]]:
+    """{official network name: state dict} at a path."""
+    return read_states(files(path))
 
 
 def official_names(network: nn.Module) -> dict[str, str]:

@@ -9,18 +9,27 @@ import torch
 from core.config import validate
 from core.family import ImageBatch
 from cyclegan.family import CycleGAN
+from drit.family import DRIT
 from munit.family import MUNIT
 from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
 
-TABLE: dict[str, Any] = {"cyclegan": CycleGAN, "pix2pix": Pix2Pix, "munit": MUNIT, "unit": UNIT}
+TABLE: dict[str, Any] = {
+    "cyclegan": CycleGAN,
+    "drit": DRIT,
+    "munit": MUNIT,
+    "pix2pix": Pix2Pix,
+    "unit": UNIT,
+}
 RESNET = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "discriminator": "n_layers"}
 TWO_SCALES = {"dim": 4, "n_layer": 2, "num_scales": 2}
 VAE = {"gen": {"dim": 4, "n_res": 1}, "dis": TWO_SCALES}
 SMALL: dict[str, dict[str, Any]] = {
     "cyclegan": RESNET | {"num_layers_dis": 1},
-    "pix2pix": RESNET | {"num_layers_dis": 1},
+    # Discriminators that take images of 44 px.
+    "drit": {"dim": 4, "dim_dis": 4, "dis_scale": 2, "num_layers_content": 1, "d_iter": 1},
     "munit": VAE | {"gen": {"dim": 4, "mlp_dim": 8, "style_dim": 3, "n_res": 1}},
+    "pix2pix": RESNET | {"num_layers_dis": 1},
     "unit": VAE,
 }
 

@@ -16,7 +16,7 @@ from core.data.sampler import EpochSampler, Sample
 from core.data.source import Images
 from core.data.transforms import CropFlip, crop_side
 from core.errors import UserError
-from core.family import Batch, ImageBatch, SampleBatch
+from core.family import Batch, ImageBatch, Place, SampleBatch
 from core.options import DataOptions
 
 
@@ -63,14 +63,16 @@ class BatchReader(Dataset[Delivery], ABC):
         """Images of each domain."""
 
     @abstractmethod
-    def _make(self, samples: list[Sample], skipped: list[str]) -> Batch:
-        """The batch of these samples; `skipped` receives what was passed over."""
+    def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> Batch:
+        """The batch of these samples at its place; `skipped` receives what was passed over."""
 
     def __getitem__(self, number: int) -> Delivery:
         """Batch `number`, counted from 0 over all epochs; errors are inside."""
         skipped: list[str] = []
         try:
-            batch = self._make(self.sampler.batch(number), skipped)
+            total = self.sampler.batches_per_epoch
+            place = Place(number % total, total)
+            batch = self._make(self.sampler.batch(number), place, skipped)
         except UserError as error:
             return Delivery(None, str(error), tuple(skipped))
         return Delivery(batch, None, tuple(skipped))
@@ -104,9 +106,9 @@ class DomainsReader(BatchReader):
         """Images of A and of B."""
         return [len(self.images_a), len(self.images_a if self.images_b is None else self.images_b)]
 
-    def _make(self, samples: list[Sample], skipped: list[str]) -> ImageBatch:
+    def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> ImageBatch:
         read = self._read_pair if self.images_b is None else self._read_unpaired
-        return self._batch([read(sample, skipped) for sample in samples])
+        return self._batch([read(sample, skipped) for sample in samples], place)
 
     def _read_unpaired(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
         assert self.images_b is not None
@@ -143,13 +145,14 @@ class DomainsReader(BatchReader):
             )
         return a, b
 
-    def _batch(self, pairs: list[tuple[Picked, Picked]]) -> ImageBatch:
+    def _batch(self, pairs: list[tuple[Picked, Picked]], place: Place) -> ImageBatch:
         picked_a, picked_b = zip(*pairs, strict=True)
         batch = ImageBatch(
             a=stack(picked_a, self.options),
             b=stack(picked_b, self.options),
             names_a=tuple(picked.name for picked in picked_a),
             names_b=tuple(picked.name for picked in picked_b),
+            place=place,
         )
         return batch.swapped() if self.options.direction == "BtoA" else batch
 
@@ -171,7 +174,7 @@ class SampleReader(BatchReader):
         """Images of the one domain."""
         return [len(self.images)]
 
-    def _make(self, samples: list[Sample], skipped: list[str]) -> SampleBatch:
+    def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> SampleBatch:
         picked, captions = [], []
         for sample in samples:
             item, (image,) = read_item(
@@ -181,7 +184,7 @@ class SampleReader(BatchReader):
             picked.append(Picked(crop_flip.apply(image), self.images.name(item, 0)))
             captions.append(self.captions[item] if self.captions else "")
         names = tuple(one.name for one in picked)
-        return SampleBatch(stack(tuple(picked), self.options), names, tuple(captions))
+        return SampleBatch(stack(tuple(picked), self.options), names, tuple(captions), place)
 
 
 def read_item(

@@ -11,7 +11,7 @@ import torch
 from core import checkpoint
 from core.errors import UserError
 from core.inference import load
-from core.official import export_official, import_official, read_states
+from core.official import export_official, import_official
 from families import OFFICIAL
 from munit import official
 from tests.small import SMALL, batch, family
@@ -24,10 +24,7 @@ def written(built: Any, folder: Path) -> Path:
 
 
 def read(folder: Path) -> Any:
-    states: dict[str, Any] = {}
-    for name, file in official.files(folder).items():
-        states |= read_states(name, file)
-    return official.from_official(states, source=folder)
+    return official.from_official(official.read(folder), source=folder)
 
 
 @pytest.mark.parametrize("norm", ["none", "bn", "ln", "sn"])

@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "dcgan", "munit", "pix2pix")
+FAMILIES = ("cyclegan", "dcgan", "drit", "munit", "pix2pix")
 
 
 @cache
@@ -59,7 +59,12 @@ class Case:
 
     @property
     def kind(self) -> str:
-        return self.data.get("case_kind") or UNNAMED[self.family](self.data)
+        """Of most families by itself; `<family>/<kind>` where a family has kinds of its own."""
+        if "case_kind" in self.data:
+            return self.data["case_kind"]
+        if "kind" in self.data:
+            return f"{self.family}/{self.data['kind']}"
+        return UNNAMED[self.family](self.data)
 
     @property
     def family(self) -> str:
@@ -88,7 +93,7 @@ class Case:
 
     def weights(self, network: str) -> dict[str, Tensor]:
         """A network's official state dict as a released file would hold it (float32)."""
-        seed = self.data["seed"]
+        seed = self.data.get("seeds", self.data["seed"])
         seed = seed[network] if isinstance(seed, dict) else seed
         filled = fill_rule().fill(self.data["spec"][network], seed)
         return {key: torch.from_numpy(np.asarray(value)) for key, value in filled.items()}

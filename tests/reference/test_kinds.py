@@ -30,6 +30,15 @@ TESTED_IN = {
     "iteration_cyc": "test_munit_iterations.py",
     "iteration_vgg": "test_munit_iterations.py",
     "unit_iteration": "test_munit_iterations.py",
+    "drit/attribute_encoder": "test_drit_networks.py",
+    "drit/content_encoder": "test_drit_networks.py",
+    "drit/generator": "test_drit_networks.py",
+    "drit/discriminator": "test_drit_networks.py",
+    "drit/content_discriminator": "test_drit_networks.py",
+    "drit/test_outputs": "test_drit_networks.py",
+    "drit/train_step": "test_drit_iterations.py",
+    "drit/resume": "test_drit_training.py",
+    "drit/schedule": "test_drit_training.py",
 }
 
 
