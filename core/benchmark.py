@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from core import rng
 from core.config import validate
 from core.data.folders import find_paired, find_unpaired
 from core.data.loader import Loader, build_loader
+from core.data.single import find_domain
 from core.distributed import World
+from core.errors import UserError
 from core.family import Family, Layout
 from core.progress import Window, peak_memory_bytes
 from core.stepper import Stepper
@@ -153,6 +156,18 @@ def benchmark_curves(
     return {"steps": steps, "terms": result}
 
 
+def _files(root: str, layout: Layout) -> tuple[Path, ...]:
+    """Image files to decode: those of domain A, or of the one domain."""
+    if layout == "paired":
+        return find_paired(root, "train").a
+    if layout == "unpaired":
+        return find_unpaired(root, "train").a
+    found = find_domain(root, "train")
+    if found.idx:
+        raise UserError(f"--loader: {found.files[0]}: has no image files to compare with Pillow")
+    return found.files
+
+
 def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, Any]:
     """Images per second of the loader alone (RAM cache, in this process) and of Pillow each time.
 
@@ -167,8 +182,8 @@ def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, 
         batch_size=config.train.batch_size,
         seed=0,
     )
-    find = find_paired if layout == "paired" else find_unpaired
-    files = find(data.root, "train").a
+    files = _files(data.root, layout)
+    images_per_item = 1 if layout == "single" else 2
     size, crop = data.load_size, data.crop_size
     generator = np.random.default_rng(0)
 
@@ -184,10 +199,11 @@ def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, 
         return len(files[:number])
 
     def with_loader(number: int) -> int:
-        batches = max(1, number // (2 * config.train.batch_size))
+        images = images_per_item * config.train.batch_size
+        batches = max(1, number // images)
         for _ in range(batches):
             next(loader)
-        return batches * 2 * config.train.batch_size
+        return batches * images
 
     rates: dict[str, list[float]] = {"pillow": [], "loader": []}
     with_loader(1)
