@@ -31,4 +31,3 @@ def critic_loss(on_real: Tensor, on_fake: Tensor, sign: float) -> Tensor:
 def generator_loss(on_fake: Tensor, sign: float) -> Tensor:
     """What the generator minimises (Algorithm 1, line 10): -sign * mean value of its fakes."""
     return -sign * on_fake
-

@@ -6,9 +6,8 @@ The residual networks are those of the WGAN-GP authors (igul222/improved_wgan_tr
 of the PyTorch port (caogang/wgan-gp), with its names; the multilayer perceptrons are those of the
 official WGAN (martinarjovsky/WassersteinGAN, `models/mlp.py`; paper, figure 7).
 
-A generator takes noise [N, noise_dim].
-A critic gives one value per image, [N], and never a probability. No critic here has batch norm:
-the gradient penalty is per sample, and batch statistics would couple samples.
+A critic gives one value per image, and never a probability. No critic here has batch norm: the
+gradient penalty is per sample, and batch statistics would couple samples.
 
 Deviations from the published code: batch norms keep running statistics, so that at test time a
 picture depends on its own noise only, where the authors' TensorFlow code uses those of the batch
@@ -21,13 +20,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from core.nn.norms import BatchNorm2d
 
 CriticNorm = Literal["layer", "none"]
 Resample = Literal["up", "down", "none"]
@@ -118,11 +116,11 @@ class ResidualGenerator(nn.Module):
         self.input = nn.Linear(noise_dim, 4 * 4 * widths[0])
         self.blocks = nn.Sequential(
             *(
-                ResidualBlock(a, b, "up", BatchNorm2d, bias=image_size == 32)
-                for a, b in zip(widths[:-1], widths[1:], strict=True)
+                ResidualBlock(a, b, "up", nn.BatchNorm2d, bias=image_size == 32)
+                for a, b in pairwise(widths)
             )
         )
-        self.norm = BatchNorm2d(widths[-1])
+        self.norm = nn.BatchNorm2d(widths[-1])
         self.output = nn.Conv2d(widths[-1], image_nc, 3, padding=1)
         init_residual(self)
         if image_size == 32:
@@ -154,10 +152,7 @@ class ResidualCritic(nn.Module):
         make = _make_critic_norm(norm)
         self.input = nn.Conv2d(image_nc, dim, 3, padding=1)
         self.blocks = nn.Sequential(
-            *(
-                ResidualBlock(a, b, "down", make, bias=False)
-                for a, b in zip(widths[:-1], widths[1:], strict=True)
-            )
+            *(ResidualBlock(a, b, "down", make, bias=False) for a, b in pairwise(widths))
         )
         self.output = nn.Linear(4 * 4 * widths[-1], 1)
         init_residual(self)
@@ -214,7 +209,7 @@ def init_residual(network: nn.Module) -> None:
 def _up_block(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.ConvTranspose2d(channels_in, channels_out, 2, stride=2),
-        BatchNorm2d(channels_out),
+        nn.BatchNorm2d(channels_out),
         nn.ReLU(inplace=True),
     )
 

@@ -1,4 +1,4 @@
-"""A grid of narrow Gaussians in the plane: the data on which a GAN that drops modes is seen at once.
+"""A grid of narrow Gaussians in the plane: here a GAN that drops modes is seen at once.
 
 The 5x5 grid of Metz et al. 2017 and of the WGAN-GP authors' `gan_toy.py`, scaled to about unit
 variance as there.

@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "pix2pix")
+FAMILIES = ("cyclegan", "pix2pix", "wgan")
 
 
 @cache
@@ -46,6 +46,9 @@ class Case:
 
     @property
     def kind(self) -> str:
+        # A case that names none and holds weights after a step is an iteration.
+        if "case_kind" not in self.data and "after_step" in self.data:
+            return f"{self.family}_iteration"
         return self.data["case_kind"]
 
     @property
