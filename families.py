@@ -5,16 +5,19 @@ from __future__ import annotations
 import cyclegan.official
 import dcgan.official
 import pix2pix.official
+import wgan.official
 from core.family import Family
 from core.official import OfficialModule
 from cyclegan.family import CycleGAN
 from dcgan.family import DCGAN
 from pix2pix.family import Pix2Pix
+from wgan.family import WGAN
 
 FAMILIES: dict[str, type[Family]] = {
     "cyclegan": CycleGAN,
     "dcgan": DCGAN,
     "pix2pix": Pix2Pix,
+    "wgan": WGAN,
 }
 """name -> family."""
 
@@ -22,5 +25,6 @@ OFFICIAL: dict[str, OfficialModule] = {
     "cyclegan": cyclegan.official,
     "dcgan": dcgan.official,
     "pix2pix": pix2pix.official,
+    "wgan": wgan.official,
 }
 """name -> reader and writer of its released checkpoints."""

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from core.nn.dcgan import DcganNorm, Widths
+from core.nn.dcgan import DcganNorm, Widths, dis_channels, gen_channels
 from core.options import (
     CountInt,
     Fraction,
@@ -30,12 +30,11 @@ from core.text import TextOptions
 Architecture = Literal["dcgan", "resnet", "cifar10", "mnist", "mlp"]
 
 _SIZES: dict[str, tuple[int, ...]] = {
-    "dcgan": (16, 32, 64, 128, 256),
     "resnet": (32, 64, 128),
     "cifar10": (32,),
     "mnist": (28,),
 }
-"""Image sides that an architecture exists for; the others take any."""
+"""Image sides that an architecture exists for; dcgan has its own rule, mlp takes any."""
 
 
 class Model(Options):
@@ -145,8 +144,26 @@ class Config(RunConfig):
         return (self.model.nc,)
 
     @model_validator(mode="after")
+    def _options_that_have_an_effect(self) -> Self:
+        if (self.model.text is None) != (self.data.tags is None):
+            raise ValueError(
+                "model.text and data.tags go together: captions come from a tags file, and only a "
+                "model with text uses them"
+            )
+        if self.train.gradient_checkpointing:
+            raise ValueError(
+                "train.gradient_checkpointing: true, but these networks recompute nothing; set it "
+                "to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _size_that_the_networks_have(self) -> Self:
         size = self.data.crop_size
+        if self.model.generator == "dcgan":
+            gen_channels(self.model.ngf, size)
+        if self.model.critic == "dcgan":
+            dis_channels(self.model.ndf, size)
         for name, network in (("generator", self.model.generator), ("critic", self.model.critic)):
             sizes = _SIZES.get(network, (size,))
             if size not in sizes:

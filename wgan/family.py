@@ -27,11 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from core.data.single import find_domain
 from core.errors import UserError
 from core.family import Layout, SampleBatch, Update
 from core.losses import gradient_penalty
 from core.optim import adam, clip_weights, frozen, rmsprop
-from core.text import Vocabulary, interpolate
+from core.text import Vocabulary, interpolate, with_vocabulary
 from wgan.config import Config as WGANConfig
 from wgan.factory import make_critic, make_generator
 from wgan.losses import critic_loss, critic_value, generator_loss
@@ -46,6 +47,7 @@ class WGAN:
     layout: ClassVar[Layout] = "single"
     ema_networks: ClassVar[tuple[str, ...]] = ("G",)
     objective: ClassVar[str] = "negative_critic_loss"
+    multiple = minimum = 1
 
     def __init__(self, config: WGANConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
@@ -72,22 +74,19 @@ class WGAN:
 
     @classmethod
     def build(cls, config: WGANConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
-        size = config.data.crop_size
+        """Networks with initial weights; a vocabulary not given is learnt from the tags file."""
+        text, data = config.model.text, config.data
+        if text is not None and text.vocabulary is None:
+            config = with_vocabulary(config, find_domain(data.root, "train", data.tags).captions)
+            text = config.model.text
+        size = Vocabulary(text.vocabulary or {}).size if text is not None else 0
         return cls(
             config,
-            {"G": make_generator(config.model, size), "D": make_critic(config.model, size)},
+            {
+                "G": make_generator(config.model, data.crop_size, size),
+                "D": make_critic(config.model, data.crop_size, size),
+            },
         )
-
-    @property
-    def multiple(self) -> int:
-        """Images have one size only."""
-        return self.config.data.crop_size
-
-    @property
-    def minimum(self) -> int:
-        """Side of the images in pixels."""
-        return self.config.data.crop_size
 
     @property
     def noise_dim(self) -> int:
@@ -96,12 +95,14 @@ class WGAN:
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """What a caption's words mean; None for unconditional models."""
-        return None
+        """The words it draws; None without captions."""
+        text = self.config.model.text
+        return None if text is None else Vocabulary(text.vocabulary or {})
 
     def training_step(self, batch: SampleBatch, step: int, update: Update) -> dict[str, Tensor]:
         """One critic update; then, where it is the generator's turn, one of its."""
         model, G, D = self.config.model, self.networks["G"], self.networks["D"]
+        self.check_size(batch.images)
         real = self.to_native(batch.images)
         right, wrong = self.conditions(batch, real)
 
@@ -171,6 +172,15 @@ class WGAN:
         right = self.vocabulary.encode(batch.captions).to(like)
         return (right,), (self.vocabulary.mismatched(right),)
 
+    def check_size(self, images: Tensor) -> None:
+        """Refuse images [N, C, H, W] that are not of the networks' size."""
+        size, (height, width) = self.config.data.crop_size, images.shape[-2:]
+        if (height, width) != (size, size):
+            raise UserError(
+                f"images of {width}x{height} px after preprocessing, but this critic takes "
+                f"{size}x{size}; set data.preprocess to scale_and_center_crop or resize_and_crop"
+            )
+
     def noise_like(self, images: Tensor, factor: int = 1) -> Tensor:
         """[factor * N, noise_dim] from N(0, 1), of the images' device and type."""
         shape = (factor * len(images), self.noise_dim)
@@ -188,6 +198,8 @@ class WGAN:
             )
         if conditions is not None and self.vocabulary is None:
             raise UserError("this model was trained without captions and takes no conditions")
+        if conditions is None and self.vocabulary is not None:
+            raise UserError("this model draws what it is told; give it a caption")
         given = () if conditions is None else (conditions,)
         return self.from_native(self.networks["G"](noise, *given))
 
