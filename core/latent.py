@@ -1,30 +1,27 @@
 """Moving about in a generator's noise space: vectors on disk, paths, arithmetic, memorising.
 
-Noise is float32 [N, D]; `Draw` is whatever makes images from it (`core.sampler` for a checkpoint).
-On disk a vector is a `.npy` file of shape [D] or [1, D].
+Noise is float32 [N, D]; on disk a vector is a `.npy` file of shape [D] or [1, D].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import UserError
 from core.family import to_float
 from core.pictures import write_file
 
-Draw = Callable[[Tensor], Tensor]
-"""Noise [N, D] to images [N, C, H, W] in [-1, 1]."""
-
 PathKind = Literal["linear", "spherical"]
+
+_EXACT = "donot_use_mm_for_euclid_dist"
+"""The fast way has no distance zero: it takes the difference of large squares."""
 
 
 def save_noise(noise: Tensor, path: Path) -> None:
@@ -109,16 +106,6 @@ def path_between(start: Tensor, end: Tensor, num: int, kind: PathKind) -> Tensor
     return slerp(start, end, share) if kind == "spherical" else lerp(start, end, share)
 
 
-def walk(points: Tensor, num_between: int, kind: PathKind = "spherical") -> Tensor:
-    """A closed tour of points [K, D], K >= 2, that a GIF can loop: [K * num_between, D].
-
-    Each leg has `num_between` vectors and leaves out its end, which the next leg begins with.
-    """
-    tour = [*points, points[0]]
-    legs = [path_between(a, b, num_between + 1, kind)[:-1] for a, b in pairwise(tour)]
-    return torch.cat(legs)
-
-
 def arithmetic(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """A - b + c of vectors [D] (DCGAN, figure 7): smiling woman - woman + man."""
     return a - b + c
@@ -129,47 +116,44 @@ class Neighbour:
     """The training image nearest to a sample.
 
     Attributes:
-        path: its file.
+        name: its file name.
+        image: [C, H, W], uint8.
         distance: root mean square difference over pixels and channels, in grey levels 0..255.
     """
 
-    path: Path
+    name: str
+    image: Tensor
     distance: float
 
 
-def nearest(
-    images: Tensor,
-    files: Sequence[Path],
-    read: Callable[[Path], NDArray[np.uint8]],
-    progress: Callable[[Sequence[Path]], Any] = lambda files: files,
-) -> list[Neighbour]:
-    """For each image the nearest of many files, to see whether a generator memorises.
+def nearest(images: Tensor, training: Iterable[tuple[Tensor, Sequence[str]]]) -> list[Neighbour]:
+    """For each image the nearest training image, to see whether a generator memorises.
 
     Plain pixel distances find copies, not likeness: a shifted copy is far away.
 
     Args:
         images: [N, C, H, W] in [-1, 1].
-        files: the training images.
-        read: a file's picture as the networks see it, [H, W, C] uint8.
-        progress: wraps the iteration over files, e.g. a progress bar.
+        training: batches of images [M, C, H, W], uint8, and their names.
 
     Returns:
         One neighbour per image.
 
     Raises:
-        UserError: there are no files.
+        UserError: there are no training images.
     """
-    if not files:
+    samples = images.double().flatten(1)
+    root = samples.shape[1] ** 0.5
+    found: list[Neighbour | None] = [None] * len(images)
+    for batch, names in training:
+        pixels = to_float(batch).double().flatten(1)
+        distances, which = (torch.cdist(samples, pixels, compute_mode=_EXACT) / root).min(dim=1)
+        for index, (distance, place) in enumerate(
+            zip((127.5 * distances).tolist(), which.tolist(), strict=True)
+        ):
+            best = found[index]
+            if best is None or distance < best.distance:
+                found[index] = Neighbour(names[place], batch[place], distance)
+    neighbours = [one for one in found if one is not None]
+    if len(neighbours) < len(images):
         raise UserError("no training images to compare with")
-    flat = images.double().flatten(1)
-    best = torch.full((len(images),), torch.inf, dtype=torch.float64)
-    which = torch.zeros(len(images), dtype=torch.long)
-    for index, file in enumerate(progress(files)):
-        pixels = torch.from_numpy(np.ascontiguousarray(read(file).transpose(2, 0, 1)))
-        distance = (flat - to_float(pixels).double().flatten()).square().mean(dim=1)
-        closer = distance < best
-        best[closer], which[closer] = distance[closer], index
-    return [
-        Neighbour(files[index], 127.5 * mean_square**0.5)
-        for index, mean_square in zip(which.tolist(), best.tolist(), strict=True)
-    ]
+    return neighbours

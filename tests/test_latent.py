@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from core.data.images import read_image
 from core.errors import UserError
+from core.family import to_float
 from core.latent import (
     arithmetic,
     nearest,
@@ -19,7 +18,6 @@ from core.latent import (
     read_noise,
     save_noise,
     slerp,
-    walk,
 )
 
 DIM = 7
@@ -108,31 +106,20 @@ def test_without_a_single_great_circle_the_way_is_straight() -> None:
     assert bool(torch.isfinite(slerp(a * 0, a, share)).all())
 
 
-def test_a_walk_is_closed_and_repeats_no_point() -> None:
-    points = vectors(3)
-    tour = walk(points, 4)
-    assert tour.shape == (12, DIM)
-    torch.testing.assert_close(tour[::4], points)
-    steps = (tour - tour.roll(1, 0)).norm(dim=1)
-    assert float(steps.min()) > 0.1
-    assert float(steps[0]) < float((points[0] - points[2]).norm())
-
-
 def test_arithmetic_is_a_minus_b_plus_c() -> None:
     a, b, c = vectors(3)
     torch.testing.assert_close(arithmetic(a, b, c) + b, a + c)
 
 
-def test_nearest_finds_a_copy_and_tells_its_distance(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 255, (4, 6, 5, 3), dtype=np.uint8)
-    files = [tmp_path / f"{index}.png" for index in range(4)]
-    for file, picture in zip(files, pictures, strict=True):
-        Image.fromarray(picture).save(file)
-    images = torch.from_numpy(pictures.transpose(0, 3, 1, 2)).float() / 127.5 - 1
+def test_nearest_finds_a_copy_and_tells_its_distance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 252, (5, 3, 6, 5), generator=generator, dtype=torch.uint8)
+    images = to_float(pictures.clone())
     images[2] += 3 / 127.5
-    found = nearest(images[[2, 0]], files, lambda file: read_image(file, 3))
-    assert [neighbour.path for neighbour in found] == [files[2], files[0]]
-    assert [neighbour.distance for neighbour in found] == pytest.approx([3, 0], abs=1e-3)
+    names = [f"{index}.png" for index in range(5)]
+    found = nearest(images[[2, 4]], [(pictures[:3], names[:3]), (pictures[3:], names[3:])])
+    assert [neighbour.name for neighbour in found] == ["2.png", "4.png"]
+    assert torch.equal(found[0].image, pictures[2])
+    assert [neighbour.distance for neighbour in found] == pytest.approx([3, 0], abs=1e-4)
     with pytest.raises(UserError, match="no training images"):
-        nearest(images, [], lambda file: read_image(file, 3))
+        nearest(images, [])
