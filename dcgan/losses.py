@@ -11,6 +11,11 @@ from torch import Tensor
 Objective = Literal["vanilla", "lsgan"]
 
 
+def _full(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 stay."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def adversarial_loss(
     logits: Tensor, labels: Tensor, objective: Objective, weights: Tensor | None = None
 ) -> Tensor:
@@ -25,7 +30,7 @@ def adversarial_loss(
         objective: which of the two.
         weights: [N], of each sample; the mean still divides by N (Torch's BCECriterion).
     """
-    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    logits = _full(logits)
     labels = labels.to(logits.dtype)
     if objective == "lsgan":
         losses = 0.5 * (logits - labels).square()
@@ -36,4 +41,5 @@ def adversarial_loss(
 
 def mean_score(logits: Tensor, objective: Objective) -> Tensor:
     """What D says on average: D(x) of the published log; a probability for `vanilla`."""
-    return (logits.float().sigmoid() if objective == "vanilla" else logits.float()).mean()
+    logits = _full(logits)
+    return (logits.sigmoid() if objective == "vanilla" else logits).mean()

@@ -1,18 +1,21 @@
 """Translate images: `python scripts/test.py --checkpoint RUN --input photos/ --output out/`.
 
 Input is an image, a folder, or a data set with testA/ and testB/. Outputs have the inputs' sizes;
-out/index.html shows them. With torchrun each process translates its share.
+out/index.html shows them. With torchrun each process translates its share. Families that make
+images from noise take none: `--num 64`, and where they draw what they are told
+`--text "blue hair red eyes"` or `--texts FILE`.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from core import cli, distributed, rng
 from core.errors import UserError
 from core.inference import load
+from core.sample_folder import load_sampler, read_captions, read_noise, write_samples
 from core.translate_folder import find_jobs, translate_all
 
 
@@ -20,7 +23,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True, help="file or run folder")
-    parser.add_argument("--input", type=Path, required=True, help="image, folder or data set")
+    parser.add_argument("--input", type=Path, help="image, folder or data set to translate")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--direction", choices=["AtoB", "BtoA"])
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
@@ -35,13 +38,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--eval", action="store_true", help="pix2pix: no dropout, running batch norm statistics"
     )
     parser.add_argument("--max-images", type=int, metavar="N", help="per domain")
-    parser.add_argument("--seed", type=int, default=0, help="of dropout in pix2pix")
+    parser.add_argument("--seed", type=int, default=0, help="of dropout in pix2pix, or of noise")
+    parser.add_argument("--num", type=int, metavar="N", help="samples, of each caption if any")
+    parser.add_argument("--text", action="append", default=[], help="caption; may be repeated")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="captions, one a line")
+    parser.add_argument("--noise", type=Path, metavar="FILE", help=".npy of noise to draw from")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args(argv)
 
 
 def test(args: argparse.Namespace) -> int:
     """Load, translate, report."""
+    if args.input is None:
+        return sample(args)
     if args.tile is not None and args.tile != 0 and args.tile < 32:
         raise UserError(f"--tile {args.tile}: at least 32 px, or 0 to never tile")
     if args.max_images is not None and args.max_images < 1:
@@ -59,6 +68,22 @@ def test(args: argparse.Namespace) -> int:
         print(f"{args.output / 'index.html'}")
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} images left out, first: {failures[0]}")
+    return 0
+
+
+def sample(args: argparse.Namespace) -> int:
+    """Load, draw, report; one process does it all."""
+    if args.num is not None and args.noise is not None:
+        raise UserError("--num and --noise: the file says how many samples; give one of the two")
+    world = distributed.start(args.device)
+    if not world.is_main:
+        return 0
+    sampler = load_sampler(args.checkpoint, world.device, args.precision)
+    captions = args.text + (read_captions(args.texts) if args.texts else [])
+    noise = read_noise(args.noise, sampler.family.noise_dim) if args.noise else None
+    title = sampler.family.config.name
+    choice: dict[str, Any] = {"num": args.num, "seed": args.seed, "noise": noise}
+    print(write_samples(sampler, args.output, title, captions=captions, **choice))
     return 0
 
 

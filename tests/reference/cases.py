@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "pix2pix", "wgan")
+FAMILIES = ("cyclegan", "dcgan", "pix2pix", "wgan")
 
 
 @cache
@@ -37,6 +37,25 @@ def fill_rule() -> ModuleType:
     return module
 
 
+def dcgan_kind(data: Mapping[str, Any]) -> str:
+    """These cases do not name their kind; what they hold tells it."""
+    if "vocabulary" in data:
+        return "dcgan_text"
+    if "after_step" in data:
+        return "dcgan_iteration"
+    return "dcgan_forward" if {"outputs", "mode"} <= data.keys() else "dcgan_unknown"
+
+
+def wgan_kind(data: Mapping[str, Any]) -> str:
+    """Likewise; an iteration says how its critic was constrained."""
+    constrained = {"lambda", "clip"} & data.get("hyperparameters", {}).keys()
+    return "wgan_iteration" if constrained and "after_step" in data else "wgan_unknown"
+
+
+UNNAMED: dict[str, Callable[[Mapping[str, Any]], str]] = {"dcgan": dcgan_kind, "wgan": wgan_kind}
+"""Family -> how to tell the kind of a case that does not name it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One reference case: what was run, and what came out."""
@@ -46,10 +65,7 @@ class Case:
 
     @property
     def kind(self) -> str:
-        # A case that names none and holds weights after a step is an iteration.
-        if "case_kind" not in self.data and "after_step" in self.data:
-            return f"{self.family}_iteration"
-        return self.data["case_kind"]
+        return self.data.get("case_kind") or UNNAMED[self.family](self.data)
 
     @property
     def family(self) -> str:

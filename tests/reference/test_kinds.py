@@ -19,6 +19,9 @@ TESTED_IN = {
     "lr_schedule": "test_training_helpers.py",
     "data": "test_data_cases.py",
     "aligned_data": "test_data_cases.py",
+    "dcgan_forward": "test_dcgan_forward.py",
+    "dcgan_iteration": "test_dcgan_iterations.py",
+    "dcgan_text": "test_dcgan_iterations.py",
 }
 
 
