@@ -228,6 +228,8 @@ def from_official(
         found, size = infer_critic(plain["netD"], source)
         model = {"generator": found["critic"]} | model | found
         sizes.add(size)
+    if not sizes:
+        raise UserError(f"{source}: holds neither netG nor netD")
     if len(sizes) != 1:
         raise UserError(
             f"{source}: generator and critic are of different sizes: {sorted(sizes)} px"
