@@ -80,18 +80,27 @@ class Sampler:
 
 
 def load_sampler(
-    path: Path, device: torch.device, precision: Literal["fp32", "bf16"] = "fp32"
+    path: str | Path,
+    device: str | torch.device = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Sampler:
     """A sampler from a checkpoint file, or from a run folder's newest intact checkpoint.
+
+    Args:
+        path: file or run folder.
+        device: `auto` takes a GPU where there is one.
+        precision: see `Sampler`.
 
     Raises:
         UserError: Missing, damaged, or of a family that translates.
     """
-    file, _ = checkpoint.find(path)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    file, _ = checkpoint.find(Path(path))
     family = from_state(checkpoint.load(file), source=str(file))
     if not isinstance(family, GenerativeFamily):
         raise UserError(f"{file}: {family.name} translates images; give them with --input")
-    return Sampler(family, device, precision)
+    return Sampler(family, torch.device(device), precision)
 
 
 def read_captions(path: Path) -> list[str]:
