@@ -89,6 +89,11 @@ class WGAN:
         )
 
     @property
+    def steps_per_round(self) -> int:
+        """Steps of which the last one also updates the generator, for benchmarks."""
+        return self.config.model.num_critic
+
+    @property
     def noise_dim(self) -> int:
         """Length of a noise vector."""
         return self.config.model.nz

@@ -6,9 +6,9 @@ The official WGAN leaves `netG_epoch_<epoch>.pth` and `netD_epoch_<epoch>.pth`
 are read off the shapes, not off the `generator_config.json` beside them.
 
 Nothing was released of the WGAN-GP networks. Those of the PyTorch port keep its module names; the
-residual ones have the TensorFlow scopes as modules, `Res1.Conv1.weight`. There the batch norms'
-running statistics are not part of a file: the authors' code always normalises by the batch at hand,
-so a generator read from such a file is to be run in train mode until it has been trained here.
+residual ones have the TensorFlow scopes as modules, `Res1.Conv1.weight`. The authors' code knows no
+running statistics and always normalises by the batch at hand: ours are written, and may be missing
+from what is read, but then the generator is to be run in train mode until it has been trained here.
 """
 
 from __future__ import annotations
@@ -65,8 +65,6 @@ def official_names(network: nn.Module) -> dict[str, str]:
     for key in network.state_dict():
         official = key
         if residual:
-            if key.endswith(_STATISTICS):
-                continue
             official = re.sub(
                 r"^blocks\.(\d+)\.", lambda found: f"Res{int(found[1]) + 1}.", official
             )
@@ -250,10 +248,10 @@ def from_official(
 def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, source: object) -> None:
     names, own = official_names(network), network.state_dict()
     loaded = {names.get(key, key): value for key, value in state.items()}
-    tracked = set(names.values())
+    # Not written before torch 0.4.1; and no statistics at all in the residual networks.
+    optional = _STATISTICS if isinstance(network, ResidualGenerator) else _STATISTICS[-1:]
     for key in own:
-        # Not written before torch 0.4.1; and no statistics at all in the residual networks' files.
-        if key not in tracked or key.endswith("num_batches_tracked"):
+        if key.endswith(optional):
             loaded.setdefault(key, own[key])
     load_network(network, loaded, name, source)
 
