@@ -7,6 +7,7 @@ the nearest level where the official CycleGAN and pix2pix code truncates (`util/
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -152,6 +153,12 @@ def grid(columns: Mapping[str, Tensor], *, max_rows: int, labels: bool = True) -
             top += height + gutter
         left += column_width + gutter
     return sheet
+
+
+def square_columns(images: Tensor) -> dict[str, Tensor]:
+    """Images [N, C, H, W] as columns of a `grid` that is as square as can be, row by row."""
+    width = math.ceil(math.sqrt(len(images)))
+    return {str(column): images[column::width] for column in range(width)}
 
 
 def strip(images: Sequence[Image.Image]) -> Image.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +25,7 @@ from core.gallery import RunGallery
 from core.metrics.diversity import feature_distance, pixel_distance
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
-from core.pictures import grid, save_gif, save_png
+from core.pictures import grid, save_gif, save_png, square_columns
 from core.run_log import RunLog
 
 NUM_STYLES = 4
@@ -127,20 +126,27 @@ class Preview:
         """The same noise (a function of the seed) each time, and with captions the same ones."""
         real = cast("SampleBatch", self._fixed)
         generator = torch.Generator().manual_seed(self._config.train.seed)
-        captions = _spread(real.captions, self._config.log.num_samples // NUM_NOISES)
-        number = NUM_NOISES if family.vocabulary else self._config.log.num_samples
-        noise = family.random_noise(number, generator).to(self._device)
-        samples = draw_samples(family, noise, captions)
-        outputs = torch.stack([*samples.values()]).transpose(0, 1).float()  # [noises, captions]
+        number = self._config.log.num_samples
         if family.vocabulary is None:
-            outputs = outputs.reshape(-1, 1, *outputs.shape[2:])
+            images = family.sample(family.random_noise(number, generator).to(self._device))
+            columns, outputs = square_columns(images), images[:, None]
+        else:
+            captions = _spread(real.captions, number // NUM_NOISES)
+            noise = family.random_noise(NUM_NOISES, generator).to(self._device)
+            columns = {
+                caption: family.sample(noise, condition.to(noise).expand(len(noise), -1))
+                for caption, condition in zip(
+                    captions, family.vocabulary.encode(captions), strict=True
+                )
+            }
+            outputs = torch.stack([*columns.values()], dim=1)  # [noises, captions, C, H, W]
         if len(outputs) > 1 and len(real.images) > 1:
-            distance = float(pixel_distance(outputs))
+            distance = float(pixel_distance(outputs.float()))
             between_real = float(pixel_distance(real.images[:, None].float()))
             log.measures(step, {"diversity": distance, "diversity_real": between_real})
             for text in self._alarms.check_samples(distance, between_real):
                 log.message(step, "alarm", text)
-        return grid(samples, max_rows=number, labels=family.vocabulary is not None)
+        return grid(columns, max_rows=number, labels=family.vocabulary is not None)
 
     def _write_gif(self) -> None:
         """All grids so far, in order; those that a resume has undone are not among them."""
@@ -164,27 +170,3 @@ def _spread(captions: tuple[str, ...], number: int) -> list[str]:
     distinct = list(dict.fromkeys(captions))
     number = max(1, min(number, len(distinct)))
     return [distinct[i * len(distinct) // number] for i in range(number)]
-
-
-def draw_samples(
-    family: GenerativeFamily, noise: Tensor, captions: list[str]
-) -> Mapping[str, Tensor]:
-    """Columns of a sample grid.
-
-    Args:
-        family: in evaluation mode.
-        noise: [N, noise_dim], on the networks' device.
-        captions: used where the family has a vocabulary.
-
-    Returns:
-        {caption: its N images}; without a vocabulary {number: images}, as square as can be.
-    """
-    if family.vocabulary is not None:
-        conditions = family.vocabulary.encode(captions).to(noise)
-        return {
-            caption: family.sample(noise, condition.expand(len(noise), -1))
-            for caption, condition in zip(captions, conditions, strict=True)
-        }
-    images = family.sample(noise)
-    width = math.ceil(math.sqrt(len(images)))
-    return {str(column): images[column::width] for column in range(width)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from core.family import GenerativeFamily
 from core.gallery import write_test_gallery
 from core.inference import from_state
 from core.nn.modes import evaluating
-from core.pictures import grid, save_png, to_pil
+from core.pictures import grid, save_png, square_columns, to_pil
 
 NUM_SAMPLES = 64
 """Samples if not asked otherwise."""
@@ -179,11 +178,10 @@ def write_samples(
     repeated = [label for label in labels for _ in noise]
     images = sampler(noise.repeat(max(1, len(labels)), 1), repeated)
     if labels:
-        width = len(noise)
-        columns = dict(zip(labels, images.split(width), strict=True))
+        columns = dict(zip(labels, images.split(len(noise)), strict=True))
     else:
-        width = math.ceil(math.sqrt(len(images)))
-        columns = {str(column): images[column::width] for column in range(width)}
+        columns = square_columns(images)
+    width = len(noise) if labels else len(columns)
     save_png(grid(columns, max_rows=len(noise), labels=bool(labels)), folder / "grid.png")
     rows = []
     for row, of_row in enumerate(images.split(width)):

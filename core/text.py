@@ -100,33 +100,32 @@ class Vocabulary:
         return conditions
 
     def mismatched(self, conditions: Tensor) -> Tensor:
-        """For each condition another one, at random among all that name the same attributes.
+        """For each condition another one that names the same attributes.
 
-        Captions are numbered by their values, one digit an attribute; adding a random number that
-        is no multiple of their count reaches every other caption alike.
+        Each attribute gets another value or keeps its own with equal chance, and one at least gets
+        another. Values drawn without regard to the right ones would nearly always differ in all
+        attributes, and a discriminator could do with looking at the largest.
 
         Args:
             conditions: [N, size], each attribute with one 1 or none.
 
         Returns:
-            [N, size]; differs from `conditions` in at least one attribute of every row.
+            [N, size]; differs from `conditions` in every row.
         """
         digits = conditions.split([len(values) for values in self.words.values()], dim=1)
-        present = torch.stack([digit.any(dim=1) for digit in digits])  # [attributes, N]
-        counts = conditions.new_tensor([digit.shape[1] for digit in digits], dtype=torch.long)
-        bases = torch.where(present, counts[:, None], 1)
-        total = bases.prod(dim=0)
-        number = torch.zeros_like(total)
-        for digit, base in zip(digits, bases, strict=True):
-            number = number * base + digit.argmax(dim=1)
-        uniform = torch.rand(len(conditions), device=conditions.device, dtype=torch.float64)
-        number = (number + 1 + (uniform * (total - 1)).long()) % total
+        draws = torch.rand(2, len(digits), len(conditions), device=conditions.device)
+        free = torch.stack([d.any(dim=1) & (d.shape[1] > 1) for d in digits])  # [attributes, N]
+        chance = torch.where(free, draws[0], 2.0)
+        change = (chance < 0.5) | (free & (chance == chance.amin(dim=0)))
         wrong = []
-        for digit, base, there in zip(digits[::-1], bases.flip(0), present.flip(0), strict=True):
-            value = torch.nn.functional.one_hot(number % base, digit.shape[1])
-            wrong.append(value.to(conditions.dtype) * there[:, None])
-            number = number // base
-        return torch.cat(wrong[::-1], dim=1)
+        for digit, changed, draw in zip(digits, change, draws[1], strict=True):
+            others = digit.shape[1] - 1
+            value = digit.argmax(dim=1)
+            step = 1 + (draw * others).long().clamp_max(max(others - 1, 0))
+            value = torch.where(changed, (value + step) % digit.shape[1], value)
+            one_hot = torch.nn.functional.one_hot(value, digit.shape[1]).to(digit.dtype)
+            wrong.append(one_hot * digit.any(dim=1, keepdim=True))
+        return torch.cat(wrong, dim=1)
 
 
 def split_caption(caption: str) -> dict[str, str]:

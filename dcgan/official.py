@@ -105,7 +105,7 @@ def _convolutions(state: Mapping[str, Tensor], prefix: str, source: object) -> l
         for key, value in state.items()
         if key.startswith(prefix) and key.endswith(".weight") and value.dim() == 4
     }
-    if len(positions) < 3:
+    if len(positions) < 2:
         raise UserError(f"{source}: not the keys of a DCGAN ({prefix}0.weight, ...)")
     return [positions[position] for position in sorted(positions)]
 
