@@ -291,7 +291,7 @@ def test_second_derivatives_are_right(norm: Any) -> None:
 
 
 def test_the_generator_gets_gradients_under_autocast() -> None:
-    # Casts of weights that autocast made without gradients would serve the second forward too.
+    # In older torch, casts that autocast made without gradients serve the second forward too.
     family = build(model={"num_critic": 1})
     stepper = Stepper(family, TrainOptions(precision="bf16"), torch.device("cpu"))
     before = [p.clone() for p in family.networks["G"].parameters()]

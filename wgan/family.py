@@ -111,7 +111,7 @@ class WGAN:
         real = self.to_native(batch.images)
         right, wrong = self.conditions(batch, real)
 
-        # Frozen rather than under no_grad, where autocast would keep casts without gradients.
+        # Not under no_grad: older torch would keep autocast's casts without gradients for later.
         with frozen(G):
             fake = G(self.noise_like(real), *right)
         if self.clips_before:
