@@ -7,6 +7,7 @@ import dcgan.official
 import drit.official
 import munit.official
 import pix2pix.official
+import wgan.official
 from core.family import Family
 from core.official import OfficialModule
 from cyclegan.family import CycleGAN
@@ -15,6 +16,7 @@ from drit.family import DRIT
 from munit.family import MUNIT
 from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
+from wgan.family import WGAN
 
 FAMILIES: dict[str, type[Family]] = {
     "cyclegan": CycleGAN,
@@ -23,6 +25,7 @@ FAMILIES: dict[str, type[Family]] = {
     "drit": DRIT,
     "pix2pix": Pix2Pix,
     "unit": UNIT,
+    "wgan": WGAN,
 }
 """name -> family."""
 
@@ -33,5 +36,6 @@ OFFICIAL: dict[str, OfficialModule] = {
     "drit": drit.official,
     "pix2pix": pix2pix.official,
     "unit": munit.official,
+    "wgan": wgan.official,
 }
 """name -> reader and writer of its released checkpoints."""

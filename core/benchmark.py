@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,11 @@ class _Path:
     def __init__(self, kind: type[Family], config: Any, world: World) -> None:
         train = config.train
         rng.seed_all(train.seed)
-        self.stepper = Stepper(kind.build(config), train, world.device)
+        family = kind.build(config)
+        self.round: int = getattr(family, "steps_per_round", 1)
+        """Steps of one kind differ in what they update: only whole rounds compare."""
+        self.stepper = Stepper(family, train, world.device)
+        self.step = 0
         self.loader: Loader = build_loader(
             config.data,
             layout=kind.layout,
@@ -72,13 +77,14 @@ class _Path:
         )
 
     def run(self, steps: int) -> tuple[float, float, dict[str, float]]:
-        """Seconds per step, data-wait share, and the last step's losses."""
+        """Seconds per step, data-wait share, and each term of the last step that had it."""
         window = Window(0)
         terms: dict[str, torch.Tensor] = {}
-        for step in range(steps):
+        for _ in range(steps):
             with window.waiting():
                 batch = next(self.loader)
-            terms = self.stepper(batch, step)
+            terms |= self.stepper(batch, self.step)
+            self.step += 1
         losses = {name: float(value) for name, value in terms.items()}  # waits for the device
         per_second, wait = window.finish(steps)
         return 1 / per_second, wait, losses
@@ -98,36 +104,61 @@ def machine(device: torch.device) -> dict[str, Any]:
 def benchmark_steps(
     kind: type[Family], config: Any, world: World, fast: Sequence[str], repeats: int, steps: int
 ) -> dict[str, Any]:
-    """Interleaved training steps of the plain and the fast path.
+    """Interleaved training steps of the plain and the fast path; see `compare`."""
+    variants = {"plain": _with(config, PLAIN), "fast": _with(config, fast)}
+    return {"fast_options": list(fast), **compare(kind, variants, world, repeats, steps)}
 
-    Peak memory is the process's (or the GPU's) after each path's first steps, plain first: on a
-    CPU the second number can only be larger.
+
+def benchmark_against(
+    kind: type[Family],
+    config: Any,
+    other: Any,
+    world: World,
+    fast: Sequence[str],
+    repeats: int,
+    steps: int,
+) -> dict[str, Any]:
+    """What an option costs: fast steps of `config` and of `other`; see `compare`."""
+    variants = {"config": _with(config, fast), "against": _with(other, fast)}
+    return {"fast_options": list(fast), **compare(kind, variants, world, repeats, steps)}
+
+
+def compare(
+    kind: type[Family], variants: Mapping[str, Any], world: World, repeats: int, steps: int
+) -> dict[str, Any]:
+    """Interleaved training steps of two variants of a config.
+
+    Where steps differ in what they update (WGAN's critic and generator), `steps` counts whole
+    rounds, and the seconds are the mean of a round's steps.
+
+    Peak memory is the process's (or the GPU's) after each variant's first steps, in their order: on
+    a CPU the second number can only be larger.
 
     Returns:
-        Medians in seconds per step, their ratio, data-wait shares and peak memory.
+        Medians in seconds per step, the ratio of the first to the second, data-wait shares and
+        peak memory.
     """
     paths = {}
     peaks = {}
-    for name, settings in (("plain", PLAIN), ("fast", fast)):
+    for name, variant in variants.items():
         if world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(world.device)
-        paths[name] = _Path(kind, _with(config, settings), world)
-        paths[name].run(_WARM_UP)
+        path = paths[name] = _Path(kind, variant, world)
+        path.run(-(-_WARM_UP // path.round) * path.round)
         peaks[name] = peak_memory_bytes(world.device)
     seconds: dict[str, list[float]] = {name: [] for name in paths}
     waits: dict[str, list[float]] = {name: [] for name in paths}
     for _ in tqdm(range(repeats), desc="repeats"):
         for name, path in paths.items():
-            taken, wait, _ = path.run(steps)
+            taken, wait, _ = path.run(steps * path.round)
             seconds[name].append(taken)
             waits[name].append(wait)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         **machine(world.device),
-        "fast_options": list(fast),
         "seconds_per_step": medians,
         "all_seconds": seconds,
-        "ratio": medians["plain"] / medians["fast"],
+        "ratio": operator.truediv(*medians.values()),
         "data_wait_share": {name: statistics.median(values) for name, values in waits.items()},
         "peak_memory_bytes": peaks,
     }
@@ -144,7 +175,7 @@ def benchmark_curves(
     curves: dict[str, list[dict[str, float]]] = {}
     for name, settings in (("plain", PLAIN), ("fast", fast)):
         path = _Path(kind, _with(config, settings), world)
-        curves[name] = [path.run(1)[2] for _ in tqdm(range(steps), desc=f"{name} curve")]
+        curves[name] = [path.run(path.round)[2] for _ in tqdm(range(steps), desc=f"{name} curve")]
     result = {}
     for term in curves["plain"][0]:
         plain, quick = (np.array([losses[term] for losses in curves[n]]) for n in curves)
@@ -157,15 +188,13 @@ def benchmark_curves(
 
 
 def _files(root: str, layout: Layout) -> tuple[Path, ...]:
-    """Image files to decode: those of domain A, or of the one domain."""
-    if layout == "paired":
-        return find_paired(root, "train").a
-    if layout == "unpaired":
-        return find_unpaired(root, "train").a
-    found = find_domain(root, "train")
-    if found.idx:
-        raise UserError(f"--loader: {found.files[0]}: has no image files to compare with Pillow")
-    return found.files
+    """Training images that Pillow can read too."""
+    if layout == "single":
+        found = find_domain(root, "train")
+        if found.idx:
+            raise UserError(f"{root}: idx files hold plain pixels, there is nothing to decode")
+        return found.files
+    return (find_paired if layout == "paired" else find_unpaired)(root, "train").a
 
 
 def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, Any]:
@@ -183,7 +212,7 @@ def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, 
         seed=0,
     )
     files = _files(data.root, layout)
-    images_per_item = 1 if layout == "single" else 2
+    batch_images = config.train.batch_size * (1 if layout == "single" else 2)
     size, crop = data.load_size, data.crop_size
     generator = np.random.default_rng(0)
 
@@ -199,11 +228,10 @@ def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, 
         return len(files[:number])
 
     def with_loader(number: int) -> int:
-        images = images_per_item * config.train.batch_size
-        batches = max(1, number // images)
+        batches = max(1, number // batch_images)
         for _ in range(batches):
             next(loader)
-        return batches * images
+        return batches * batch_images
 
     rates: dict[str, list[float]] = {"pillow": [], "loader": []}
     with_loader(1)

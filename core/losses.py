@@ -69,10 +69,11 @@ def gradient_penalty(
     As the official CycleGAN helper computes it: x = alpha * real + (1 - alpha) * fake with one
     alpha per sample, the gradient of the SUM of all outputs, 1e-16 added to every element before
     the norm. Runs outside autocast: second-order gradients in half precision are not trustworthy.
+    A module runs eagerly here, by its `forward`, also if it has been compiled in place:
+    torch.compile has no double backward.
 
     Args:
-        critic: the discriminator. Give it eager, not compiled: torch.compile has no double
-            backward.
+        critic: the discriminator, or a function of images alone.
         real: [N, C, H, W].
         fake: [N, C, H, W]; detached here.
         alpha: [N, 1] in [0, 1]; drawn uniformly if not given.
@@ -90,6 +91,7 @@ def gradient_penalty(
         else:
             x = real if at == "real" else fake
         x = x.requires_grad_()
-        (gradients,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        judge = critic.forward if isinstance(critic, nn.Module) else critic
+        (gradients,) = torch.autograd.grad(judge(x).sum(), x, create_graph=True)
         norms = (gradients.flatten(1) + 1e-16).norm(2, dim=1)
         return weight * (norms - constant).square().mean()

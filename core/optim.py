@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam, Optimizer, RMSprop
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from core import distributed
@@ -27,6 +27,34 @@ def adam(networks: Iterable[nn.Module], options: OptimOptions) -> Adam:
         weight_decay=options.weight_decay,
         fused=True,
     )
+
+
+def rmsprop(networks: Iterable[nn.Module], options: OptimOptions, smoothing: float) -> RMSprop:
+    """One RMSprop over the parameters of all `networks`, without momentum, not centred.
+
+    Args:
+        networks: whose parameters.
+        options: lr, eps (outside the square root) and weight_decay.
+        smoothing: share of the old mean square that stays at each step.
+    """
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    return RMSprop(
+        parameters,
+        lr=options.lr,
+        alpha=smoothing,
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+    )
+
+
+@torch.no_grad()
+def clip_weights(network: nn.Module, limit: float) -> None:
+    """Cut every parameter entry to [-limit, limit] in place (WGAN, Algorithm 1, line 7).
+
+    The scales and shifts of norms take part; running statistics do not.
+    """
+    for parameter in network.parameters():
+        parameter.clamp_(-limit, limit)
 
 
 @contextmanager

@@ -46,7 +46,6 @@ class Sampler:
         for network in family.networks.values():
             network.to(device)
 
-    @torch.no_grad()
     def __call__(self, noise: Tensor, captions: Sequence[str] = ()) -> Tensor:
         """Images of noise [N, noise_dim], with a caption for each where the model takes them.
 
@@ -61,7 +60,11 @@ class Sampler:
             raise UserError("this model was trained without captions and draws no text")
         if not captions and vocabulary is not None:
             raise UserError(f"this model draws what it is told; known are: {vocabulary}")
-        conditions = vocabulary.encode(captions) if vocabulary is not None else None
+        return self.draw(noise, vocabulary.encode(captions) if vocabulary is not None else None)
+
+    @torch.no_grad()
+    def draw(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """The same of conditions [N, vocabulary.size], which may lie between captions."""
         images = []
         half = self.precision == "bf16"
         with (

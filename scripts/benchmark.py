@@ -3,6 +3,7 @@
 Plain is fp32, eager, contiguous, one forward after another, as the official code runs. Fast is what
 this machine does best with the same mathematics (`core/benchmark.py` says which). Repeats are
 interleaved, so that a busy machine slows both alike; the report is the ratio of medians.
+`--against model.constraint=clip` tells what WGAN's penalty costs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ import json
 from pathlib import Path
 
 from core import cli, distributed
-from core.benchmark import benchmark_curves, benchmark_loader, benchmark_steps, fast_options
+from core.benchmark import (
+    benchmark_against,
+    benchmark_curves,
+    benchmark_loader,
+    benchmark_steps,
+    fast_options,
+)
 from core.config import load_config
 from families import FAMILIES
 
@@ -23,9 +30,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of each path")
-    parser.add_argument("--steps", type=int, default=1, help="training steps per repeat")
+    parser.add_argument("--steps", type=int, default=1, help="training steps (rounds) per repeat")
     parser.add_argument(
         "--fast", action="append", metavar="KEY=VALUE", help="train options of the fast path"
+    )
+    parser.add_argument(
+        "--against",
+        action="append",
+        metavar="KEY=VALUE",
+        help="what an option costs: fast steps of the config and of it so changed",
     )
     parser.add_argument(
         "--curves", type=int, default=0, metavar="N", help="compare N steps' losses"
@@ -45,6 +58,10 @@ def benchmark(args: argparse.Namespace) -> int:
     report: dict[str, object] = {"config": config.name, "device": str(world.device)}
     if args.loader:
         report["loader"] = benchmark_loader(config, layout=kind.layout, repeats=args.repeats)
+    elif args.against:
+        other = load_config(args.config, FAMILIES, args.set + args.against)
+        report["against"] = args.against
+        report |= benchmark_against(kind, config, other, world, fast, args.repeats, args.steps)
     else:
         report |= benchmark_steps(kind, config, world, fast, args.repeats, args.steps)
     if args.curves:

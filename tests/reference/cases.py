@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "dcgan", "drit", "munit", "pix2pix")
+FAMILIES = ("cyclegan", "dcgan", "drit", "munit", "pix2pix", "wgan")
 
 
 @cache
@@ -46,7 +46,13 @@ def dcgan_kind(data: Mapping[str, Any]) -> str:
     return "dcgan_forward" if {"outputs", "mode"} <= data.keys() else "dcgan_unknown"
 
 
-UNNAMED: dict[str, Callable[[Mapping[str, Any]], str]] = {"dcgan": dcgan_kind}
+def wgan_kind(data: Mapping[str, Any]) -> str:
+    """Likewise; an iteration says how its critic was constrained."""
+    constrained = {"lambda", "clip"} & data.get("hyperparameters", {}).keys()
+    return "wgan_iteration" if constrained and "after_step" in data else "wgan_unknown"
+
+
+UNNAMED: dict[str, Callable[[Mapping[str, Any]], str]] = {"dcgan": dcgan_kind, "wgan": wgan_kind}
 """Family -> how to tell the kind of a case that does not name it."""
 
 

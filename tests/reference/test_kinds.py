@@ -12,6 +12,7 @@ TESTED_IN = {
     "checkpoint": "test_released_checkpoints.py",
     "cyclegan_iteration": "test_iterations.py",
     "pix2pix_iteration": "test_iterations.py",
+    "wgan_iteration": "test_wgan_iterations.py",
     "gan_losses": "test_objectives.py",
     "gradient_penalty": "test_objectives.py",
     "image_pool": "test_training_helpers.py",

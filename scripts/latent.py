@@ -1,0 +1,102 @@
+"""Move about in a generator's noise space.
+
+python scripts/latent.py TOOL --checkpoint RUN --output out/ ..., where TOOL is
+  sample --num 16 --seed 0
+  arithmetic --a 1.npy 2.npy --b 3.npy --c 4.npy 5.npy 6.npy
+  interpolate --points 1.npy 2.npy --frames 9
+  walk --num 6
+  nearest --num 8
+  attribute --attribute mask
+
+`--text "blue hair red eyes"` says what a model with captions is to draw; along a path it may be
+given once for each point.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from core import cli, distributed, latent_tools
+from core.latent import PathKind
+from core.sample_folder import load_sampler
+
+KINDS: dict[str, list[PathKind]] = {
+    "linear": ["linear"],
+    "spherical": ["spherical"],
+    "both": ["linear", "spherical"],
+}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--checkpoint", type=Path, required=True, help="file or run folder")
+    every.add_argument("--output", type=Path, required=True)
+    every.add_argument("--text", action="append", default=[], help="caption; see above")
+    every.add_argument("--seed", type=int, default=0, help="of the noise")
+    every.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    every.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    tools = parser.add_subparsers(dest="tool", required=True)
+
+    def tool(name: str, num: int | None, text: str) -> argparse.ArgumentParser:
+        made = tools.add_parser(name, parents=[every], help=text)
+        if num is not None:
+            made.add_argument("--num", type=int, default=num, help=f"random vectors ({num})")
+        return made
+
+    tool("sample", 16, "a grid, and each image with its noise as .npy")
+    sums = tool("arithmetic", None, "a - b + c, each the mean of its files")
+    for name in "abc":
+        sums.add_argument(f"--{name}", type=Path, nargs="+", required=True, metavar="NPY")
+    for name, text in (("interpolate", "from point to point"), ("walk", "a round trip as a GIF")):
+        path = tool(name, 2 if name == "interpolate" else 6, text)
+        path.add_argument("--points", type=Path, nargs="+", default=[], metavar="NPY")
+        path.add_argument("--frames", type=int, default=9 if name == "interpolate" else 24)
+        default = "both" if name == "interpolate" else "spherical"
+        path.add_argument("--kind", choices=KINDS, default=default)
+    near = tool("nearest", 8, "the nearest training image of each sample, to see memorising")
+    near.add_argument("--points", type=Path, nargs="+", default=[], metavar="NPY")
+    near.add_argument("--data", help="training images; default: where the run had them")
+    change = tool("attribute", 20, "give procedural faces an attribute, and count how many take it")
+    change.add_argument("--attribute", choices=["mask", "glasses"], default="mask")
+    change.add_argument("--strength", type=float, default=1.0, help="times the mean difference")
+    return parser.parse_args(argv)
+
+
+def latent(args: argparse.Namespace) -> int:
+    """Load, draw, write, report."""
+    sampler = load_sampler(args.checkpoint, distributed.start(args.device).device, args.precision)
+    out, texts = args.output, args.text
+    if args.tool == "sample":
+        print(latent_tools.write_samples(sampler, out, args.num, args.seed, texts))
+    elif args.tool == "arithmetic":
+        files = (args.a, args.b, args.c)
+        print(latent_tools.write_arithmetic(sampler, out, files, texts))
+    elif args.tool == "attribute":
+        chosen = (args.attribute, args.num, args.seed, args.strength)
+        shown, num = latent_tools.write_attribute(sampler, out, *chosen)
+        print(f"{shown} of {num} samples without {args.attribute} now show it: {out}/attribute.png")
+    else:
+        points = latent_tools.read_points(sampler, args.points, args.num, args.seed)
+        if args.tool == "nearest":
+            found = latent_tools.write_nearest(sampler, out, points, texts, args.data)
+            closest = min(found, key=lambda one: one.distance)
+            print(f"closest: {closest.name}, {closest.distance:.1f} grey levels apart")
+        else:
+            options = {"frames": args.frames, "closed": args.tool == "walk"}
+            for file in latent_tools.write_path(
+                sampler, out, points, KINDS[args.kind], texts, **options
+            ):
+                print(file)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; exit code 2 for bad input."""
+    return cli.run(lambda: latent(parse(argv)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

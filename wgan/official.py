@@ -1,0 +1,281 @@
+"""Files of the published WGAN codes: read into, and written from, a family.
+
+The official WGAN leaves `netG_epoch_<epoch>.pth` and `netD_epoch_<epoch>.pth`
+(martinarjovsky/WassersteinGAN, `main.py`). Its keys name each layer by role and width,
+`main.pyramid:512-256:convt.weight`; keys by position, `main.3.weight`, are read as well. Options
+are read off the shapes, not off the `generator_config.json` beside them.
+
+Nothing was released of the WGAN-GP networks. Those of the PyTorch port keep its module names; the
+residual ones have the TensorFlow scopes as modules, `Res1.Conv1.weight`. The authors' code knows no
+running statistics and always normalises by the batch at hand: ours are written, and may be missing
+from what is read, but then the generator is to be run in train mode until it has been trained here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from core.checkpoint import load_network
+from core.config import validate
+from core.errors import UserError
+from core.nn.dcgan import DcganDiscriminator, DcganGenerator
+from core.official import read_states
+from core.options import Direction
+from wgan.config import Config
+from wgan.family import WGAN
+from wgan.networks import ResidualCritic, ResidualGenerator, SmallResidualCritic
+
+_RESIDUAL = (
+    (r"^input\.", "Input."),
+    (r"^output\.", "Output."),
+    (r"^norm\.", "OutputN."),
+    (r"\.norm(\d)\.", r".BN\1."),
+    (r"\.conv(\d)\.", r".Conv\1."),
+    (r"\.shortcut\.", ".Shortcut."),
+)
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def files(path: Path) -> dict[str, Path]:
+    """{official network name: file} at a path: the newest epoch of a folder, or one file."""
+    if path.is_file():
+        return {"netD" if path.name.startswith("netD") else "netG": path}
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder")
+    epochs: dict[int, dict[str, Path]] = {}
+    for file in path.glob("net[GD]_epoch_*.pth"):
+        match = re.fullmatch(r"(net[GD])_epoch_(\d+)\.pth", file.name)
+        if match:
+            epochs.setdefault(int(match[2]), {})[match[1]] = file
+    if not epochs:
+        raise UserError(f"{path}: no `netG_epoch_<epoch>.pth` or `netD_epoch_<epoch>.pth`")
+    return epochs[max(epochs)]
+
+
+def read(path: Path) -> dict[str, dict[str, Tensor]]:
+    """{official network name: state dict} at a path."""
+    return read_states(files(path))
+
+
+def official_names(network: nn.Module) -> dict[str, str]:
+    """{official key by position: ours} for every key of a file."""
+    residual = isinstance(network, ResidualGenerator | ResidualCritic | SmallResidualCritic)
+    names = {}
+    for key in network.state_dict():
+        official = key
+        if residual:
+            official = re.sub(
+                r"^blocks\.(\d+)\.", lambda found: f"Res{int(found[1]) + 1}.", official
+            )
+            for pattern, replacement in _RESIDUAL:
+                official = re.sub(pattern, replacement, official)
+        names[official] = key
+    return names
+
+
+def role_names(network: nn.Module) -> dict[str, str]:
+    """{key by position: key by role and width}; none of networks that the source does not have."""
+    if not isinstance(network, DcganGenerator | DcganDiscriminator) or network.condition_dim:
+        return {}
+    layers = list(network.main)
+    if any(isinstance(layer, nn.GroupNorm) for layer in layers):
+        return {}
+    kind = "convt" if isinstance(network, DcganGenerator) else "conv"
+    names, width = {}, 0
+    for index, layer in enumerate(layers):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            last = not any(True for later in layers[index + 1 :] if list(later.parameters()))
+            role = "initial" if index == 0 else "final" if last else "pyramid"
+            width = layer.out_channels
+            names[index] = f"{role}:{layer.in_channels}-{width}:{kind}"
+        else:
+            names[index] = f"{'initial' if index == 1 else 'pyramid'}:{width}:batchnorm"
+    keys = {}
+    for key in network.state_dict():
+        _, position, leaf = key.split(".")
+        keys[key] = f"main.{names[int(position)]}.{leaf}"
+    return keys
+
+
+def _by_position(state: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
+    """The state under keys by position, whichever it has; a `module.` prefix is removed."""
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    if not any(":" in key for key in plain):
+        return plain
+    position, layer, result = -2, "", {}
+    for key, value in plain.items():
+        match = re.fullmatch(r"main\.((?:initial|pyramid|final):.*:(convt?|batchnorm))\.(\w+)", key)
+        if match is None:
+            raise UserError(
+                f"{source}: `{key}` is no layer of the official DCGAN networks without extra layers"
+            )
+        if match[1] != layer:
+            # A norm follows its convolution; before the next convolution stands an activation.
+            position += 1 if match[2] == "batchnorm" else 2
+            layer = match[1]
+        result[f"main.{position}.{match[3]}"] = value
+    return result
+
+
+def _need(state: Mapping[str, Tensor], key: str, source: object) -> Tensor:
+    if key not in state:
+        raise UserError(f"{source}: no `{key}`; not one of the published networks")
+    return state[key]
+
+
+def _width(channels: list[int]) -> int | list[int]:
+    """One number where widths double from the first on, else the list."""
+    doubling = all(b == 2 * a for a, b in pairwise(channels))
+    return channels[0] if doubling else channels
+
+
+def _dcgan_norm(state: Mapping[str, Tensor]) -> str:
+    if any(key.endswith("running_mean") for key in state):
+        return "batch"
+    return "layer" if any(value.dim() == 1 for value in state.values()) else "none"
+
+
+def _side(numbers: int, channels: int) -> int:
+    return math.isqrt(numbers // channels)
+
+
+def infer_generator(state: Mapping[str, Tensor], source: object) -> tuple[dict[str, Any], int]:
+    """Options of `model` that a generator was built with, and the side of its images."""
+    if "Input.weight" in state:
+        out, first = _need(state, "Output.weight", source), state["Input.weight"]
+        blocks = sum(key.endswith("Conv1.weight") for key in state)
+        model = {"generator": "resnet", "ngf": out.shape[1], "nc": out.shape[0]}
+        return model | {"nz": first.shape[1]}, 4 << blocks
+    if "preprocess.0.weight" in state:
+        out, first = _need(state, "deconv_out.weight", source), state["preprocess.0.weight"]
+        name = "cifar10" if "preprocess.1.weight" in state else "mnist"
+        model = {"generator": name, "ngf": out.shape[0], "nc": out.shape[1]}
+        return model | {"nz": first.shape[1]}, 32 if name == "cifar10" else 28
+    first = _need(state, "main.0.weight", source)
+    if first.dim() == 2:
+        numbers = _need(state, "main.6.weight", source).shape[0]
+        nc = next((c for c in (3, 1, 4) if c * _side(numbers, c) ** 2 == numbers), 3)
+        model = {"generator": "mlp", "ngf": first.shape[0], "nc": nc}
+        return model | {"nz": first.shape[1]}, _side(numbers, nc)
+    shapes = [value.shape for value in state.values() if value.dim() == 4]
+    channels = [shape[0] for shape in shapes[1:]]  # at 4x4, 8x8, ...
+    width = _width(channels[::-1])
+    model = {
+        "generator": "dcgan",
+        "nz": first.shape[0],
+        "ngf": width if isinstance(width, int) else channels[1:],
+        "nc": shapes[-1][1],
+        "norm_gen": _dcgan_norm(state),
+    }
+    return model, 4 << len(channels)
+
+
+def infer_critic(state: Mapping[str, Tensor], source: object) -> tuple[dict[str, Any], int]:
+    """Options of `model` that a critic was built with, and the side of its images."""
+    if "Res1.Conv1.weight" in state:
+        blocks = sum(key.endswith("Conv1.weight") for key in state)
+        small = "Input.weight" not in state
+        first = state["Res1.Conv1.weight" if small else "Input.weight"]
+        norm = "layer" if "Res2.BN1.weight" in state else "none"
+        model = {"critic": "resnet", "ndf": first.shape[0], "nc": first.shape[1]}
+        return model | {"norm_critic": norm}, 32 if small else 4 << blocks
+    first = _need(state, "main.0.weight", source)
+    if "linear.weight" in state or "output.weight" in state:
+        name = "cifar10" if "linear.weight" in state else "mnist"
+        model = {"critic": name, "ndf": first.shape[0], "nc": first.shape[1]}
+        return model | {"norm_critic": "none"}, 32 if name == "cifar10" else 28
+    if first.dim() == 2:
+        nc = next((c for c in (3, 1, 4) if c * _side(first.shape[1], c) ** 2 == first.shape[1]), 3)
+        model = {"critic": "mlp", "ndf": first.shape[0], "nc": nc, "norm_critic": "none"}
+        return model, _side(first.shape[1], nc)
+    channels = [value.shape[0] for value in state.values() if value.dim() == 4][:-1]
+    model = {
+        "critic": "dcgan",
+        "ndf": _width(channels),
+        "nc": first.shape[1],
+        "norm_critic": _dcgan_norm(state),
+    }
+    return model, 4 << len(channels)
+
+
+def from_official(
+    states: Mapping[str, Mapping[str, Tensor]], direction: Direction = "AtoB", source: object = ""
+) -> WGAN:
+    """A family with the given networks only; options are read off the keys and shapes.
+
+    How the critic was constrained cannot be read off; with batch norm it can only have been by
+    clipping.
+
+    Args:
+        states: {`netG`, `netD` or both: official state dict}.
+        direction: of no meaning for one domain.
+        source: file or folder, for errors.
+
+    Raises:
+        UserError: networks that are not the published ones.
+    """
+    plain = {name: _by_position(state, source) for name, state in states.items()}
+    model: dict[str, Any] = {}
+    sizes = set()
+    if "netG" in plain:
+        found, size = infer_generator(plain["netG"], source)
+        model |= {"critic": found["generator"], "norm_critic": "none"} | found
+        sizes.add(size)
+    if "netD" in plain:
+        found, size = infer_critic(plain["netD"], source)
+        model = {"generator": found["critic"]} | model | found
+        sizes.add(size)
+    if not sizes:
+        raise UserError(f"{source}: holds neither netG nor netD")
+    if len(sizes) != 1:
+        raise UserError(
+            f"{source}: generator and critic are of different sizes: {sorted(sizes)} px"
+        )
+    if model["norm_critic"] == "batch":
+        model["constraint"] = "clip"
+    size = sizes.pop()
+    data = {"root": "", "load_size": size, "crop_size": size}
+    tree = {"family": "wgan", "name": "official", "data": data, "model": model}
+    family = WGAN.build(validate(Config, tree, source=str(source)))
+    for name in [name for name in family.networks if f"net{name}" not in plain]:
+        del family.networks[name]
+    for name, network in family.networks.items():
+        _load(network, plain[f"net{name}"], name, source)
+    return family
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, source: object) -> None:
+    names, own = official_names(network), network.state_dict()
+    loaded = {names.get(key, key): value for key, value in state.items()}
+    # Not written before torch 0.4.1; and no statistics at all in the residual networks.
+    optional = _STATISTICS if isinstance(network, ResidualGenerator) else _STATISTICS[-1:]
+    for key in own:
+        if key.endswith(optional):
+            loaded.setdefault(key, own[key])
+    load_network(network, loaded, name, source)
+
+
+def to_official(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state dict under the official keys by position, contiguous, on the CPU."""
+    own = network.state_dict()
+    return {
+        official: own[ours].detach().cpu().contiguous()
+        for official, ours in official_names(network).items()
+    }
+
+
+def to_files(family: WGAN) -> dict[str, dict[str, Tensor]]:
+    """{file name: official state dict} for every network, by role where the source has it."""
+    states = {}
+    for name, network in family.networks.items():
+        roles = role_names(network)
+        state = {roles.get(key, key): value for key, value in to_official(network).items()}
+        states[f"net{name}_epoch_0.pth"] = state
+    return states
