@@ -41,13 +41,15 @@ class LPIPS(nn.Module):
 
     def __init__(self, trunk: Mapping[str, Tensor], linear: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.layers = torchvision.models.alexnet(weights=None).features[: _TAPS[-1] + 1]
+        with torch.device("meta"):  # initial weights would be drawn for nothing
+            self.layers = torchvision.models.alexnet(weights=None).features[: _TAPS[-1] + 1]
         for layer in self.layers.modules():
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
         own = self.layers.state_dict()
         try:
-            self.layers.load_state_dict({key: trunk[f"features.{key}"] for key in own})
+            state = {key: trunk[f"features.{key}"] for key in own}
+            self.layers.load_state_dict(state, assign=True)
             weights = [linear[f"lin{i}.model.1.weight"].flatten() for i in range(len(_TAPS))]
         except (KeyError, RuntimeError) as error:
             raise UserError(f"not the weights of LPIPS with AlexNet: {error}") from None
