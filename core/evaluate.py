@@ -131,7 +131,7 @@ class Evaluator:
         reals = self._set.reals(direction)
         table = ScoreTable()
         fakes = FeatureCollector(self._inception) if self._inception else None
-        for i in tqdm(range(len(inputs)), f"evaluate {direction}", leave=False):
+        for i in tqdm(range(len(inputs)), f"evaluate {direction}", leave=False, disable=None):
             image = inputs.read(i)
             if min(image.shape[1:]) < edges.MINIMUM:
                 raise UserError(
@@ -206,7 +206,8 @@ class Evaluator:
         if domain not in self._real_features:
             pictures: Pictures = getattr(self._set, domain)
             collector = FeatureCollector(self._inception)
-            for i in tqdm(range(len(pictures)), f"features of {domain.upper()}", leave=False):
+            title = f"features of {domain.upper()}"
+            for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
                 collector.add(_rgb(pictures.read(i)))
             self._real_features[domain] = collector.features()
         return self._real_features[domain]

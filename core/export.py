@@ -115,11 +115,11 @@ def _refuse_dropout(translator: Translator) -> None:
 def _example(
     translator: Translator, direction: Direction, number: int, rows: int, columns: int
 ) -> tuple[Tensor, ...]:
-    """Inputs of `number` images of `rows` and `columns` units of the smallest legal size."""
+    """Inputs of `number` images of `rows` and `columns` units of a legal size."""
     family = translator.family
     generator = torch.Generator().manual_seed(0)
-    # Above the minimum of small networks, whose deepest maps would shrink to nothing.
-    unit = -(-max(family.minimum, 32) // family.multiple) * family.multiple
+    # Not so small that a difference in the norms of the deepest maps would say nothing.
+    unit = -(-max(family.minimum, 64) // family.multiple) * family.multiple
     channels = translator.channels(direction)[0]
     shape = (number, channels, rows * unit, columns * unit)
     image = torch.rand(shape, generator=generator) * 2 - 1
