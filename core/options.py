@@ -171,6 +171,23 @@ class CheckpointOptions(Options):
     """Additionally keep every N-th step for good; 0: none."""
 
 
+class EvaluateOptions(Options):
+    """What is measured on the test images, while training or by `scripts/evaluate.py`."""
+
+    every: CountInt = 0
+    """Steps between two evaluations while training; 0: none."""
+    max_images: PositiveInt | None = None
+    """Use at most this many test images per domain (after sorting)."""
+    num_styles: Annotated[int, Field(ge=2)] = 10
+    """Random styles of each image for diversity, in families that have styles; MUNIT and DRIT
+    compare about as many pairs (Huang et al. 2018, section 6.2: 19 an image)."""
+    kid_subset_size: Annotated[int, Field(ge=2)] = 100
+    """Features of either side in one of KID's 100 subsets; all there are, if those are fewer."""
+    weights: str | None = None
+    """Folder with the weights behind FID, KID and LPIPS (docs/evaluation.md); default
+    torch.hub's. Metrics whose weights are not there are left out and named."""
+
+
 class RunConfig(Options):
     """A whole run: the root of a config file. Families subclass it and add `model`."""
 
@@ -182,3 +199,4 @@ class RunConfig(Options):
     optim: OptimOptions = OptimOptions()
     log: LogOptions = LogOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()

@@ -23,6 +23,7 @@ from core.optim import Schedule
 from core.preview import Preview
 from core.progress import Window, peak_memory_bytes
 from core.run_log import RunLog
+from core.scheduled_evaluation import ScheduledEvaluation
 from core.signals import StopRequest, stop_requests
 from core.stepper import Stepper
 
@@ -95,6 +96,8 @@ class Trainer:
         if self.world.is_main:
             self.preview = Preview(family, config, run_dir, self.device, self.alarms)
             self.preview.gallery.resume(self.step)
+            if config.evaluate.every:
+                self.evaluation = ScheduledEvaluation(family, self.device)
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -125,7 +128,7 @@ class Trainer:
         return self.step >= self.num_steps
 
     def _loop(self, bar: Any, stop: StopRequest) -> None:
-        options = self.config.log
+        options, evaluate_every = self.config.log, self.config.evaluate.every
         previews = bool(options.samples_every or options.samples_every_epochs)
         if self.step == 0 and previews:
             self._preview()
@@ -151,11 +154,16 @@ class Trainer:
             if self.step % self.config.checkpoint.every == 0:
                 self.save()
                 saved_at = self.step
+            if evaluate_every and self.step % evaluate_every == 0:
+                self._evaluate()
         self._heed(pending)
         if saved_at != self.step or not self._has_checkpoint():
             self.save()
         if previews and not self._sample_due():
             self._preview()
+        # Not after a stop: whoever asked for it waits.
+        if evaluate_every and self.step % evaluate_every and self.step >= self.num_steps:
+            self._evaluate()
 
     def _train_step(self, batch: Batch) -> StepFlag:
         terms = self.stepper(batch, self.step)
@@ -251,6 +259,11 @@ class Trainer:
         if self.world.is_main:
             with self.ema.applied():
                 self.preview.draw(self.step, self.log)
+
+    def _evaluate(self) -> None:
+        if self.world.is_main:
+            with self.ema.applied():
+                self.evaluation.measure(self.step, self.log)
 
     def _write_config(self) -> None:
         if self.world.is_main:

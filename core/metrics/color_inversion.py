@@ -7,21 +7,13 @@ correlation of input and output luminance tells at a glance.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from core.metrics.correlation import check_pair, luminance, pixel_correlation
 
 ALARM_BELOW = -0.3
 """A batch mean below this is worth a warning. Honest translations (horse to zebra, summer to
 winter) keep most of the layout and stay above 0, although a single image may dip below."""
-
-
-def _luminance(images: Tensor) -> Tensor:
-    """Rec. 601 luma of RGB, the plain mean of any other number of channels; [N, H * W]."""
-    images = images.double()
-    if images.shape[1] == 3:
-        weights = images.new_tensor([0.299, 0.587, 0.114])
-        return torch.einsum("nchw,c->nhw", images, weights).flatten(1)
-    return images.mean(dim=1).flatten(1)
 
 
 def color_inversion(x: Tensor, y: Tensor) -> Tensor:
@@ -40,12 +32,5 @@ def color_inversion(x: Tensor, y: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ in more than the number of channels.
     """
-    if x.ndim != 4 or y.ndim != 4 or x.shape[0] != y.shape[0] or x.shape[2:] != y.shape[2:]:
-        raise ValueError(
-            f"color_inversion: [N, C, H, W] of equal N, H, W needed, got {x.shape} and {y.shape}"
-        )
-    a, b = (light - light.mean(dim=1, keepdim=True) for light in (_luminance(x), _luminance(y)))
-    norms = a.norm(dim=1) * b.norm(dim=1)
-    # Rounding leaves a flat image a norm of about 1e-13, not 0.
-    flat = norms < 1e-9
-    return torch.where(flat, 0.0, (a * b).sum(dim=1) / norms.clamp_min(1e-9)).clamp(-1.0, 1.0)
+    check_pair("color_inversion", x, y)
+    return pixel_correlation(luminance(x), luminance(y))

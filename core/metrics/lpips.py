@@ -1,0 +1,111 @@
+"""LPIPS: a perceptual distance learnt from what people find similar.
+
+Zhang, Isola, Efros, Shechtman and Wang 2018, "The Unreasonable Effectiveness of Deep Features as a
+Perceptual Metric"; the network `alex`, version 0.1, by which MUNIT and DRIT report diversity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Self
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from core.errors import UserError
+
+_TAPS = (1, 4, 7, 9, 11)
+"""Places of the five ReLUs in torchvision's `features`."""
+_WIDTHS = (64, 192, 384, 256, 256)
+_EPSILON = 1e-10
+
+MINIMUM = 31
+"""Pixels; smallest side that AlexNet takes."""
+
+
+class LPIPS(nn.Module):
+    """Distances in the features of AlexNet, each channel weighted as learnt.
+
+    Args:
+        trunk: torchvision's AlexNet, or its `features` alone.
+        linear: the published `alex.pth`: `lin0.model.1.weight` [1, 64, 1, 1], ...
+
+    Raises:
+        UserError: either is of another network.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, trunk: Mapping[str, Tensor], linear: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        with torch.device("meta"):  # initial weights would be drawn for nothing
+            self.layers = torchvision.models.alexnet(weights=None).features[: _TAPS[-1] + 1]
+        for layer in self.layers.modules():
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False
+        own = self.layers.state_dict()
+        try:
+            state = {key: trunk[f"features.{key}"] for key in own}
+            self.layers.load_state_dict(state, assign=True)
+            weights = [linear[f"lin{i}.model.1.weight"].flatten() for i in range(len(_TAPS))]
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"not the weights of LPIPS with AlexNet: {error}") from None
+        if tuple(len(weight) for weight in weights) != _WIDTHS:
+            raise UserError(f"not the weights of LPIPS with AlexNet: {[len(w) for w in weights]}")
+        self.weights = nn.ParameterList(weights)
+        # ImageNet's mean and standard deviation, for images in [-1, 1].
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode."""
+        return super().train(False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Unit-length features of five levels, [N, C, H', W'].
+
+        Args:
+            images: [N, 3, H, W], float in [-1, 1]; sides of at least 31 pixels.
+        """
+        x = (images - self.shift) / self.scale
+        levels = []
+        for place, layer in enumerate(self.layers):
+            x = layer(x)
+            if place in _TAPS:
+                levels.append(x / (x.norm(dim=1, keepdim=True) + _EPSILON))
+        return levels
+
+    def compare(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
+        """Distances [N] of two batches by their `features` (equation 1 of the paper)."""
+        terms = [
+            torch.einsum("nchw,c->nhw", (a - b).square(), weight).mean(dim=(1, 2))
+            for a, b, weight in zip(x, y, self.weights, strict=True)
+        ]
+        return torch.stack(terms).sum(dim=0)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distances [N] of images [N, 3, H, W] in [-1, 1]; 0 for equal ones."""
+        return self.compare(self.features(x), self.features(y))
+
+
+def lpips_diversity(metric: LPIPS, outputs: Tensor) -> Tensor:
+    """Mean distance over all pairs of styles, as MUNIT and DRIT report diversity.
+
+    Args:
+        metric: the distance.
+        outputs: one image in K >= 2 styles, [K, 3, H, W], float in [-1, 1].
+
+    Returns:
+        Scalar, at least 0.
+    """
+    levels = metric.features(outputs)
+    # Pair by pair: K(K-1)/2 at once would need K times the memory of the features.
+    distances = [
+        metric.compare([f[i : i + 1] for f in levels], [f[j : j + 1] for f in levels])
+        for i, j in combinations(range(len(outputs)), 2)
+    ]
+    return torch.cat(distances).mean()
