@@ -6,6 +6,7 @@ import cyclegan.official
 import pix2pix.official
 from core.family import Family
 from core.official import OfficialModule
+from core.stylizer import Stylizer
 from cyclegan.family import CycleGAN
 from pix2pix.family import Pix2Pix
 
@@ -20,3 +21,6 @@ OFFICIAL: dict[str, OfficialModule] = {
     "pix2pix": pix2pix.official,
 }
 """name -> reader and writer of its released checkpoints."""
+
+STYLIZERS: dict[str, type[Stylizer]] = {}
+"""name -> method that stylizes one image without a training."""
