@@ -9,6 +9,7 @@ from core.official import OfficialModule
 from core.stylizer import Stylizer
 from cyclegan.family import CycleGAN
 from pix2pix.family import Pix2Pix
+from style.neural.stylizer import NeuralStyle
 
 FAMILIES: dict[str, type[Family]] = {
     "cyclegan": CycleGAN,
@@ -22,5 +23,7 @@ OFFICIAL: dict[str, OfficialModule] = {
 }
 """name -> reader and writer of its released checkpoints."""
 
-STYLIZERS: dict[str, type[Stylizer]] = {}
+STYLIZERS: dict[str, type[Stylizer]] = {
+    "neural_style": NeuralStyle,
+}
 """name -> method that stylizes one image without a training."""
