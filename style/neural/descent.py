@@ -30,7 +30,8 @@ class Descent:
     def __init__(
         self, start: Tensor, objective: Callable[[Tensor], Mapping[str, Tensor]], options: Optim
     ) -> None:
-        self.image = start.detach().clone().requires_grad_()
+        # Contiguous: L-BFGS flattens the gradient, which follows the image.
+        self.image = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self._objective = objective
         self._optimizer: Optimizer
         if options.optimizer == "adam":

@@ -74,8 +74,11 @@ def weighted(loss: Tensor, weight: float, *, normalize_gradients: bool) -> Tenso
     Args:
         loss: scalar.
         weight: of the layer.
-        normalize_gradients: multiply the gradient, not the value, by `weight` once more, which is
-            what neural-style-pt's option of this name does (its README promises an L1 norm).
+        normalize_gradients: multiply the gradient, not the value, by weight / (1 + 1e-8 / weight)
+            once more, which is what neural-style-pt's option of this name comes to (its README
+            promises an L1 norm).
     """
     value = weight * loss
-    return value + (weight - 1) * (value - value.detach()) if normalize_gradients else value
+    if not normalize_gradients:
+        return value
+    return value + (weight * weight / (weight + 1e-8) - 1) * (value - value.detach())

@@ -96,7 +96,7 @@ class NeuralStyle:
         weights = config.image.style_blend_weights or (1.0,) * len(styles)
         if len(weights) != len(styles):
             raise UserError(
-                f"image.style_blend_weights: {len(weights)} weights for {len(styles)} styles; give one "
+                f"image.style_blend_weights: {len(weights)} for {len(styles)} styles; give one "
                 "for each"
             )
         loss = config.loss

@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "pix2pix")
+FAMILIES = ("cyclegan", "pix2pix", "neural_style")
 
 
 @cache
@@ -37,6 +37,15 @@ def fill_rule() -> ModuleType:
     return module
 
 
+OPS: dict[str, Callable[..., Tensor]] = {
+    "mul": lambda x, number: x * number,
+    "add": lambda x, number: x + number,
+    "relu": torch.relu,
+    "uint8": lambda x: ((x + 1) * 127.5 + 0.5).floor().clamp(0, 255),
+}
+"""What a case may do to an input after filling it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One reference case: what was run, and what came out."""
@@ -46,7 +55,9 @@ class Case:
 
     @property
     def kind(self) -> str:
-        return self.data["case_kind"]
+        if "case_kind" in self.data:
+            return self.data["case_kind"]
+        return f"{self.family}_{self.data['kind']}"
 
     @property
     def family(self) -> str:
@@ -68,10 +79,13 @@ class Case:
         return name in self.data["inputs"]
 
     def input(self, name: str, dtype: torch.dtype = torch.float64) -> Tensor:
-        """A named input, exactly the float32 numbers of the fill rule in `dtype`."""
+        """A named input: the float32 numbers of the fill rule, then its `ops` in float64."""
         entry = self.data["inputs"][name]
         make = {"image": fill_rule().image, "noise": fill_rule().noise}[entry["kind"]]
-        return torch.from_numpy(make(name, entry["shape"], entry["seed"])).to(dtype)
+        x = torch.from_numpy(make(name, entry["shape"], entry["seed"])).double()
+        for op, *numbers in entry.get("ops", []):
+            x = OPS[op](x, *numbers)
+        return x.to(dtype)
 
     def weights(self, network: str) -> dict[str, Tensor]:
         """A network's official state dict as a released file would hold it (float32)."""
