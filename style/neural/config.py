@@ -102,7 +102,7 @@ class Run(Options):
     """Autocast type of the encoder."""
     channels_last: bool = False
     compile: bool = False
-    """torch.compile of the encoder, in place."""
+    """torch.compile of encoder and terms, once for each stage; needs a C++ compiler on CPUs."""
 
 
 class Config(StylizerConfig):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg
 from style.neural.config import Model
 from style.neural.images import MEAN_BGR
@@ -58,45 +59,86 @@ class RandomFilters(nn.Module):
     """Filters drawn at random at every level of an averaged pyramid: texture without a training.
 
     Ustyuzhaninov, Brendel, Gatys, Bethge (ICLR 2017) show that Gram matrices of one layer of random
-    filters of many sizes (3 to 55 px) carry natural textures as well as VGG's. Here the sizes come
-    from one size of filter on a pyramid of average poolings, which costs a fraction: layer
-    `scale{k}` sees the image reduced by 2^(k-1).
+    filters of many sizes (3 to 55 px), followed by ReLU, carry natural textures about as well as
+    VGG's features. Here the sizes come from one size of filter on a pyramid of average poolings,
+    which costs a fraction: layer `scale{k}` sees the image reduced by 2^(k-1).
+
+    Deviations: most filters have zero mean and a gain, for photographs are so smooth that their
+    Gram matrices would speak of colour only; the others, with random offsets, see colour. The
+    pooling windows overlap, because those of 2x2 show through as blocks.
 
     Args:
-        num_filters: per level.
-        size: of the filters in pixels of their level.
+        num_levels: up to the coarsest that is needed, at most `MOST_LEVELS`.
     """
 
-    num_levels = 6
+    MOST_LEVELS = 6
+    NUM_FILTERS = 64
+    """Per level."""
+    SIZE = 7
+    """Pixels of the level."""
+    SHARE = 0.75
+    """Of the filters that have zero mean."""
+    GAIN = 4.0
+    """Of those filters."""
+    OFFSET = 10.0
+    """Standard deviation of the biases, in levels of 0..255."""
 
-    def __init__(self, num_filters: int = 128, size: int = 7) -> None:
+    def __init__(self, num_levels: int = MOST_LEVELS) -> None:
         super().__init__()
-        # On the CPU, so that they are the same on every machine.
+        self.num_levels = num_levels
+        # Reflection needs a pixel more than it adds.
+        self.minimum = (self.SIZE // 2 + 1) * 2 ** (num_levels - 1)
+        # On the CPU and for all levels, so that they are the same in every case.
         generator = torch.Generator().manual_seed(0)
-        weights = torch.randn(
-            self.num_levels, num_filters, 3, size, size, generator=generator, dtype=torch.float64
+        shape = (self.MOST_LEVELS, self.NUM_FILTERS, 3, self.SIZE, self.SIZE)
+        weights = torch.randn(shape, generator=generator)
+        edges = int(self.SHARE * self.NUM_FILTERS)
+        weights[:, :edges] -= weights[:, :edges].mean((3, 4), keepdim=True)
+        weights /= weights.flatten(2).norm(dim=2)[:, :, None, None, None]
+        weights[:, :edges] *= self.GAIN
+        biases = self.OFFSET * torch.randn(shape[:2], generator=generator)
+        self.levels = nn.ModuleList(
+            nn.Conv2d(3, self.NUM_FILTERS, self.SIZE) for _ in range(num_levels)
         )
-        norms = weights.flatten(2).norm(dim=2)[:, :, None, None, None]
-        self.register_buffer("weights", (weights / norms).float(), persistent=False)
-        self.minimum = 2 ** (self.num_levels - 1)
+        for level, weight, bias in zip(self.levels, weights, biases, strict=False):
+            level.load_state_dict({"weight": weight, "bias": bias})
+        self.requires_grad_(False)
 
     @classmethod
     def names(cls) -> list[str]:
         """Names of the layers, fine to coarse."""
-        return [f"scale{level}" for level in range(1, cls.num_levels + 1)]
+        return [f"scale{level}" for level in range(1, cls.MOST_LEVELS + 1)]
 
     def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """See `Encoder`."""
         x, features = image, {}
-        weights = self.get_buffer("weights").to(image.dtype)
-        for level, name in enumerate(self.names()):
-            if level:
-                x = F.avg_pool2d(x, 2)
+        for place, (name, level) in enumerate(zip(self.names(), self.levels, strict=False)):
+            if place:
+                x = F.avg_pool2d(reflection_pad(x, 1), 4, stride=2)
             if name in layers:
-                pad = weights.shape[-1] // 2
-                padded = F.pad(x, (pad, pad, pad, pad), mode="replicate")
-                features[name] = F.relu(F.conv2d(padded, weights[level]))
+                features[name] = F.relu(level(reflection_pad(x, self.SIZE // 2)))
         return features
+
+
+def untrained_encoder(model: Model) -> VGGEncoder | RandomFilters:
+    """The encoder that the options name; VGG with weights drawn at random.
+
+    Raises:
+        UserError: no such layer.
+    """
+    is_vgg = model.encoder != "random_filters"
+    names = list(VGG(19, "relu1_1").layers) if is_vgg else RandomFilters.names()
+    wanted = (*model.content_layers, *model.style_layers)
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise UserError(
+            f"model: {model.encoder} has no layer {unknown[0]!r}; it has {', '.join(names)}"
+        )
+    last = max(wanted, key=names.index, default=names[1])
+    if not is_vgg:
+        return RandomFilters(names.index(last) + 1)
+    expected: VGGInput = "caffe" if model.encoder == "vgg19_caffe" else "torchvision"
+    return VGGEncoder(VGG(19, last, pooling=model.pooling), expected)
 
 
 def make_encoder(model: Model) -> VGGEncoder | RandomFilters:
@@ -105,19 +147,7 @@ def make_encoder(model: Model) -> VGGEncoder | RandomFilters:
     Raises:
         UserError: no such layer, or no weights.
     """
-    wanted = (*model.content_layers, *model.style_layers)
-    if model.encoder == "random_filters":
-        names = RandomFilters.names()
-    else:
-        names = list(VGG(19, "relu1_1").layers)
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise UserError(
-            f"model: {model.encoder} has no layer {unknown[0]!r}; it has {', '.join(names)}"
-        )
-    if model.encoder == "random_filters":
-        return RandomFilters()
-    vgg = VGG(19, max(wanted, key=names.index, default="relu1_1"), pooling=model.pooling)
-    expected: VGGInput = "caffe" if model.encoder == "vgg19_caffe" else "torchvision"
-    load_vgg(vgg, model.weights, expected)
-    return VGGEncoder(vgg, expected)
+    encoder = untrained_encoder(model)
+    if isinstance(encoder, VGGEncoder):
+        load_vgg(encoder.vgg, model.weights, encoder.expected)
+    return encoder

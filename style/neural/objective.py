@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,7 @@ class Objective:
     ) -> None:
         self._encoder, self._loss, self._precision = encoder, loss, precision
         self._layers = tuple(dict.fromkeys((*content_layers, *style_layers)))
+        self._evaluate: Callable[[Tensor], dict[str, Tensor]] = self._terms
         with torch.no_grad():
             features = self._features(content.image)
             self.content = [self._content_layer(name, features[name]) for name in content_layers]
@@ -141,8 +142,15 @@ class Objective:
     def _scaled(self, weight: float, shape: Sequence[int]) -> float:
         return weight / max(shape) if self._loss.normalize_weights else weight
 
+    def compile(self, backend: str = "inductor") -> None:
+        """Compile encoder and terms as one graph, for images of the content's size."""
+        self._evaluate = torch.compile(self._terms, backend=backend, fullgraph=True, dynamic=False)
+
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """{term: weighted scalar} of an image [1, 3, H, W]; the objective is their sum."""
+        return self._evaluate(image)
+
+    def _terms(self, image: Tensor) -> dict[str, Tensor]:
         features = self._features(image)
         again = self._loss.normalize_gradients
         terms = {}

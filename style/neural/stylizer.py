@@ -46,8 +46,6 @@ class NeuralStyle:
         encoder = make_encoder(config.model)
         layout = torch.channels_last if config.run.channels_last else torch.contiguous_format
         encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
-        if config.run.compile:
-            encoder.compile()
         return cls(config, encoder, device)
 
     def stylize(
@@ -104,7 +102,7 @@ class NeuralStyle:
             loss = loss.model_copy(update={"style_weight": scale.style_weight})
         side = int(scale.size * config.image.style_scale)
         of_content, of_styles = masks or (None, (None,) * len(styles))
-        return Objective(
+        objective = Objective(
             self.encoder,
             loss,
             Picture(self._tensor(content), of_content),
@@ -117,6 +115,9 @@ class NeuralStyle:
             config.model.style_layers if loss.style_weight else (),
             torch.bfloat16 if config.run.precision == "bf16" else None,
         )
+        if config.run.compile:
+            objective.compile()
+        return objective
 
     def _start(
         self, content: Image.Image, picture: Image.Image | None, objective: Objective, scale: Scale

@@ -18,11 +18,11 @@ TESTED_IN = {
     "lr_schedule": "test_training_helpers.py",
     "data": "test_data_cases.py",
     "aligned_data": "test_data_cases.py",
-    "neural_style_vgg19": "test_neural_style.py",
-    "neural_style_torchvision_vgg19": "test_neural_style.py",
-    "neural_style_losses": "test_neural_style.py",
-    "neural_style_image_ops": "test_neural_style.py",
-    "neural_style_optimise": "test_neural_style.py",
+    "neural_style_vgg19": "test_neural_cases.py",
+    "neural_style_torchvision_vgg19": "test_neural_cases.py",
+    "neural_style_losses": "test_neural_cases.py",
+    "neural_style_image_ops": "test_neural_cases.py",
+    "neural_style_optimise": "test_neural_cases.py",
 }
 
 
