@@ -301,13 +301,13 @@ def _thumbnail(picture: Image.Image, side: int = 512) -> Image.Image:
 
 
 def _sheet(rows: Sequence[Sequence[Path | None]], path: Path, side: int) -> Path:
-    """Write a table of pictures, each within `side` px; None and missing files stay empty."""
+    """Write a table of pictures, each within `side` px; None stays empty."""
     step = side + 4
     size = (step * max(len(row) for row in rows), step * len(rows))
     sheet = Image.new("RGB", size, BACKGROUND)
     for down, row in enumerate(rows):
         for across, file in enumerate(row):
-            if file is not None and file.is_file():
+            if file is not None:
                 picture = _thumbnail(open_image(file).convert("RGB"), side)
                 left = across * step + (step - picture.width) // 2
                 sheet.paste(picture, (left, down * step + (step - picture.height) // 2))
@@ -316,7 +316,11 @@ def _sheet(rows: Sequence[Sequence[Path | None]], path: Path, side: int) -> Path
 
 
 def draw_grid(jobs: Sequence[StyleJob], out: Path, side: int = 256) -> Path:
-    """`grid.png`: contents down, styles across, results where they meet; returns the file."""
+    """`grid.png`: contents down, styles across, results where they meet; returns the file.
+
+    Contents and styles without any result are left out.
+    """
+    jobs = [job for job in jobs if (out / "images" / f"{job.name}.png").is_file()]
     contents = list(dict.fromkeys(job.content for job in jobs))
     styles = list(dict.fromkeys(job.styles[0] for job in jobs))
     made = {(job.content, job.styles[0]): out / "images" / f"{job.name}.png" for job in jobs}
