@@ -14,7 +14,7 @@ from core.benchmark import has_fast_bf16, machine
 from core.progress import peak_memory_bytes
 from style.neural.config import Config, Run
 from style.neural.descent import Descent
-from style.neural.networks import untrained_encoder
+from style.neural.networks import arrange, untrained_encoder
 from style.neural.objective import Objective, Picture
 
 _WARM_UP = 2
@@ -29,10 +29,9 @@ def fast_run(device: torch.device) -> Run:
 def _descent(config: Config, run: Run, device: torch.device) -> Descent:
     """At the first scale, on noise; neither images nor weights matter to the time."""
     generator = torch.Generator().manual_seed(0)
-    layout = torch.channels_last if run.channels_last else torch.contiguous_format
     torch.manual_seed(0)
     encoder = untrained_encoder(config.model)
-    encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
+    arrange(encoder, run, device)
     side = config.scales[0].size
 
     def image(height: int, width: int) -> Tensor:

@@ -27,7 +27,7 @@ from style.neural.config import Scale
 from style.neural.descent import Descent
 from style.neural.images import resize, scaled_size, to_picture, to_tensor, with_colors_of
 from style.neural.masks import Classes, class_masks
-from style.neural.networks import Encoder, make_encoder
+from style.neural.networks import Encoder, arrange, make_encoder
 from style.neural.objective import Objective, Picture
 
 
@@ -44,8 +44,7 @@ class NeuralStyle:
     def build(cls, config: NeuralStyleConfig, device: torch.device) -> Self:
         """The encoder with its weights; see `core.stylizer.Stylizer`."""
         encoder = make_encoder(config.model)
-        layout = torch.channels_last if config.run.channels_last else torch.contiguous_format
-        encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
+        arrange(encoder, config.run, device)
         return cls(config, encoder, device)
 
     def stylize(
