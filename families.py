@@ -10,19 +10,21 @@ import pix2pix.official
 import wgan.official
 from core.family import Family
 from core.official import OfficialModule
+from core.stylizer import Stylizer
 from cyclegan.family import CycleGAN
 from dcgan.family import DCGAN
 from drit.family import DRIT
 from munit.family import MUNIT
 from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
+from style.neural.stylizer import NeuralStyle
 from wgan.family import WGAN
 
 FAMILIES: dict[str, type[Family]] = {
     "cyclegan": CycleGAN,
     "dcgan": DCGAN,
-    "munit": MUNIT,
     "drit": DRIT,
+    "munit": MUNIT,
     "pix2pix": Pix2Pix,
     "unit": UNIT,
     "wgan": WGAN,
@@ -32,10 +34,15 @@ FAMILIES: dict[str, type[Family]] = {
 OFFICIAL: dict[str, OfficialModule] = {
     "cyclegan": cyclegan.official,
     "dcgan": dcgan.official,
-    "munit": munit.official,
     "drit": drit.official,
+    "munit": munit.official,
     "pix2pix": pix2pix.official,
     "unit": munit.official,
     "wgan": wgan.official,
 }
 """name -> reader and writer of its released checkpoints."""
+
+STYLIZERS: dict[str, type[Stylizer]] = {
+    "neural_style": NeuralStyle,
+}
+"""name -> method that stylizes one image without a training."""

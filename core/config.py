@@ -17,13 +17,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from core.errors import UserError
-from core.options import RunConfig
+from core.options import NamedConfig
 
 KeyPath = tuple[str | int, ...]
 Marks = dict[KeyPath, str]
 """{key path: `file:line` or the override that set it}."""
 
-C = TypeVar("C", bound=RunConfig)
+C = TypeVar("C", bound=NamedConfig)
 
 
 _TAGS = {
@@ -125,7 +125,7 @@ def _valid_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     return sorted(model.model_fields)
 
 
-def _explain(error: ValidationError, config: type[RunConfig], marks: Marks, source: str) -> str:
+def _explain(error: ValidationError, config: type[NamedConfig], marks: Marks, source: str) -> str:
     """One validation error as one line: an unknown key first, as it may explain a missing one."""
     errors = error.errors()
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
@@ -161,13 +161,16 @@ def validate(
 
 def load_config(
     path: str | Path, table: Mapping[str, type[Any]], overrides: Sequence[str] = ()
-) -> RunConfig:
+) -> Any:
     """Read a config file.
 
     Args:
         path: YAML file whose `family` names an entry of `table`.
-        table: {family name: family class with a `Config`}.
+        table: {family name: family or stylizer with a `Config`}.
         overrides: `section.key=value` texts, the value in YAML; later ones win.
+
+    Returns:
+        An instance of that `Config`.
 
     Raises:
         UserError: one line with file, line, key path and the nearest valid key.
@@ -191,11 +194,12 @@ def load_config(
         where = marks.get(("family",), str(path))
         hint = f"did you mean `{near[0]}`? " if near else ""
         raise UserError(f"{where}: family: unknown {name!r}; {hint}one of {', '.join(table)}")
-    tree.setdefault("name", f"{name}/{path.stem}")
-    return validate(table[name].Config, tree, marks, str(path))
+    kind: type[NamedConfig] = table[name].Config
+    tree.setdefault("name", f"{kind.folder or name}/{path.stem}")
+    return validate(kind, tree, marks, str(path))
 
 
-def dump_config(config: RunConfig) -> str:
+def dump_config(config: NamedConfig) -> str:
     """The fully resolved options as YAML, for the run folder."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
@@ -208,7 +212,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def refuse_other_model(config: RunConfig, saved: Mapping[str, Any], source: str) -> None:
+def refuse_other_model(config: NamedConfig, saved: Mapping[str, Any], source: str) -> None:
     """Refuse to resume a checkpoint with another model; other options may change on purpose.
 
     Raises:

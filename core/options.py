@@ -6,7 +6,7 @@ file states only the data and its deviations. Reading YAML into these models is 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -188,12 +188,19 @@ class EvaluateOptions(Options):
     torch.hub's. Metrics whose weights are not there are left out and named."""
 
 
-class RunConfig(Options):
-    """A whole run: the root of a config file. Families subclass it and add `model`."""
+class NamedConfig(Options):
+    """The root of every config file."""
 
+    folder: ClassVar[str] = ""
+    """Folder of its config files below `configs/`; empty: the family's name."""
     family: str
     name: str = ""
-    """Run name; default: the config's `<family>/<file stem>`."""
+    """Name of what comes out; default: the config's `<folder>/<file stem>`."""
+
+
+class RunConfig(NamedConfig):
+    """A whole run of training. Families subclass it and add `model`."""
+
     data: DataOptions
     train: TrainOptions = TrainOptions()
     optim: OptimOptions = OptimOptions()

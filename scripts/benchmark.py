@@ -2,8 +2,9 @@
 
 Plain is fp32, eager, contiguous, one forward after another, as the official code runs. Fast is what
 this machine does best with the same mathematics (`core/benchmark.py` says which). Repeats are
-interleaved, so that a busy machine slows both alike; the report is the ratio of medians.
-`--against model.constraint=clip` tells what WGAN's penalty costs.
+interleaved, so that a busy machine slows both alike; the report is the ratio of medians. A config
+of neural style measures its iterations the same way. `--against model.constraint=clip` tells what
+WGAN's penalty costs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from core.benchmark import (
     fast_options,
 )
 from core.config import load_config
-from families import FAMILIES
+from families import FAMILIES, STYLIZERS
+from style.neural.benchmark import benchmark_iterations
+from style.neural.stylizer import NeuralStyle
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -51,11 +54,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Measure and print."""
-    config = load_config(args.config, FAMILIES, args.set)
+    config = load_config(args.config, {**FAMILIES, **STYLIZERS}, args.set)
     world = distributed.start(args.device)
+    report: dict[str, object] = {"config": config.name, "device": str(world.device)}
+    if config.family == NeuralStyle.name:
+        report |= benchmark_iterations(config, world.device, args.repeats, args.steps)
+        return _print(report, args.json)
     kind = FAMILIES[config.family]
     fast = fast_options(world.device) if args.fast is None else args.fast
-    report: dict[str, object] = {"config": config.name, "device": str(world.device)}
     if args.loader:
         report["loader"] = benchmark_loader(config, layout=kind.layout, repeats=args.repeats)
     elif args.against:
@@ -66,10 +72,14 @@ def benchmark(args: argparse.Namespace) -> int:
         report |= benchmark_steps(kind, config, world, fast, args.repeats, args.steps)
     if args.curves:
         report["curves"] = benchmark_curves(kind, config, world, fast, args.curves)
+    return _print(report, args.json)
+
+
+def _print(report: dict[str, object], file: Path | None) -> int:
     text = json.dumps(report, indent=2)
     print(text)
-    if args.json:
-        args.json.write_text(text + "\n")
+    if file:
+        file.write_text(text + "\n")
     return 0
 
 

@@ -91,11 +91,27 @@ def test_every_module_belongs_to_a_package() -> None:
         ), f"{path} stands in a folder without __init__.py"
 
 
+def table(name: str) -> ast.Dict:
+    """The literal of a table in `families.py`."""
+    tree = ast.parse((ROOT / "families.py").read_text(encoding="utf-8"))
+    (found,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name
+    )
+    assert isinstance(found, ast.Dict)
+    return found
+
+
 def test_table_is_literal_and_whole() -> None:
     """The tables name every family package that has a `family.py`; `unit` lives with `munit`."""
-    tree = ast.parse((ROOT / "families.py").read_text(encoding="utf-8"))
-    for table in (node.value for node in tree.body if isinstance(node, ast.AnnAssign)):
-        assert isinstance(table, ast.Dict)
-        names = {key.value for key in table.keys if isinstance(key, ast.Constant)}
+    for name in ("FAMILIES", "OFFICIAL"):
+        names = {key.value for key in table(name).keys if isinstance(key, ast.Constant)}
         places = {place for place in FAMILIES if (ROOT / place / "family.py").exists()}
         assert names == places | {"unit"}
+
+
+def test_table_of_stylizers_is_literal_and_whole() -> None:
+    """It names every package below `style` that has a `stylizer.py`, by that name."""
+    names = {key.value for key in table("STYLIZERS").keys if isinstance(key, ast.Constant)}
+    assert names == {f"{path.parent.name}_style" for path in ROOT.glob("style/*/stylizer.py")}

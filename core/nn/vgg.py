@@ -1,13 +1,14 @@
 """VGG-16 and VGG-19 as frozen feature extractors (Simonyan and Zisserman 2015).
 
-Module names are torchvision's, so its weights load as they are. Files under the Caffe names
-`conv1_1`, ... (the official MUNIT's `vgg16.weight`) load too.
+Module names are torchvision's, so its weights load as they are, and so do the original Caffe
+weights as J. Johnson converted them. Files under the Caffe names `conv1_1`, ... (the official
+MUNIT's `vgg16.weight`) load too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 from urllib.error import URLError
@@ -20,11 +21,21 @@ from core.errors import UserError
 
 VGGDepth = Literal[16, 19]
 VGGInput = Literal["torchvision", "caffe"]
+Pooling = Literal["max", "average"]
 
 _CONVOLUTIONS: dict[VGGDepth, tuple[int, ...]] = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _WIDTHS = (64, 128, 256, 512, 512)
-_FILES: dict[VGGDepth, str] = {16: "vgg16-397923af.pth", 19: "vgg19-dcbb9e9d.pth"}
-_URL = "https://download.pytorch.org/models/"
+_FILES: dict[tuple[VGGInput, VGGDepth], str] = {
+    ("torchvision", 16): "vgg16-397923af.pth",
+    ("torchvision", 19): "vgg19-dcbb9e9d.pth",
+    ("caffe", 16): "vgg16-00b39a1b.pth",
+    ("caffe", 19): "vgg19-d01eb7cb.pth",
+}
+"""Published files; behind the dash stand the first digits of their SHA-256."""
+_URLS: dict[VGGInput, str] = {
+    "torchvision": "https://download.pytorch.org/models/",
+    "caffe": "https://web.eecs.umich.edu/~justincj/models/",
+}
 
 
 def vgg_input(images: Tensor, expected: VGGInput) -> Tensor:
@@ -44,7 +55,7 @@ def vgg_input(images: Tensor, expected: VGGInput) -> Tensor:
 
 
 class VGG(nn.Module):
-    """The convolutions of VGG up to a named layer, with zero padding and 2x2 max pooling.
+    """The convolutions of VGG up to a named layer, with zero padding and 2x2 pooling.
 
     A layer is `conv{block}_{i}` or `relu{block}_{i}`, e.g. `relu4_2`. Always in eval mode, its
     parameters never take gradients (its inputs do).
@@ -53,17 +64,28 @@ class VGG(nn.Module):
         depth: 16 or 19.
         last: the last layer that is needed; what follows is left out.
         pooled: blocks behind which the image is halved; published networks have leave-outs.
+        pooling: `average` is what Gatys et al. (2016) recommend for synthesis.
+        widths: channels of the five blocks.
     """
 
-    def __init__(self, depth: VGGDepth, last: str, pooled: Collection[int] = (1, 2, 3, 4)) -> None:
+    def __init__(
+        self,
+        depth: VGGDepth,
+        last: str,
+        pooled: Collection[int] = (1, 2, 3, 4),
+        *,
+        pooling: Pooling = "max",
+        widths: Sequence[int] = _WIDTHS,
+    ) -> None:
         super().__init__()
+        pool = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
         self.depth = depth
         self.layers: dict[str, int] = {}
         """{layer: its place in `features`}"""
         layers: list[nn.Module] = []
         channels = 3
         for block, (number, width) in enumerate(
-            zip(_CONVOLUTIONS[depth], _WIDTHS, strict=True), start=1
+            zip(_CONVOLUTIONS[depth], widths, strict=True), start=1
         ):
             for i in range(1, number + 1):
                 self.layers[f"conv{block}_{i}"] = len(layers)
@@ -72,7 +94,7 @@ class VGG(nn.Module):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
             # A left-out pooling keeps its place: the names of what follows depend on it.
-            layers.append(nn.MaxPool2d(2) if block in pooled else nn.Identity())
+            layers.append(pool(2) if block in pooled else nn.Identity())
         if last not in self.layers:
             raise ValueError(f"VGG-{depth} has no layer {last!r}; it has {', '.join(self.layers)}")
         self.features = nn.Sequential(*layers[: self.layers[last] + 1])
@@ -94,19 +116,22 @@ class VGG(nn.Module):
         return outputs
 
 
-def load_vgg(network: VGG, path: str | Path | None = None) -> None:
-    """Fill `network` from a file, or with torchvision's ImageNet weights, fetched on first use.
+def load_vgg(
+    network: VGG, path: str | Path | None = None, published: VGGInput = "torchvision"
+) -> None:
+    """Fill `network` from a file, or with published ImageNet weights, fetched on first use.
 
     Args:
         network: its depth and layers say which weights are needed; later ones are dropped.
         path: a state dict under torchvision's keys (`features.0.weight`, ...) or under the layers'
-            names (`conv1_1.weight`, ...); None: torchvision's.
+            names (`conv1_1.weight`, ...); None: the published ones.
+        published: torchvision's own, or the original Caffe weights; each expects its own input.
 
     Raises:
         UserError: no such file, not such a state dict, or nothing to be had without a network
             connection; names the file and where to put it.
     """
-    source = _torchvision_file(network.depth) if path is None else Path(path)
+    source = _published_file(published, network.depth) if path is None else Path(path)
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -131,21 +156,20 @@ def vgg_state(network: VGG, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in named.items() if key in own}
 
 
-def _torchvision_file(depth: VGGDepth) -> Path:
-    """File of torchvision's weights in torch.hub's folder, fetched if they are not there."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / _FILES[depth]
+def _published_file(published: VGGInput, depth: VGGDepth) -> Path:
+    """File of published weights in torch.hub's folder, fetched if they are not there."""
+    name = _FILES[published, depth]
+    path, url = Path(torch.hub.get_dir()) / "checkpoints" / name, _URLS[published] + name
     if path.is_file():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Checks the digest in the name, and renames when all is there.
-        torch.hub.download_url_to_file(
-            _URL + path.name, str(path), hash_prefix=path.stem.split("-")[1]
-        )
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[1])
     except (URLError, OSError, RuntimeError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
             f"{path}: the VGG-{depth} weights are not there and cannot be fetched ({reason}); "
-            f"download {_URL}{path.name} elsewhere and put it there"
+            f"download {url} elsewhere and put it there"
         ) from None
     return path

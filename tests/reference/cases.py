@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "dcgan", "drit", "munit", "pix2pix", "wgan")
+FAMILIES = ("cyclegan", "dcgan", "drit", "munit", "neural_style", "pix2pix", "wgan")
 
 
 @cache
@@ -54,6 +54,14 @@ def wgan_kind(data: Mapping[str, Any]) -> str:
 
 UNNAMED: dict[str, Callable[[Mapping[str, Any]], str]] = {"dcgan": dcgan_kind, "wgan": wgan_kind}
 """Family -> how to tell the kind of a case that does not name it."""
+
+OPS: dict[str, Callable[..., Tensor]] = {
+    "mul": lambda x, number: x * number,
+    "add": lambda x, number: x + number,
+    "relu": torch.relu,
+    "uint8": lambda x: ((x + 1) * 127.5 + 0.5).floor().clamp(0, 255),
+}
+"""What a case may do to an input after filling it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +100,13 @@ class Case:
         return name in self.data["inputs"]
 
     def input(self, name: str, dtype: torch.dtype = torch.float64) -> Tensor:
-        """A named input, exactly the float32 numbers of the fill rule in `dtype`."""
+        """A named input: the float32 numbers of the fill rule, then its `ops` in float64."""
         entry = self.data["inputs"][name]
         make = {"image": fill_rule().image, "noise": fill_rule().noise}[entry["kind"]]
-        return torch.from_numpy(make(name, entry["shape"], entry["seed"])).to(dtype)
+        x = torch.from_numpy(make(name, entry["shape"], entry["seed"])).double()
+        for op, *numbers in entry.get("ops", []):
+            x = OPS[op](x, *numbers)
+        return x.to(dtype)
 
     def weights(self, network: str) -> dict[str, Tensor]:
         """A network's official state dict as a released file would hold it (float32)."""

@@ -40,6 +40,11 @@ TESTED_IN = {
     "drit/train_step": "test_drit_iterations.py",
     "drit/resume": "test_drit_training.py",
     "drit/schedule": "test_drit_training.py",
+    "neural_style/vgg19": "test_neural_cases.py",
+    "neural_style/torchvision_vgg19": "test_neural_cases.py",
+    "neural_style/losses": "test_neural_cases.py",
+    "neural_style/image_ops": "test_neural_cases.py",
+    "neural_style/optimise": "test_neural_cases.py",
 }
 
 

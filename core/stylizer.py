@@ -1,0 +1,94 @@
+"""The contract of methods that give one image the style of others, without a training.
+
+They share config, images and pictures with the families that train; `scripts/stylize.py` drives
+them over files (`core.stylize_files`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from PIL import Image
+
+from core.options import NamedConfig
+
+
+class StylizerConfig(NamedConfig):
+    """Root of a stylizer's config file; its configs stand together in `configs/style/`."""
+
+    folder: ClassVar[str] = "style"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How things stand in the middle of the work.
+
+    Attributes:
+        picture: the result, if the work stopped now; RGB.
+        state: what to go on from, where that is another picture than `picture`; RGB.
+        terms: {loss term: value}, for the progress bar; empty where nothing is minimised.
+    """
+
+    picture: Image.Image
+    state: Image.Image
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """Who follows the work on one image: a progress bar, a folder of pictures."""
+
+    def resumed(self) -> tuple[int, Image.Image] | None:
+        """Steps done and `Look.state` then, where an interrupted call is to go on; else None."""
+
+    def advance(self, done: int, total: int, look: Callable[[], Look]) -> None:
+        """`done` of `total` steps are done.
+
+        Args:
+            done: counted from 1.
+            total: of the whole work on this image, the steps before a resumption included.
+            look: computes what could be shown; costs time, so call it only to show something.
+        """
+
+
+class Stylizer(Protocol):
+    """A method with its networks on a device."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Any]]
+    """Its options: a subclass of `StylizerConfig`."""
+
+    @classmethod
+    def build(cls, config: Any, device: torch.device) -> Self:
+        """Networks with their weights, on `device`.
+
+        Raises:
+            UserError: weights are missing or of another network.
+        """
+
+    def stylize(
+        self,
+        content: Image.Image,
+        styles: Sequence[Image.Image],
+        *,
+        content_mask: Image.Image | None = None,
+        style_masks: Sequence[Image.Image | None] = (),
+        progress: Progress | None = None,
+    ) -> Image.Image:
+        """`content` in the style of `styles`.
+
+        Args:
+            content: as `core.data.images.open_image` gives it; alpha is laid over white.
+            styles: at least one, likewise, of any sizes.
+            content_mask: label map of the content, if transfer is to go class by class.
+            style_masks: one per style, or none at all.
+            progress: who follows the work.
+
+        Returns:
+            RGB picture.
+
+        Raises:
+            UserError: sizes, masks or number of styles that the method cannot use.
+        """

@@ -1,0 +1,1 @@
+"""Style transfer without a training for each style: optimised (`neural`) and photographic."""

@@ -1,0 +1,118 @@
+"""Options of neural style; the defaults are those of neural-style-pt (commit 7251405).
+
+Its README and `neural_style.py` follow Gatys, Ecker, Bethge (CVPR 2016) and J. Johnson's
+neural-style in layers and weights.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.nn.vgg import Pooling
+from core.options import Options, PositiveFloat, PositiveInt, Weight
+from core.stylizer import StylizerConfig
+
+Layers = tuple[str, ...]
+
+
+class Model(Options):
+    """The network that looks at the images, and the layers whose features are compared."""
+
+    encoder: Literal["vgg19_caffe", "vgg19_torchvision", "random_filters"] = "vgg19_caffe"
+    """The weights that the published numbers were tuned for; torchvision's, whose activations
+    differ by orders of magnitude; or filters drawn at random, which need no file (Ustyuzhaninov et
+    al. 2017)."""
+    weights: str | None = None
+    """VGG file; default: the published one, fetched on first use."""
+    pooling: Pooling = "max"
+    """Of VGG; the random filters' pyramid is always averaged."""
+    content_layers: Layers = ("relu4_2",)
+    style_layers: Layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+    @model_validator(mode="after")
+    def _random_filters_have_no_options(self) -> Self:
+        if self.encoder == "random_filters" and self.weights is not None:
+            raise ValueError("weights is for VGG; random_filters are drawn, not read")
+        if self.encoder == "random_filters" and self.pooling == "max":
+            raise ValueError("the pyramid of random_filters is averaged: set pooling: average")
+        return self
+
+
+class Loss(Options):
+    """Weights of the terms; every layer of a kind has the same."""
+
+    content_weight: Weight = 5.0
+    style_weight: Weight = 100.0
+    tv_weight: Weight = 0.001
+    """Total variation; a sum over the image, so it counts more in larger ones."""
+    normalize_weights: bool = False
+    """Divide a content layer's weight by the largest of its features' C, H, W, and a style layer's
+    by C."""
+    normalize_gradients: bool = False
+    """Multiply the gradients of content and style by their layer's weight once more."""
+
+
+class Optim(Options):
+    """How the image is optimised."""
+
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    lr: PositiveFloat = 1.0
+    """Adam only, in levels of 0..255; L-BFGS steps have length 1 without a line search."""
+    num_corrections: PositiveInt = 100
+    """Pairs that L-BFGS remembers; each takes twice the image's memory."""
+
+
+class Scale(Options):
+    """One stage; where something is None, what holds for all stages holds."""
+
+    size: Annotated[int, Field(ge=16)] = 512
+    """Pixels; longer side of the content."""
+    iterations: PositiveInt = 1000
+    style_weight: Weight | None = None
+    optimizer: Literal["lbfgs", "adam"] | None = None
+
+
+class Image(Options):
+    """What the image starts from, and what is done to it at the end."""
+
+    init: Literal["noise", "content", "image"] = "noise"
+    """`noise`: 0.001 * standard normal (gray, almost); `image`: the file `init_image`."""
+    init_image: str | None = None
+    seed: int = 0
+    style_scale: PositiveFloat = 1.0
+    """Longer side of the styles relative to the content's; larger ones carry larger features."""
+    style_blend_weights: tuple[PositiveFloat, ...] | None = None
+    """One per style, divided by their sum; default: equal."""
+    original_colors: bool = False
+    """Give the result the colours of the content, and keep only its luminance."""
+
+    @model_validator(mode="after")
+    def _init_image_belongs_to_init(self) -> Self:
+        if (self.init == "image") != (self.init_image is not None):
+            raise ValueError("init: image and init_image: FILE go together")
+        return self
+
+
+class Run(Options):
+    """How the encoder runs; nothing here changes what is minimised."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Autocast type of the encoder."""
+    channels_last: bool = False
+    compile: bool = False
+    """torch.compile of encoder and terms, once for each stage; needs a C++ compiler on CPUs."""
+
+
+class Config(StylizerConfig):
+    """Neural style."""
+
+    family: Literal["neural_style"] = "neural_style"
+    model: Model = Model()
+    loss: Loss = Loss()
+    optim: Optim = Optim()
+    scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (Scale(),)
+    """Stages, small to large; each starts from the result of the one before."""
+    image: Image = Image()
+    run: Run = Run()

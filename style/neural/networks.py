@@ -1,0 +1,163 @@
+"""The networks that look at the images: VGG-19, and multi-scale random filters.
+
+All take images in Caffe's space (`style.neural.images`) and give features by layer name. Their
+parameters are frozen and they are the same function in train and eval mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.errors import UserError
+from core.nn.padding import reflection_pad
+from core.nn.vgg import VGG, VGGInput, load_vgg
+from core.nn.winograd import with_winograd
+from style.neural.config import Model, Run
+from style.neural.images import MEAN_BGR
+
+
+class Encoder(Protocol):
+    """What neural style needs of a network."""
+
+    minimum: int
+    """Smallest image side in pixels."""
+
+    def __call__(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """{layer: features [1, C, H, W]} of an image [1, 3, H, W] in Caffe's space."""
+
+
+class VGGEncoder(nn.Module):
+    """VGG-19 behind the conversion to the input that its weights expect.
+
+    Args:
+        vgg: up to the deepest layer that is needed.
+        expected: `caffe`: as the images are; `torchvision`: RGB in [0, 1], normalised.
+    """
+
+    def __init__(self, vgg: VGG, expected: VGGInput) -> None:
+        super().__init__()
+        self.vgg, self.expected = vgg, expected
+        self.minimum = 2 ** sum(
+            isinstance(layer, nn.MaxPool2d | nn.AvgPool2d) for layer in vgg.features
+        )
+
+    def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """See `Encoder`."""
+        if self.expected == "torchvision":
+            unit = (image + image.new_tensor(MEAN_BGR)[:, None, None]).flip(1) / 255
+            mean, std = image.new_tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+            image = (unit - mean[:, None, None]) / std[:, None, None]
+        features: dict[str, Tensor] = self.vgg(image, layers)
+        return features
+
+
+class RandomFilters(nn.Module):
+    """Filters drawn at random at every level of an averaged pyramid: texture without a training.
+
+    Ustyuzhaninov, Brendel, Gatys, Bethge (ICLR 2017) show that Gram matrices of one layer of random
+    filters of many sizes (3 to 55 px), followed by ReLU, carry natural textures about as well as
+    VGG's features. Here the sizes come from one size of filter on a pyramid of average poolings,
+    which costs a fraction: layer `scale{k}` sees the image reduced by 2^(k-1).
+
+    Deviations: most filters have zero mean and a gain, for photographs are so smooth that their
+    Gram matrices would speak of colour only; the others, with random offsets, see colour. The
+    pooling windows overlap, because those of 2x2 show through as blocks.
+
+    Args:
+        num_levels: up to the coarsest that is needed, at most `MOST_LEVELS`.
+    """
+
+    MOST_LEVELS = 6
+    NUM_FILTERS = 64
+    """Per level."""
+    SIZE = 7
+    """Pixels of the level."""
+    SHARE = 0.75
+    """Of the filters that have zero mean."""
+    GAIN = 4.0
+    """Of those filters."""
+    OFFSET = 10.0
+    """Standard deviation of the biases, in levels of 0..255."""
+
+    def __init__(self, num_levels: int = MOST_LEVELS) -> None:
+        super().__init__()
+        self.num_levels = num_levels
+        # Reflection needs a pixel more than it adds.
+        self.minimum = (self.SIZE // 2 + 1) * 2 ** (num_levels - 1)
+        # On the CPU and for all levels, so that they are the same in every case.
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.MOST_LEVELS, self.NUM_FILTERS, 3, self.SIZE, self.SIZE)
+        weights = torch.randn(shape, generator=generator)
+        edges = int(self.SHARE * self.NUM_FILTERS)
+        weights[:, :edges] -= weights[:, :edges].mean((3, 4), keepdim=True)
+        weights /= weights.flatten(2).norm(dim=2)[:, :, None, None, None]
+        weights[:, :edges] *= self.GAIN
+        biases = self.OFFSET * torch.randn(shape[:2], generator=generator)
+        self.levels = nn.ModuleList(
+            nn.Conv2d(3, self.NUM_FILTERS, self.SIZE) for _ in range(num_levels)
+        )
+        for level, weight, bias in zip(self.levels, weights, biases, strict=False):
+            level.load_state_dict({"weight": weight, "bias": bias})
+        self.requires_grad_(False)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the layers, fine to coarse."""
+        return [f"scale{level}" for level in range(1, cls.MOST_LEVELS + 1)]
+
+    def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """See `Encoder`."""
+        x, features = image, {}
+        for place, (name, level) in enumerate(zip(self.names(), self.levels, strict=False)):
+            if place:
+                x = F.avg_pool2d(reflection_pad(x, 1), 4, stride=2)
+            if name in layers:
+                features[name] = F.relu(level(reflection_pad(x, self.SIZE // 2)))
+        return features
+
+
+def untrained_encoder(model: Model) -> VGGEncoder | RandomFilters:
+    """The encoder that the options name; VGG with weights drawn at random.
+
+    Raises:
+        UserError: no such layer.
+    """
+    is_vgg = model.encoder != "random_filters"
+    names = list(VGG(19, "relu1_1").layers) if is_vgg else RandomFilters.names()
+    wanted = (*model.content_layers, *model.style_layers)
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise UserError(
+            f"model: {model.encoder} has no layer {unknown[0]!r}; it has {', '.join(names)}"
+        )
+    last = max(wanted, key=names.index, default=names[1])
+    if not is_vgg:
+        return RandomFilters(names.index(last) + 1)
+    expected: VGGInput = "caffe" if model.encoder == "vgg19_caffe" else "torchvision"
+    return VGGEncoder(VGG(19, last, pooling=model.pooling), expected)
+
+
+def make_encoder(model: Model) -> VGGEncoder | RandomFilters:
+    """The encoder that the options name, with its weights.
+
+    Raises:
+        UserError: no such layer, or no weights.
+    """
+    encoder = untrained_encoder(model)
+    if isinstance(encoder, VGGEncoder):
+        load_vgg(encoder.vgg, model.weights, encoder.expected)
+    return encoder
+
+
+def arrange(encoder: VGGEncoder | RandomFilters, run: Run, device: torch.device) -> None:
+    """Move an encoder to its device, in place, as the options want it to run."""
+    layout = torch.channels_last if run.channels_last else torch.contiguous_format
+    encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
+    exact_on_cpu = device.type == "cpu" and run.precision == "fp32"
+    if isinstance(encoder, VGGEncoder) and run.compile and exact_on_cpu:
+        encoder.vgg.features = with_winograd(encoder.vgg.features)

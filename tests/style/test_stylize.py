@@ -1,0 +1,217 @@
+"""`scripts/stylize.py` and `scripts/reconstruct.py` over files, and their resumption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from core.config import load_config
+from core.errors import UserError
+from core.stylize_files import (
+    Showing,
+    StyleJob,
+    blending_jobs,
+    draw_grid,
+    grid_jobs,
+    pair_jobs,
+    stylize_all,
+    stylize_one,
+)
+from core.stylizer import Look, Progress
+from families import STYLIZERS
+from scripts import reconstruct, stylize
+from tests.conftest import ROOT
+
+CONFIG = """\
+family: neural_style
+model: {encoder: random_filters, pooling: average, content_layers: [scale2], style_layers: [scale1]}
+optim: {optimizer: adam, lr: 5.0}
+scales: [{size: 40, iterations: 4}]
+image: {init: content}
+"""
+
+
+def save(path: Path, seed: int, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    Image.fromarray(values).convert(mode).save(path)
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A config, two contents, two styles, and a pair of them with maps."""
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    for place, name in enumerate(("a", "b")):
+        save(tmp_path / "content" / f"{name}.png", place)
+        save(tmp_path / "style" / f"{name}.png", place + 2, size=(36, 44))
+    for folder, size in (("content_segment", (40, 30)), ("style_segment", (36, 44))):
+        (tmp_path / folder).mkdir()
+        Image.new("L", size, 3).save(tmp_path / folder / "a.png")
+    return tmp_path
+
+
+class Counter:
+    """A stylizer that counts to five and can be stopped on the way."""
+
+    def __init__(self, stop_at: int = 0) -> None:
+        self.stop_at, self.started_at = stop_at, list[int]()
+
+    def stylize(self, content: Image.Image, styles: Any, **kwargs: Any) -> Image.Image:
+        progress: Progress = kwargs["progress"]
+        start, picture = progress.resumed() or (0, content)
+        self.started_at.append(start)
+        for done in range(start + 1, 6):
+            picture = Image.new("RGB", content.size, (done, 0, 0))
+            progress.advance(done, 5, lambda p=picture: Look(p, p, {"term": 1.0}))
+            if done == self.stop_at:
+                raise KeyboardInterrupt
+        return picture
+
+
+def run(script: Any, *args: object) -> int:
+    return script.main([str(arg) for arg in args])
+
+
+def test_every_way_of_calling(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, out = inputs / "small.yaml", inputs / "out"
+    common = ("--config", config, "--device", "cpu")
+    one = ("--content", inputs / "content" / "a.png", "--style", inputs / "style")
+    assert run(stylize, *common, *one, "--output", out / "blend", "--every", 2, "--gif") == 0
+    assert Image.open(out / "blend" / "images" / "a.png").size == (40, 30)
+    assert len(list((out / "blend" / "steps" / "a").glob("*.png"))) == 2
+    with Image.open(out / "blend" / "steps" / "a.gif") as gif:
+        assert gif.n_frames >= 2
+    assert not list((out / "blend" / "unfinished").glob("*"))
+    assert "images/a.png" in (out / "blend" / "index.html").read_text()
+    both = ("--content", inputs / "content", "--style", inputs / "style")
+    assert run(stylize, *common, *both, "--grid", "--output", out / "grid") == 0
+    names = {path.stem for path in (out / "grid" / "images").iterdir()}
+    assert names == {"a_a", "a_b", "b_a", "b_b"}
+    assert Image.open(out / "grid" / "grid.png").size == (3 * 260, 3 * 260)
+    (inputs / "content" / "b.png").unlink()
+    (inputs / "style" / "b.png").unlink()
+    assert run(stylize, *common, "--pairs", inputs, "--output", out / "pairs") == 0
+    assert [path.stem for path in (out / "pairs" / "images").iterdir()] == ["a"]
+    capsys.readouterr()
+    assert run(reconstruct, *common, *one[:3], inputs / "style" / "a.png", "--layers", "scale1",
+               "scale2", "--output", out / "layers") == 0  # fmt: skip
+    assert {path.stem for path in (out / "layers" / "images").iterdir()} == {
+        "content_scale1",
+        "content_scale2",
+        "style_scale1",
+        "style_scale2",
+    }
+    assert Image.open(out / "layers" / "reconstructions.png").size == (3 * 260, 2 * 260)
+
+
+def test_an_interrupted_result_goes_on_from_its_last_picture(inputs: Path) -> None:
+    config = load_config(inputs / "small.yaml", STYLIZERS)
+    content = inputs / "content" / "a.png"
+    job, out = StyleJob("a", content, (content,)), inputs / "out"
+    with pytest.raises(KeyboardInterrupt):
+        stylize_one(Counter(stop_at=3), job, config, out, Showing(every=2))
+    again, showing = Counter(), Showing(every=2, resume=True)
+    made = stylize_one(again, job, config, out, showing)
+    assert again.started_at == [2]
+    assert Image.open(made).getpixel((0, 0)) == (5, 0, 0)
+    assert sorted(p.stem for p in (out / "steps" / "a").iterdir()) == ["000002", "000004", "000005"]
+    untouched = Counter()
+    stylize_one(untouched, job, config, out, showing)
+    assert untouched.started_at == []
+    for other in (config.model_copy(update={"name": "other"}), None):
+        if other is None:
+            save(content, 9)
+        changed = Counter()
+        stylize_one(changed, job, other or config, out, showing)
+        assert changed.started_at == [0]
+
+
+def test_transparency_returns(inputs: Path) -> None:
+    content = save(inputs / "clear.png", 5, "RGBA")
+    config = load_config(inputs / "small.yaml", STYLIZERS)
+    job = StyleJob("clear", content, (content,))
+    made = stylize_one(Counter(), job, config, inputs / "out", Showing(0))
+    expected = np.asarray(Image.open(content).getchannel("A"))
+    assert (np.asarray(Image.open(made).getchannel("A")) == expected).all()
+
+
+def test_unreadable_images_are_left_out_and_named(inputs: Path) -> None:
+    config = load_config(inputs / "small.yaml", STYLIZERS)
+    (inputs / "content" / "b.png").write_bytes(b"no picture")
+    jobs = grid_jobs(sorted((inputs / "content").iterdir()), [inputs / "style" / "a.png"])
+    failures = stylize_all(Counter(), jobs, config, inputs / "out", Showing(0))
+    assert len(failures) == 1
+    assert "b.png" in failures[0]
+    assert draw_grid(jobs, inputs / "out").is_file()
+
+
+def test_names_stay_apart(inputs: Path) -> None:
+    files = [inputs / "content" / "a.png", inputs / "content" / "a.jpg"]
+    assert [job.name for job in blending_jobs(files, files[:1])] == ["a_png", "a_jpg"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "--content and --style are needed"),
+        (("--pairs", "content"), "no folder content/"),
+        (("--pairs", ".", "--grid"), "--pairs FOLDER stands alone"),
+        (("--content", "content", "--style", "nowhere.png"), "nowhere.png"),
+        (("--content", "content/a.png", "--style", "style", "--content-mask",
+          "content_segment/a.png"), "0 of 2 style images"),
+        (("--content", "content", "--style", "style", "--content-mask",
+          "content_segment/a.png"), "one mask for 2 content images"),
+        (("--content", "content", "--style", "style", "--grid", "--style-mask",
+          "style_segment/a.png"), "--grid takes no masks"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(
+    inputs: Path,
+    args: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(inputs)
+    assert run(stylize, "--config", "small.yaml", "--output", "out", "--device", "cpu", *args) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_pairs_need_partners(inputs: Path) -> None:
+    (inputs / "style" / "b.png").unlink()
+    with pytest.raises(UserError, match="content/b has no partner"):
+        pair_jobs(inputs)
+    save(inputs / "style" / "b.png", 1)
+    (inputs / "style_segment" / "a.png").unlink()
+    with pytest.raises(UserError, match="a has a map on one side only"):
+        pair_jobs(inputs)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "style").glob("neural*.yaml")))
+def test_neural_configs_differ_from_the_defaults(path: Path) -> None:
+    config = load_config(path, STYLIZERS)
+    assert config.name == f"style/{path.stem}"
+    plain = type(config)().model_dump(mode="json")
+    for section, keys in yaml.safe_load(path.read_text()).items():
+        if isinstance(keys, dict):
+            assert not [key for key, value in keys.items() if plain[section][key] == value]
+
+
+def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_args: Any, **_kwargs: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    config = load_config(ROOT / "configs" / "style" / "neural.yaml", STYLIZERS)
+    with pytest.raises(UserError, match=r"vgg19-d01eb7cb.pth: .* put it there"):
+        STYLIZERS["neural_style"].build(config, torch.device("cpu"))
