@@ -16,6 +16,14 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Direction = Literal["AtoB", "BtoA"]
+Preprocess = Literal[
+    "resize_and_crop",
+    "crop",
+    "scale_width",
+    "scale_width_and_crop",
+    "scale_and_center_crop",
+    "none",
+]
 
 
 class Options(BaseModel):
@@ -38,9 +46,7 @@ class DataOptions(Options):
     pairs, `A/ B/` with equal names, or list files `trainA.txt`, ..."""
     direction: Direction = "AtoB"
     """With BtoA the model takes the data set's B as its A."""
-    preprocess: Literal[
-        "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"
-    ] = "resize_and_crop"
+    preprocess: Preprocess = "resize_and_crop"
     load_size: PositiveInt = 286
     """Pixels; side (or width) after the resize."""
     crop_size: PositiveInt = 256
@@ -59,6 +65,27 @@ class DataOptions(Options):
     """Folder of the disk cache; default `<root>/.image_cache`."""
     on_error: Literal["refuse", "skip"] = "refuse"
     """An unreadable image stops the run, or is named once and replaced by the next one."""
+
+
+class SingleDataOptions(DataOptions):
+    """Images of one domain, as generative families take them.
+
+    The defaults are the data code of pytorch/examples `dcgan/main.py`: shorter side to the image
+    size, crop from the centre, no mirroring.
+    """
+
+    root: str
+    """Folder of images, or one with `train/`, `test/` folders of them, or with MNIST's idx files
+    (`train-images-idx3-ubyte`, `t10k-images-idx3-ubyte`, gzipped or not)."""
+    direction: Literal["AtoB"] = "AtoB"
+    """One domain has no other direction."""
+    preprocess: Preprocess = "scale_and_center_crop"
+    load_size: PositiveInt = 64
+    crop_size: PositiveInt = 64
+    """Pixels; side of the images that the networks make."""
+    flip: bool = False
+    tags: str | None = None
+    """File below `root` with a line `id,blue hair red eyes` for each image (docs/data.md)."""
 
 
 class TrainOptions(Options):
@@ -110,14 +137,24 @@ class OptimOptions(Options):
 
 
 class LogOptions(Options):
-    """What is written while training; all counts are in steps."""
+    """What is written while training; counts are in steps where they do not say otherwise."""
 
     every: PositiveInt = 100
     """Loss terms, averaged over this many steps, to log.jsonl and TensorBoard."""
     samples_every: CountInt = 1000
     """Sample grid on fixed inputs; 0: never."""
+    samples_every_epochs: CountInt = 0
+    """Sample grid at the end of every N-th epoch, besides; 0: never."""
     num_samples: PositiveInt = 4
     """Fixed inputs in a sample grid."""
+
+
+class GenerativeLogOptions(LogOptions):
+    """A grid of the same noise at the end of every epoch, as the published GAN code draws."""
+
+    samples_every: CountInt = 0
+    samples_every_epochs: CountInt = 1
+    num_samples: PositiveInt = 64
 
 
 class CheckpointOptions(Options):

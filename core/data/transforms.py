@@ -22,7 +22,7 @@ from core.data.images import Pixels
 from core.options import DataOptions
 
 _SIDE_MULTIPLE = 4
-_CROPPING = frozenset({"resize_and_crop", "crop", "scale_width_and_crop"})
+_CROPPING = frozenset({"resize_and_crop", "crop", "scale_width_and_crop", "scale_and_center_crop"})
 
 
 def for_testing(options: DataOptions) -> DataOptions:
@@ -45,6 +45,10 @@ def resized_size(width: int, height: int, options: DataOptions) -> tuple[int, in
                 return width, height
             scaled = options.load_size * height / width
             return options.load_size, int(max(scaled, options.crop_size))
+        case "scale_and_center_crop":
+            # torchvision.transforms.Resize: the longer side is cut, not rounded.
+            shorter = min(width, height)
+            return width * options.load_size // shorter, height * options.load_size // shorter
         case "none":
             return _nearest_multiple(width), _nearest_multiple(height)
         case "crop":
@@ -55,6 +59,7 @@ def resize(image: Pixels, options: DataOptions) -> Pixels:
     """Scale an image by the rule of `options.preprocess`, with Pillow's bicubic filter.
 
     The filter is antialiased when shrinking; networks trained with the published code expect it.
+    `scale_and_center_crop` is DCGAN's rule and has its filter, bilinear.
 
     Args:
         image: uint8 [H, W, C], C = 1, 3 or 4. Gray conversion comes before the resize.
@@ -68,7 +73,9 @@ def resize(image: Pixels, options: DataOptions) -> Pixels:
     if size == (width, height):
         return image
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    resized = np.array(picture.resize(size, Image.Resampling.BICUBIC))
+    bilinear = options.preprocess == "scale_and_center_crop"
+    filter_ = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+    resized = np.array(picture.resize(size, filter_))
     return resized.reshape(size[1], size[0], channels)
 
 
