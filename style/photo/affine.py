@@ -35,23 +35,33 @@ def local_models(stylised: Tensor, content: Tensor, *, patch: int = 3) -> Tensor
     Returns:
         [3, 4, H, W] in the type of `stylised`: rows R, G, B; columns r, g, b, 1.
     """
-    guide, target = content.double(), stylised.double()
+    height, width = content.shape[1:]
+    strip, halo = max(1, _STRIP_PIXELS // width), patch // 2
+    strips = []
+    for top in range(0, height, strip):
+        bottom = min(top + strip, height)
+        first = max(0, top - halo)
+        rows = slice(first, min(bottom + halo, height))
+        fitted = _fit(stylised[:, rows].double(), content[:, rows].double(), patch)
+        strips.append(fitted[:, :, top - first : bottom - first].to(stylised.dtype))
+    return torch.cat(strips, 2)
+
+
+def _fit(target: Tensor, guide: Tensor, patch: int) -> Tensor:
+    """`local_models` of float64 images."""
     extended = torch.cat([guide, torch.ones_like(guide[:1])])
     height, width = guide.shape[1:]
 
     def sums(x: Tensor) -> Tensor:
         padded = F.pad(x, (patch // 2,) * 4)
-        rows = sum(padded[..., k : k + height, :] for k in range(1, patch)) + padded[
-            ..., :height, :
-        ]
-        return sum(rows[..., k : k + width] for k in range(1, patch)) + rows[..., :width]
+        rows = torch.stack([padded[..., k : k + height, :] for k in range(patch)]).sum(0)
+        return torch.stack([rows[..., k : k + width] for k in range(patch)]).sum(0)
 
     normal = sums(extended[:, None] * extended).permute(2, 3, 0, 1)
     normal = normal + torch.diag(normal.new_tensor([_RIDGE, _RIDGE, _RIDGE, 0]))
     moments = sums(extended[:, None] * target).permute(2, 3, 0, 1)
     # Symmetric and, by the ridge and the pixel itself, positive definite.
-    models = torch.cholesky_solve(moments, torch.linalg.cholesky(normal))
-    return models.permute(3, 2, 0, 1).to(stylised.dtype).contiguous()
+    return torch.cholesky_solve(moments, torch.linalg.cholesky(normal)).permute(3, 2, 0, 1)
 
 
 def smoothed_models(models: Tensor, content: Tensor, *, radius: int, edge: float) -> Tensor:

@@ -37,31 +37,33 @@ class Cascade(Protocol):
         """[1, 3, H, W] and [1, 3, H', W'] in [0, 1] to [1, 3, H, W], not clipped."""
 
 
-class PhotoWCTCascade:
+class PhotoWCTCascade(nn.Module):
     """Levels 4 to 1 of the published networks; every style feature comes from `e4`."""
 
     multiple = 1
     minimum = 16
 
-    def __init__(self, networks: PhotoWCT) -> None:
-        self.networks = networks
+    def __init__(self) -> None:
+        super().__init__()
+        self.networks = PhotoWCT()
 
     def images(
         self, content: Tensor, style: Tensor, regions: Regions | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """(level, image after it), from level 4 to level 1."""
-        of_style, _ = self.networks.encoder(LEVELS[0]).features(style)
+        of_style, _ = self.networks.encoder(LEVELS[0])(style)
         image = content
         for level in LEVELS:
             features, poolings = self.networks.encoder(level)(image)
-            features = transfer(features, of_style[level], regions, PHOTO_WCT)
-            image = self.networks.decoder(level)(features, poolings)
+            moved = transfer(features[level], of_style[level], regions, PHOTO_WCT)
+            image = self.networks.decoder(level)(moved, poolings)
             yield level, image
 
     @torch.no_grad()
-    def __call__(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
+    def forward(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
         """See `Cascade`."""
-        return dict(self.images(content, style, regions))[LEVELS[-1]]
+        *_, (_, image) = self.images(content, style, regions)
+        return image
 
 
 class WaveletCascade(nn.Module):

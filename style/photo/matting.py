@@ -140,7 +140,7 @@ def propagate(
     beta: float = 0.9999,
     epsilon: float = 1e-7,
     radius: int = 1,
-    tolerance: float = 3e-4,
+    tolerance: float = 1e-3,
 ) -> Tensor:
     """The smoothed image: `stylised` made as smooth as `content` is.
 
@@ -164,11 +164,9 @@ def propagate(
     system = exact.to(stylised.dtype)
     root = degree.sqrt().to(stylised)
     right = root * stylised
-    # D - beta W >= (1 - beta) D, so the result's squared error is at most 1 - beta times the energy.
+    # D - beta W >= (1 - beta) D: the squared error is at most 1 - beta times the energy.
     energy = tolerance * (stylised.numel() / (1 - beta)) ** 0.5
-    solution = conjugate_gradients(
-        system, right, precondition.coarse(right), precondition, energy
-    )
+    solution = conjugate_gradients(system, right, precondition.coarse(right), precondition, energy)
     return (1 - beta) * root * solution
 
 

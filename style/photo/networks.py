@@ -67,16 +67,22 @@ class Encoder(nn.Module):
             if name.startswith("conv"):
                 self.add_module(name, _Conv3x3(inner, outer))
 
-    def features(self, images: Tensor) -> tuple[dict[int, Tensor], tuple[Pooling, ...]]:
-        """{level: relu{level}_1} for every level up to this encoder's, and its poolings.
+    def forward(
+        self, images: Tensor, level: int | None = None
+    ) -> tuple[dict[int, Tensor], tuple[Pooling, ...]]:
+        """{level: relu{level}_1} for every level up to one, and the poolings on the way.
 
         Args:
             images: [N, 3, H, W] in [0, 1]; before each convolution sides must be at least 2.
+            level: the last one wanted; default: this encoder's.
+
+        Returns:
+            Features [N, 64 * 2^(level-1), H / 2^(level-1), W / 2^(level-1)], sizes rounded down.
         """
         x = self.conv0(images)
         found: dict[int, Tensor] = {}
         poolings: list[Pooling] = []
-        for name, _, _ in _layers(self.level):
+        for name, _, _ in _layers(level or self.level):
             if name.startswith("pool"):
                 size = (x.shape[2], x.shape[3])
                 x, indices = F.max_pool2d(x, 2, return_indices=True)
@@ -86,11 +92,6 @@ class Encoder(nn.Module):
                 if name.endswith("_1"):
                     found[int(name[4])] = x
         return found, tuple(poolings)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Pooling, ...]]:
-        """[N, 3, H, W] to relu{level}_1 [N, C, H / 2^(level-1), W / 2^(level-1)], and poolings."""
-        found, poolings = self.features(images)
-        return found[self.level], poolings
 
 
 class Decoder(nn.Module):
@@ -109,7 +110,7 @@ class Decoder(nn.Module):
         for name, _, _ in reversed(_layers(self.level)):
             if name.startswith("pool"):
                 pooling = left.pop()
-                x = F.max_unpool2d(x, pooling.indices, 2, output_size=pooling.size)
+                x = F.max_unpool2d(x, pooling.indices, [2, 2], output_size=pooling.size)
             else:
                 x = self.get_submodule(name)(x)
                 x = x if name == "conv1_1" else F.relu(x)

@@ -1,7 +1,7 @@
 """Whitening and colouring: features of the content take the mean and covariance of the style's.
 
-WCT (Li et al., NIPS 2017) as PhotoWCT uses it (official `photo_wct.py`), and the ZCA transfer of the
-distilled networks (Chiu and Gurari, CVPR 2022), which differ in how covariances are regularised.
+WCT (Li et al., NIPS 2017) as PhotoWCT uses it (official `photo_wct.py`), and the ZCA transfer of
+the distilled networks (Chiu and Gurari, CVPR 2022); they differ in how covariances are regularised.
 
 Deviations from the official code: decompositions are float64 (symmetric eigenvalues instead of a
 singular value decomposition: the same for covariances); those of all classes are one batch; a
@@ -34,6 +34,9 @@ class Statistics:
     threshold: float = 1e-5
 
 
+_PIECE_VALUES = 1 << 22
+"""Feature values taken to float64 at once: a large picture's do not fit the memory twice."""
+
 PHOTO_WCT = Statistics(style_identity=False, unbiased=True)
 ZCA = Statistics(style_identity=True, unbiased=False)
 
@@ -48,12 +51,17 @@ def kept(values: Tensor, threshold: float) -> Tensor:
 
 
 def moments(features: Tensor, how: Statistics, *, identity: bool) -> tuple[Tensor, Tensor]:
-    """Mean [C, 1] and covariance [C, C] of features [C, N]."""
-    mean = features.mean(1, keepdim=True)
-    centred = features - mean
-    covariance = centred @ centred.T / max(features.shape[1] - how.unbiased, 1)
+    """Mean [C, 1] and covariance [C, C], float64, of features [C, N] of any float type."""
+    channels, num = features.shape
+    pieces = features.split(max(1, _PIECE_VALUES // channels), dim=1)
+    mean = torch.stack([piece.double().sum(1) for piece in pieces]).sum(0)[:, None] / num
+    covariance = torch.zeros(channels, channels).to(mean)
+    for piece in pieces:
+        centred = piece.double() - mean
+        covariance.addmm_(centred, centred.T)
+    covariance /= max(num - how.unbiased, 1)
     if identity:
-        covariance = covariance + torch.eye(len(covariance)).to(covariance)
+        covariance.diagonal().add_(1)
     return mean, covariance
 
 
@@ -87,22 +95,21 @@ def transfer(
         [1, C, H, W].
     """
     a, b = content[0].flatten(1), style[0].flatten(1)
-    if regions is None:
-        pairs = [(torch.ones_like(a[0], dtype=torch.bool), torch.ones_like(b[0], dtype=torch.bool))]
-    else:
-        pairs = [
-            (x.flatten(), y.flatten())
-            for x, y in regions.masks(content.shape[2:], style.shape[2:], a.device)
-        ]
+    everywhere: list[tuple[Tensor | slice, Tensor | slice]] = [(slice(None), slice(None))]
+    pairs = everywhere
+    if regions is not None:
+        masks = regions.masks(content.shape[2:], style.shape[2:], a.device)
+        pairs = [(x.flatten(), y.flatten()) for x, y in masks]
     if not pairs:
         return content
-    of_content = [moments(a[:, m].double(), how, identity=True) for m, _ in pairs]
-    of_style = [moments(b[:, m].double(), how, identity=how.style_identity) for _, m in pairs]
+    of_content = [moments(a[:, x], how, identity=True) for x, _ in pairs]
+    of_style = [moments(b[:, y], how, identity=how.style_identity) for _, y in pairs]
     whitening = powers(torch.stack([c for _, c in of_content]), -0.5, how.threshold)
     colouring = powers(torch.stack([c for _, c in of_style]), 0.5, how.threshold)
     result = a.clone()
-    for k, (mask, _) in enumerate(pairs):
+    for k, (x, _) in enumerate(pairs):
         (mean, _), (style_mean, _) = of_content[k], of_style[k]
-        centred = a[:, mask].double() - mean
-        result[:, mask] = (colouring[k] @ whitening[k] @ centred + style_mean).to(a.dtype)
+        map_ = colouring[k] @ whitening[k]
+        shift = style_mean - map_ @ mean
+        result[:, x] = torch.addmm(shift.to(a.dtype), map_.to(a.dtype), a[:, x])
     return result.view_as(content)

@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "pix2pix")
+FAMILIES = ("cyclegan", "pix2pix", "fastphotostyle")
 
 
 @cache
@@ -37,6 +37,25 @@ def fill_rule() -> ModuleType:
     return module
 
 
+PHOTO_KINDS = {
+    "betas": "matting_smoothing",
+    "remapping": "label_rules",
+    "pairs": "wct",
+    "minimum_pixels": "wct_masks",
+    "smoothing": "pipeline",
+    "input_range": "encoder_decoder",
+    "levels": "cascade",
+    "patch": "affine_smoothing",
+    "eps_unit": "guided_filter",
+}
+"""Hyperparameter -> kind, for the cases of FastPhotoStyle, which do not name theirs."""
+
+
+def photo_kind(hyperparameters: Mapping[str, Any]) -> str:
+    """The kind that the hyperparameters tell, or `unknown`."""
+    return next((kind for key, kind in PHOTO_KINDS.items() if key in hyperparameters), "unknown")
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One reference case: what was run, and what came out."""
@@ -46,7 +65,7 @@ class Case:
 
     @property
     def kind(self) -> str:
-        return self.data["case_kind"]
+        return self.data.get("case_kind") or photo_kind(self.data["hyperparameters"])
 
     @property
     def family(self) -> str:
