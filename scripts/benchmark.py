@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 from core import cli, distributed
 from core.benchmark import benchmark_curves, benchmark_loader, benchmark_steps, fast_options
 from core.config import load_config
+from core.errors import UserError
 from families import FAMILIES
+from style.photo.benchmark import benchmark_smoothing
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--config", type=Path, help="of a family that trains")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of each path")
     parser.add_argument("--steps", type=int, default=1, help="training steps per repeat")
@@ -31,6 +34,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--curves", type=int, default=0, metavar="N", help="compare N steps' losses"
     )
     parser.add_argument("--loader", action="store_true", help="loader alone against PIL each time")
+    parser.add_argument(
+        "--smoothing",
+        type=int,
+        nargs="*",
+        metavar="PIXELS",
+        help="matting against a sparse direct solver, default 256 512 1024 2048 (no --config)",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     return parser.parse_args(argv)
@@ -38,6 +48,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Measure and print."""
+    if args.smoothing is not None:
+        return publish(smoothing(args), args.json)
+    if args.config is None:
+        raise UserError("--config: required (or --smoothing)")
     config = load_config(args.config, FAMILIES, args.set)
     world = distributed.start(args.device)
     kind = FAMILIES[config.family]
@@ -49,10 +63,23 @@ def benchmark(args: argparse.Namespace) -> int:
         report |= benchmark_steps(kind, config, world, fast, args.repeats, args.steps)
     if args.curves:
         report["curves"] = benchmark_curves(kind, config, world, fast, args.curves)
+    return publish(report, args.json)
+
+
+def smoothing(args: argparse.Namespace) -> dict[str, object]:
+    """Photorealistic smoothing; beyond 1024 pixels the direct solver takes too much memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        return benchmark_smoothing(
+            args.smoothing or [256, 512, 1024, 2048], folder, args.repeats, largest_direct=1024
+        )
+
+
+def publish(report: dict[str, object], file: Path | None) -> int:
+    """Print the numbers, and write them to `file` if there is one."""
     text = json.dumps(report, indent=2)
     print(text)
-    if args.json:
-        args.json.write_text(text + "\n")
+    if file:
+        file.write_text(text + "\n")
     return 0
 
 

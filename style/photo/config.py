@@ -25,7 +25,7 @@ class Matting(Options):
     """Regulariser of the colour covariances."""
     radius: PositiveInt = 1
     """Of the matting windows, in pixels."""
-    tolerance: PositiveFloat = 1e-3
+    tolerance: PositiveFloat = 2e-3
     """Largest root mean square error of the solution, for colours in [0, 1]."""
 
 

@@ -26,7 +26,7 @@ from style.photo.stencil import Stencil, half_offsets
 _STRIP_PIXELS = 1 << 16
 """Windows handled at once when the affinities are made: what fits a cache."""
 _CHECK_EVERY = 4
-_MAX_ITERATIONS = 1000
+_MAX_ITERATIONS = 2000
 
 
 def _whitened(colours: list[Tensor], ridge: float) -> list[Tensor]:
@@ -140,7 +140,7 @@ def propagate(
     beta: float = 0.9999,
     epsilon: float = 1e-7,
     radius: int = 1,
-    tolerance: float = 1e-3,
+    tolerance: float = 2e-3,
 ) -> Tensor:
     """The smoothed image: `stylised` made as smooth as `content` is.
 

@@ -234,8 +234,8 @@ class WaveletPackets(nn.Module):
     def __init__(self, depth: int) -> None:
         super().__init__()
         self.depth = depth
-        line = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / 2**0.5
-        kernels = line[:, None, :, None] * line[None, :, None, :]  # [vertical, horizontal, 2, 2]
+        line = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        kernels = line[:, None, :, None] * line[None, :, None, :] / 2  # [vertical, horizontal, ..]
         self.kernels: Tensor
         self.register_buffer("kernels", kernels.reshape(4, 1, 2, 2), persistent=False)
 

@@ -40,16 +40,19 @@ class Stencil:
             is the coefficient between that pixel and the one at `half_offsets(reach)[k]` from it
             (what would reach outside the picture is not read).
         reach: pixels to the farthest neighbour in a row or column.
+
+    Attributes:
+        pairs: (coefficients, where, and where the neighbours are) for every offset but the first.
     """
 
     def __init__(self, planes: Tensor, reach: int) -> None:
         self.planes, self.reach = planes, reach
         height, width = planes.shape[1:]
-        self._pairs = []
+        self.pairs = []
         for plane, offset in zip(planes[1:], half_offsets(reach)[1:], strict=True):
             if offset[0] < height and abs(offset[1]) < width:
                 here, there = _views(offset, height, width)
-                self._pairs.append((plane[here], here, there))
+                self.pairs.append((plane[here], here, there))
 
     @property
     def diagonal(self) -> Tensor:
@@ -63,7 +66,7 @@ class Stencil:
     def __call__(self, x: Tensor) -> Tensor:
         """[..., H, W] to [..., H, W]."""
         y = self.diagonal * x
-        for plane, here, there in self._pairs:
+        for plane, here, there in self.pairs:
             y[(..., *here)].addcmul_(plane, x[(..., *there)])
             y[(..., *there)].addcmul_(plane, x[(..., *here)])
         return y

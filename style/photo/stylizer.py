@@ -43,6 +43,8 @@ from style.photo.labels import (
 )
 from style.photo.matting import extended, propagate
 
+_EDGE = 2
+"""Pixels by which images are extended for matting."""
 _SHAPE_TOLERANCE = 0.02
 """Relative difference up to which a mask has the aspect ratio of its image."""
 
@@ -105,10 +107,6 @@ def to_image(image: Tensor, scale: float = 255.0, *, rounded: bool = False) -> I
     levels = (image.double() * scale).clamp(0, 255)
     levels = levels.round() if rounded else levels
     return Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy())
-
-
-def _scaled_down(content: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return content.resize(size, Image.Resampling.BILINEAR)
 
 
 class PhotoStylizer:
@@ -240,20 +238,20 @@ class PhotoStylizer:
     def matting(self, picture: Image.Image, content: Image.Image) -> Image.Image:
         """`picture` smoothed like `content`; with `crop_border` 4 pixels smaller."""
         options = self.config.matting
-        colours, guide, cut = to_tensor(picture, self.device), content, 0
+        colours, guide = to_tensor(picture, self.device), content
         if self.config.crop_border:
-            cut = 2
-            colours = extended(colours[:, cut:-cut, cut:-cut], cut)
-            guide = _scaled_down(content, (picture.width - 2 * cut, picture.height - 2 * cut))
+            colours = colours[:, _EDGE:-_EDGE, _EDGE:-_EDGE]
+            guide = content.resize((colours.shape[2], colours.shape[1]), Image.Resampling.BILINEAR)
+        # The edge is repeated, for pixels in fewer windows come out darker, and cut off again.
         smoothed = propagate(
-            colours,
-            extended(to_tensor(guide, self.device), cut),
+            extended(colours, _EDGE),
+            extended(to_tensor(guide, self.device), _EDGE),
             beta=options.beta,
             epsilon=options.epsilon,
             radius=options.radius,
             tolerance=options.tolerance,
         )
-        return to_image(smoothed[:, cut : picture.height - cut, cut : picture.width - cut])
+        return to_image(smoothed[:, _EDGE:-_EDGE, _EDGE:-_EDGE])
 
     def guided(self, picture: Image.Image, content: Image.Image) -> Image.Image:
         """`picture` smoothed by the guided filter."""

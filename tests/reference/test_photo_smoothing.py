@@ -12,7 +12,7 @@ from style.photo.cascade import WaveletCascade
 from style.photo.config import Affine, Guided, Matting, PhotoConfig
 from style.photo.guided import guided_filter
 from style.photo.matting import affinity, extended, propagate
-from style.photo.stylizer import PhotoStylizer, _scaled_down, to_image
+from style.photo.stylizer import PhotoStylizer, to_image
 from tests.reference.cases import Case, close, each, fill_rule
 from tests.reference.photo import (
     photo_input,
@@ -36,7 +36,7 @@ def prepared(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     """Both images as the system sees them: cut or scaled down, and extended again."""
     stylised, content = (photo_input(case, name) for name in ("stylised", "content"))
     height, width = stylised.shape[0] - 4, stylised.shape[1] - 4
-    guide = _scaled_down(picture(content), (width, height))
+    guide = picture(content).resize((width, height), Image.Resampling.BILINEAR)
     return extended(planes(stylised)[:, 2:-2, 2:-2]), extended(planes(guide))
 
 
@@ -54,10 +54,10 @@ def test_matting_affinity(case: Case) -> None:
     close(product, golden["affinity_times_probe"], **case.data["tolerance"]["affinity_times_probe"])
     stats = case.data["reference_values"]["stats"]
     squares = weights.diagonal.square().sum() + 2 * sum(
-        plane.square().sum() for plane, _, _ in weights._pairs
+        plane.square().sum() for plane, _, _ in weights.pairs
     )
     assert float(squares.sqrt()) == pytest.approx(stats["affinity_frobenius"], rel=1e-9)
-    values = [weights.diagonal, *(plane for plane, _, _ in weights._pairs)]
+    values = [weights.diagonal, *(plane for plane, _, _ in weights.pairs)]
     assert min(float(v.min()) for v in values) == pytest.approx(stats["smallest_entry"], rel=1e-6)
     assert max(float(v.max()) for v in values) == pytest.approx(stats["largest_entry"], rel=1e-6)
 
