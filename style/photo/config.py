@@ -65,8 +65,8 @@ class PhotoConfig(StylizerConfig):
     smoothing: Smoothing = "matting"
     """`guided` is the official `--fast`."""
     crop_border: bool = True
-    """Matting as published: the stylised image loses 2 pixels on every side and the content is
-    scaled down to the rest. False keeps the size, and the two aligned."""
+    """Matting as published: the stylised image loses 2 pixels on every side, the content is scaled
+    down to the rest, and the border is darker. False keeps size, alignment and brightness."""
     post: bool = True
     """Local affine smoothing at the end (false: the official `--no_post`)."""
     matting: Matting = Matting()

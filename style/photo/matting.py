@@ -6,6 +6,10 @@ With affinity W, its row sums D and the stylised image B, the result is
 
     V = (1 - beta) (I - beta D^-1/2 W D^-1/2)^-1 B = (1 - beta) D^1/2 (D - beta W)^-1 D^1/2 B.
 
+Its fixed points are multiples of D^1/2: as pixels near the border are in fewer windows, they come
+out darker and the rest a little brighter, visibly in small pictures. `even` takes D^-1 W instead,
+of which a flat picture is a fixed point; the system is the same.
+
 Deviations from the official code, none of which changes the solution: no sparse matrix and no LU
 decomposition, but preconditioned conjugate gradients (`stencil`, `multigrid`); the affinities come
 from window colours with their mean removed first, so that the regulariser of 1e-8 is not lost.
@@ -141,6 +145,7 @@ def propagate(
     epsilon: float = 1e-7,
     radius: int = 1,
     tolerance: float = 2e-3,
+    even: bool = False,
 ) -> Tensor:
     """The smoothed image: `stylised` made as smooth as `content` is.
 
@@ -151,6 +156,7 @@ def propagate(
         epsilon: regulariser of the affinities.
         radius: of the matting windows, in pixels.
         tolerance: largest root mean square error of the result.
+        even: normalise by D^-1 W, so that brightness stays, instead of as published.
 
     Returns:
         [3, H, W], not clipped.
@@ -162,12 +168,12 @@ def propagate(
     exact = Stencil(planes, weights.reach)
     precondition = ModelPreconditioner(exact, colours, radius, stylised.dtype)
     system = exact.to(stylised.dtype)
-    root = degree.sqrt().to(stylised)
-    right = root * stylised
+    before, after = (degree, torch.ones_like(degree)) if even else (degree.sqrt(),) * 2
+    right = before.to(stylised) * stylised
     # D - beta W >= (1 - beta) D: the squared error is at most 1 - beta times the energy.
     energy = tolerance * (stylised.numel() / (1 - beta)) ** 0.5
     solution = conjugate_gradients(system, right, precondition.coarse(right), precondition, energy)
-    return (1 - beta) * root * solution
+    return (1 - beta) * after.to(stylised) * solution
 
 
 def extended(image: Tensor, pixels: int = 2) -> Tensor:

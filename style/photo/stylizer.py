@@ -44,7 +44,7 @@ from style.photo.labels import (
 from style.photo.matting import extended, propagate
 
 _EDGE = 2
-"""Pixels by which images are extended for matting."""
+"""Pixels that the published matting cuts off and puts back by repeating the edge."""
 _SHAPE_TOLERANCE = 0.02
 """Relative difference up to which a mask has the aspect ratio of its image."""
 
@@ -237,21 +237,27 @@ class PhotoStylizer:
 
     def matting(self, picture: Image.Image, content: Image.Image) -> Image.Image:
         """`picture` smoothed like `content`; with `crop_border` 4 pixels smaller."""
-        options = self.config.matting
         colours, guide = to_tensor(picture, self.device), content
-        if self.config.crop_border:
-            colours = colours[:, _EDGE:-_EDGE, _EDGE:-_EDGE]
-            guide = content.resize((colours.shape[2], colours.shape[1]), Image.Resampling.BILINEAR)
-        # The edge is repeated, for pixels in fewer windows come out darker, and cut off again.
-        smoothed = propagate(
-            extended(colours, _EDGE),
-            extended(to_tensor(guide, self.device), _EDGE),
+        if not self.config.crop_border:
+            return to_image(self._propagate(colours, to_tensor(guide, self.device), even=True))
+        colours = colours[:, _EDGE:-_EDGE, _EDGE:-_EDGE]
+        guide = content.resize((colours.shape[2], colours.shape[1]), Image.Resampling.BILINEAR)
+        smoothed = self._propagate(
+            extended(colours, _EDGE), extended(to_tensor(guide, self.device), _EDGE), even=False
+        )
+        return to_image(smoothed[:, _EDGE:-_EDGE, _EDGE:-_EDGE])
+
+    def _propagate(self, colours: Tensor, guide: Tensor, *, even: bool) -> Tensor:
+        options = self.config.matting
+        return propagate(
+            colours,
+            guide,
             beta=options.beta,
             epsilon=options.epsilon,
             radius=options.radius,
             tolerance=options.tolerance,
+            even=even,
         )
-        return to_image(smoothed[:, _EDGE:-_EDGE, _EDGE:-_EDGE])
 
     def guided(self, picture: Image.Image, content: Image.Image) -> Image.Image:
         """`picture` smoothed by the guided filter."""

@@ -117,7 +117,7 @@ def test_a_torchvision_vgg_becomes_the_encoder(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_encoder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="neither photo_wct.pth"):
+    with pytest.raises(UserError, match=r"neither photo_wct\.pth"):
         encoder_state({"a": torch.zeros(1)}, "file.pth")
     with pytest.raises(UserError, match="No such file"):
         load_encoder(family().networks["enc"], tmp_path / "absent.pth")  # type: ignore[arg-type]
