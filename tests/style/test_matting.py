@@ -108,6 +108,27 @@ def test_preconditioner_is_symmetric_positive_definite_and_good(radius: int) -> 
     assert spectrum.max() / spectrum.min() < 0.1 * plain.max() / plain.min()
 
 
+@pytest.mark.parametrize("name", ["dots", "lines"])
+def test_converges_on_sparse_marks(name: str) -> None:
+    """White marks on black: coarse operators whose scaled spectrum reaches beyond 3."""
+    content = torch.zeros(3, 104, 104, dtype=torch.float64)
+    if name == "dots":
+        places = torch.rand(104, 104, generator=torch.Generator().manual_seed(0)) > 0.97
+        content[:, places] = 1
+    else:
+        content[:, ::7] = 1
+        content[:, :, ::11] = 0.3
+    weights, degree = affinity(content)
+    planes = -BETA * weights.planes
+    planes[0] += degree
+    precondition = ModelPreconditioner(Stencil(planes, 2), content, 1, torch.float64)
+    grid = precondition._grid
+    assert float(grid._damping * grid.largest_eigenvalue(300)) < 1.8, "2 would be the end"
+    stylised, _ = images(104, 104)
+    direct, _, _ = solve_directly(stylised, content)
+    assert (propagate(stylised.float(), content) - direct).abs().mean() < 1e-3
+
+
 def test_a_fraction_of_the_products() -> None:
     """What the coarse models save against the diagonal alone, to the same error."""
     stylised, content = images(160, 128)
