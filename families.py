@@ -7,6 +7,7 @@ import dcgan.official
 import drit.official
 import munit.official
 import pix2pix.official
+import style.photo.official
 import wgan.official
 from core.family import Family
 from core.official import OfficialModule
@@ -17,7 +18,9 @@ from drit.family import DRIT
 from munit.family import MUNIT
 from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
+from style.family import PhotoWCTDecoders
 from style.neural.stylizer import NeuralStyle
+from style.photo.stylizer import PhotoStylizer
 from wgan.family import WGAN
 
 FAMILIES: dict[str, type[Family]] = {
@@ -28,6 +31,7 @@ FAMILIES: dict[str, type[Family]] = {
     "pix2pix": Pix2Pix,
     "unit": UNIT,
     "wgan": WGAN,
+    "style": PhotoWCTDecoders,
 }
 """name -> family."""
 
@@ -39,10 +43,12 @@ OFFICIAL: dict[str, OfficialModule] = {
     "pix2pix": pix2pix.official,
     "unit": munit.official,
     "wgan": wgan.official,
+    "style": style.photo.official,
 }
 """name -> reader and writer of its released checkpoints."""
 
 STYLIZERS: dict[str, type[Stylizer]] = {
     "neural_style": NeuralStyle,
+    "photo_style": PhotoStylizer,
 }
 """name -> method that stylizes one image without a training."""

@@ -164,12 +164,16 @@ class Family(Protocol):
         """One full iteration; returns {loss term: detached scalar}."""
 
 
-@runtime_checkable
-class TranslationFamily(Family, Protocol):
-    """A family that translates images of one domain to another."""
+class PreviewedFamily(Family, Protocol):
+    """A family whose sample grids show what it makes of a batch."""
 
     def preview(self, batch: Any) -> Mapping[str, Tensor]:
         """{column label: images [N, C, H, W] in [-1, 1]} for the sample grid."""
+
+
+@runtime_checkable
+class TranslationFamily(PreviewedFamily, Protocol):
+    """A family that translates images of one domain to another."""
 
     @property
     def directions(self) -> tuple[Direction, ...]:

@@ -45,6 +45,21 @@ def read_file(path: Path) -> Any:
         ) from None
 
 
+def _as_state(content: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
+        raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
+    return dict(content)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """An official file that holds one state dict.
+
+    Raises:
+        UserError: unreadable, or not a flat dict of tensors.
+    """
+    return _as_state(read_file(path), path)
+
+
 def read_states(files: Mapping[str, Path]) -> dict[str, dict[str, Tensor]]:
     """The networks of official files.
 
@@ -61,10 +76,7 @@ def read_states(files: Mapping[str, Path]) -> dict[str, dict[str, Tensor]]:
         values = content.values() if isinstance(content, Mapping) else ()
         several = bool(values) and all(isinstance(value, Mapping) for value in values)
         found = {f"{name}_{k}": v for k, v in content.items()} if several else {name: content}
-        for each in found.values():
-            if not isinstance(each, Mapping) or not all(map(torch.is_tensor, each.values())):
-                raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
-        states |= {key: dict(each) for key, each in found.items()}
+        states |= {key: _as_state(each, path) for key, each in found.items()}
     return states
 
 

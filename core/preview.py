@@ -17,6 +17,7 @@ from core.family import (
     Family,
     GenerativeFamily,
     ImageBatch,
+    PreviewedFamily,
     SampleBatch,
     StyleFamily,
     TranslationFamily,
@@ -71,7 +72,7 @@ class Preview:
                 image = self._draw_samples(self._family, step, log)
             else:
                 with published_test_mode(*networks):
-                    image = self._draw_translations(self._family, step, log)
+                    image = self._draw_columns(cast("PreviewedFamily", self._family), step, log)
         path = self._run_dir / "samples" / f"step_{step:08d}.png"
         save_png(image, path)
         log.picture(step, "samples", image)
@@ -80,12 +81,12 @@ class Preview:
         if isinstance(self._family, GenerativeFamily):
             self._write_gif()
 
-    # -- families that translate ------------------------------------------------------------
+    # -- families that translate, or show a batch otherwise ---------------------------------
 
-    def _draw_translations(self, family: Family, step: int, log: RunLog) -> Image.Image:
-        assert isinstance(family, TranslationFamily), family.name
+    def _draw_columns(self, family: PreviewedFamily, step: int, log: RunLog) -> Image.Image:
         columns = family.preview(self._fixed)
-        self._check_translations(family, step, log)
+        if isinstance(family, TranslationFamily):
+            self._check_translations(family, step, log)
         if isinstance(family, StyleFamily):
             self._measure_diversity(family, step, log)
         return grid(columns, max_rows=self._config.log.num_samples)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 from core import cli, distributed
@@ -22,15 +23,17 @@ from core.benchmark import (
     fast_options,
 )
 from core.config import load_config
+from core.errors import UserError
 from families import FAMILIES, STYLIZERS
 from style.neural.benchmark import benchmark_iterations
 from style.neural.stylizer import NeuralStyle
+from style.photo.benchmark import benchmark_smoothing
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--config", type=Path, help="of a family that trains")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of each path")
     parser.add_argument("--steps", type=int, default=1, help="training steps (rounds) per repeat")
@@ -47,6 +50,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--curves", type=int, default=0, metavar="N", help="compare N steps' losses"
     )
     parser.add_argument("--loader", action="store_true", help="loader alone against PIL each time")
+    parser.add_argument(
+        "--smoothing",
+        type=int,
+        nargs="*",
+        metavar="PIXELS",
+        help="matting against a sparse direct solver, default 256 512 1024 2048 (no --config)",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     return parser.parse_args(argv)
@@ -54,12 +64,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Measure and print."""
+    if args.smoothing is not None:
+        return publish(smoothing(args), args.json)
+    if args.config is None:
+        raise UserError("--config: required (or --smoothing)")
     config = load_config(args.config, {**FAMILIES, **STYLIZERS}, args.set)
     world = distributed.start(args.device)
     report: dict[str, object] = {"config": config.name, "device": str(world.device)}
     if config.family == NeuralStyle.name:
         report |= benchmark_iterations(config, world.device, args.repeats, args.steps)
-        return _print(report, args.json)
+        return publish(report, args.json)
     kind = FAMILIES[config.family]
     fast = fast_options(world.device) if args.fast is None else args.fast
     if args.loader:
@@ -72,10 +86,19 @@ def benchmark(args: argparse.Namespace) -> int:
         report |= benchmark_steps(kind, config, world, fast, args.repeats, args.steps)
     if args.curves:
         report["curves"] = benchmark_curves(kind, config, world, fast, args.curves)
-    return _print(report, args.json)
+    return publish(report, args.json)
 
 
-def _print(report: dict[str, object], file: Path | None) -> int:
+def smoothing(args: argparse.Namespace) -> dict[str, object]:
+    """Photorealistic smoothing; beyond 1024 pixels the direct solver takes too much memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        return benchmark_smoothing(
+            args.smoothing or [256, 512, 1024, 2048], folder, args.repeats, largest_direct=1024
+        )
+
+
+def publish(report: dict[str, object], file: Path | None) -> int:
+    """Print the numbers, and write them to `file` if there is one."""
     text = json.dumps(report, indent=2)
     print(text)
     if file:

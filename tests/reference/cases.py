@@ -23,7 +23,16 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "dcgan", "drit", "munit", "neural_style", "pix2pix", "wgan")
+FAMILIES = (
+    "cyclegan",
+    "dcgan",
+    "drit",
+    "fastphotostyle",
+    "munit",
+    "neural_style",
+    "pix2pix",
+    "wgan",
+)
 
 
 @cache
@@ -52,7 +61,31 @@ def wgan_kind(data: Mapping[str, Any]) -> str:
     return "wgan_iteration" if constrained and "after_step" in data else "wgan_unknown"
 
 
-UNNAMED: dict[str, Callable[[Mapping[str, Any]], str]] = {"dcgan": dcgan_kind, "wgan": wgan_kind}
+PHOTO_KINDS = {
+    "betas": "matting_smoothing",
+    "remapping": "label_rules",
+    "pairs": "wct",
+    "minimum_pixels": "wct_masks",
+    "smoothing": "pipeline",
+    "input_range": "encoder_decoder",
+    "levels": "cascade",
+    "patch": "affine_smoothing",
+    "eps_unit": "guided_filter",
+}
+"""Hyperparameter -> kind, for the cases of FastPhotoStyle, which do not name theirs."""
+
+
+def photo_kind(data: Mapping[str, Any]) -> str:
+    """The kind that the hyperparameters tell, or `unknown`."""
+    hyper = data["hyperparameters"]
+    return next((kind for key, kind in PHOTO_KINDS.items() if key in hyper), "unknown")
+
+
+UNNAMED: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "dcgan": dcgan_kind,
+    "fastphotostyle": photo_kind,
+    "wgan": wgan_kind,
+}
 """Family -> how to tell the kind of a case that does not name it."""
 
 OPS: dict[str, Callable[..., Tensor]] = {

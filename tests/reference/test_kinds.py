@@ -45,6 +45,15 @@ TESTED_IN = {
     "neural_style/losses": "test_neural_cases.py",
     "neural_style/image_ops": "test_neural_cases.py",
     "neural_style/optimise": "test_neural_cases.py",
+    "encoder_decoder": "test_photo_networks.py",
+    "cascade": "test_photo_networks.py",
+    "pipeline": "test_photo_networks.py",
+    "wct": "test_photo_transfer.py",
+    "wct_masks": "test_photo_transfer.py",
+    "label_rules": "test_photo_transfer.py",
+    "matting_smoothing": "test_photo_smoothing.py",
+    "guided_filter": "test_photo_smoothing.py",
+    "affine_smoothing": "test_photo_smoothing.py",
 }
 
 

@@ -1,0 +1,98 @@
+"""Training of PhotoWCT's decoders for an encoder (Li et al., ECCV 2018; WCT, NIPS 2017, eq. 1).
+
+Each decoder learns to give images back from the features of its level, with the places of the
+maxima that pooling remembered. The encoder stays as it is; it is kept with the decoders, and
+`scripts/convert.py` writes both as the `photo_wct.pth` that the photo stylizer loads.
+
+Deviation from the paper, whose training code is not published: the feature term is relative to the
+features' size (`style.losses`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.family import Layout, SampleBatch, Update
+from core.optim import adam
+from style.config import Config as StyleConfig
+from style.losses import feature_loss, reconstruction_loss
+from style.photo.networks import CHANNELS, LEVELS, Decoder, Encoder
+from style.photo.official_encoder import load_encoder
+
+
+class PhotoWCTDecoders:
+    """`enc` up to relu4_1, frozen, and `dec1..dec4`; networks see RGB in [0, 1]."""
+
+    name: ClassVar[str] = "style"
+    Config: ClassVar[type[StyleConfig]] = StyleConfig
+    layout: ClassVar[Layout] = "single"
+    ema_networks: ClassVar[tuple[str, ...]] = tuple(f"dec{level}" for level in sorted(CHANNELS))
+    objective: ClassVar[str] = "total"
+    multiple: ClassVar[int] = 1
+    minimum: ClassVar[int] = 16
+
+    def __init__(self, config: StyleConfig) -> None:
+        self.config = config
+        encoder = Encoder(LEVELS[0]).requires_grad_(False)
+        self.networks: dict[str, nn.Module] = {"enc": encoder}
+        for level in sorted(CHANNELS):
+            self.networks[f"dec{level}"] = Decoder(level)
+        for network in self.networks.values():
+            for layer in network.modules():
+                if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                    nn.init.kaiming_normal_(layer.weight)
+                    nn.init.zeros_(cast("Tensor", layer.bias))
+        nn.init.dirac_(encoder.conv0.weight)
+        nn.init.zeros_(cast("Tensor", encoder.conv0.bias))
+        decoders = [self.networks[name] for name in self.ema_networks]
+        self.optimizers: dict[str, Optimizer] = {"dec": adam(decoders, config.optim)}
+        self.state: dict[str, Any] = {}
+
+    @classmethod
+    def build(cls, config: StyleConfig) -> Self:
+        """Decoders with initial weights, and the encoder with those of its file."""
+        family = cls(config)
+        if config.model.encoder is not None:
+            load_encoder(cast("Encoder", family.networks["enc"]), Path(config.model.encoder))
+        return family
+
+    def reconstruct(self, images: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """{level: features} and {level: image decoded from them} of images in [0, 1]."""
+        features, poolings = self.networks["enc"](images)
+        decoded = {
+            level: self.networks[f"dec{level}"](features[level], poolings[: level - 1])
+            for level in sorted(CHANNELS)
+        }
+        return features, decoded
+
+    def training_step(self, batch: SampleBatch, step: int, update: Update) -> dict[str, Tensor]:
+        """All four decoders at once: they share nothing but the encoder."""
+        model = self.config.model
+        images = (batch.images + 1) / 2
+        features, decoded = self.reconstruct(images)
+
+        losses = {}
+        for level, output in decoded.items():
+            again, _ = self.networks["enc"](output, level)
+            losses[f"reconstruction_{level}"] = reconstruction_loss(
+                output, images, model.lambda_reconstruction
+            )
+            losses[f"feature_{level}"] = feature_loss(
+                again[level], features[level], model.lambda_feature
+            )
+        update(self.optimizers["dec"], *losses.values())
+
+        terms = {name: loss.detach() for name, loss in losses.items()}
+        return terms | {"total": sum(terms.values(), start=images.new_zeros(()))}
+
+    def preview(self, batch: SampleBatch) -> Mapping[str, Tensor]:
+        """Photos, and what each decoder makes of them."""
+        _, decoded = self.reconstruct((batch.images + 1) / 2)
+        return {"image": batch.images} | {
+            f"relu{level}_1": output * 2 - 1 for level, output in decoded.items()
+        }
