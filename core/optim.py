@@ -124,7 +124,7 @@ class Updater:
             clip_grad_norm: largest gradient norm of this update, if below the general one.
         """
         total = self._backward([optimizer], losses)
-        self._step([optimizer], total, clip_grad_norm)
+        self._step([optimizer], total, clip_grad_norm, self.scaler)
 
     def in_turn(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
         """Several steps, one after the other, with the gradients of all at the present weights.
@@ -145,14 +145,16 @@ class Updater:
                 parameter.grad = None  # the next backward must not add to it
         norms = [torch.nn.utils.get_total_norm(_given(grads)) for *_, grads in taken]
         poison = 0 * torch.stack(norms).sum()  # not a number unless all are finite
-        for number, (optimizers, total, parameters, grads) in enumerate(taken, 1):
+        for number, (optimizers, total, parameters, grads) in enumerate(taken):
             torch._foreach_add_(_given(grads), poison)
+            scaler = self.scaler
+            if scaler is not None and number:
+                # The scaler lets an optimizer step only once, and has met any overflow by now.
+                torch._foreach_div_(_given(grads), scaler.scale(torch.ones_like(total.detach())))
+                scaler = None
             for parameter, gradient in zip(parameters, grads, strict=True):
                 parameter.grad = gradient
-            self._step(optimizers, total, None)
-            if self.scaler is not None and number < len(taken):
-                # Lets the same optimizer step again, at the scale of these gradients.
-                self.scaler.update(self.scaler.scale(torch.ones((), device=self.device)))
+            self._step(optimizers, total, None, scaler)
 
     def _backward(
         self,
@@ -173,32 +175,36 @@ class Updater:
         return total
 
     def _step(
-        self, optimizers: Sequence[Optimizer], total: Tensor, clip_grad_norm: float | None
+        self,
+        optimizers: Sequence[Optimizer],
+        total: Tensor,
+        clip_grad_norm: float | None,
+        scaler: torch.amp.GradScaler | None,
     ) -> None:
         """Unscale, clip, and step unless something is not finite."""
         parameters = _parameters(optimizers)
-        if self.scaler is not None:
+        if scaler is not None:
             for optimizer in optimizers:
-                self.scaler.unscale_(optimizer)
+                scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm(_given(p.grad for p in parameters))
         limits = [x for x in (self.clip_grad_norm, clip_grad_norm) if x is not None]
         if limits:
             torch.nn.utils.clip_grads_with_norm_(parameters, min(limits), norm)
         # The averaged gradient is the same on every process, so all decide alike.
         bad = (~torch.isfinite(norm)).to(torch.float32)
-        if self.scaler is not None:
-            # An overflow of scaled gradients is the scaler's daily business, not an alarm.
-            bad = (~torch.isfinite(total.detach())).to(torch.float32)
-            distributed.maximum(bad)
         for optimizer in optimizers:
-            if self.scaler is not None:
-                self.scaler.step(optimizer)
+            if scaler is not None:
+                scaler.step(optimizer)
             elif optimizer.defaults.get("fused"):
                 optimizer.grad_scale = None  # type: ignore[attr-defined]
                 optimizer.found_inf = bad  # type: ignore[attr-defined]
                 optimizer.step()
             elif not bad.item():
                 optimizer.step()
+        if self.scaler is not None:
+            # An overflow of scaled gradients is the scaler's daily business, not an alarm.
+            bad = (~torch.isfinite(total.detach())).to(torch.float32)
+            distributed.maximum(bad)
         self.skipped = torch.maximum(self.skipped, bad.to(self.skipped.device))
 
 

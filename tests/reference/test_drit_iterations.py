@@ -6,6 +6,7 @@ one tested: see `drit/family.py`.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,7 +65,8 @@ def record(family: DRIT, run: Run) -> None:
         def post(*_: Any) -> None:
             now = {k: p.detach() for k, p in network.named_parameters()}
             run.values.setdefault(stage(), {})[name] = {k: summary(p) for k, p in now.items()}
-            changes = {k: summary(p - before[name][k]) for k, p in now.items()}
+            old = before.pop(name)
+            changes = {k: summary(p - old[k]) for k, p in now.items()}
             run.updates.setdefault(stage(), {})[name] = changes
             run.steps[name] += 1
 
@@ -130,6 +132,13 @@ def noise_of(case: Case, dtype: torch.dtype) -> Noise:
 
 @cache
 def iterate(case: Case, setting: Setting) -> Run:
+    run = _iterate(case, setting)
+    # Hooks and networks hold each other, and the collector does not see how large they are.
+    gc.collect()
+    return run
+
+
+def _iterate(case: Case, setting: Setting) -> Run:
     dtype, joint = setting
     family, run = build(case, dtype, joint=joint), Run()
     record(family, run)
