@@ -20,6 +20,7 @@ from tqdm import tqdm
 from core.data.demo_faces import VisibleAttributes, read_attributes
 from core.data.loader import build_loader
 from core.errors import UserError
+from core.family import to_float
 from core.latent import (
     Neighbour,
     PathKind,
@@ -61,6 +62,12 @@ def square(images: Tensor) -> dict[str, Tensor]:
 
 def _save_square(images: Tensor, path: Path) -> None:
     save_png(grid(square(images), max_rows=len(images), labels=False), path)
+
+
+def _save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
+    pairs = torch.stack([above, below], dim=1)
+    columns = {str(column): pair for column, pair in enumerate(pairs)}
+    save_png(grid(columns, max_rows=2, labels=False), path)
 
 
 def write_samples(
@@ -155,7 +162,7 @@ def _joined(legs: list[Tensor], closed: bool) -> Tensor:
 def write_nearest(
     sampler: Sampler, folder: Path, noise: Tensor, texts: Sequence[str], root: str | None
 ) -> list[Neighbour]:
-    """`nearest.png`, each sample beside its nearest training image, and `nearest.json`.
+    """`nearest.png`, each sample above its nearest training image, and `nearest.json`.
 
     Args:
         sampler: what draws.
@@ -179,8 +186,7 @@ def write_nearest(
     images = sampler.draw(noise, _one_condition(sampler, texts, len(noise)))
     batches = (next(loader) for _ in tqdm(range(loader.batches_per_epoch), desc="compare"))
     found = nearest(images, (column for batch in batches for column in batch.columns().values()))
-    columns = {"sample": images, "nearest": torch.stack([one.image for one in found])}
-    save_png(grid(columns, max_rows=len(images)), folder / "nearest.png")
+    _save_pairs(images, to_float(torch.stack([one.image for one in found])), folder / "nearest.png")
     report = [{"name": one.name, "distance": one.distance} for one in found]
     text = json.dumps(report, indent=1).encode()
     write_file(folder / "nearest.json", lambda file: file.write(text))
@@ -193,7 +199,7 @@ def write_attribute(
     """Give an attribute to samples without it: noise + strength * (mean with - mean without).
 
     For procedural faces (`make_faces`), whose attributes are read from the pictures themselves.
-    Writes `attribute.png`, each sample before and after, and the direction, `direction.npy`.
+    Writes `attribute.png`, each sample above itself changed, and the direction, `direction.npy`.
 
     Args:
         sampler: trained on those faces, without captions.
@@ -222,8 +228,7 @@ def write_attribute(
     if len(without) < num:
         raise UserError(f"--num {num}: only {len(without)} of {len(fresh)} samples lack {name}")
     before, after = sampler.draw(without), sampler.draw(without + strength * direction)
-    columns = {"before": before, f"with {name}": after}
-    save_png(grid(columns, max_rows=num), folder / "attribute.png")
+    _save_pairs(before, after, folder / "attribute.png")
     save_noise(direction, folder / "direction.npy")
     return int(has_attribute(after, name).sum()), num
 

@@ -93,6 +93,21 @@ def run_dir(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "mnist"), ("anime", "anime_tags")])
+def test_published_configs_on_real_data(
+    name: str, folder: str, shared_data: Path, tmp_path: Path
+) -> None:
+    tree = yaml.safe_load((ROOT / "configs" / "wgan" / f"{name}.yaml").read_text())
+    tree = changed(
+        tree | {"name": f"wgan/{name}"},
+        data={"root": str(shared_data / folder), "max_images": 12, "num_workers": 0},
+        train={"num_steps": 2, "batch_size": 2},
+        model={"ngf": 4, "ndf": 4, "num_critic": 2},
+    )
+    assert make_trainer(tree, tmp_path).train()
+    assert (tmp_path / "samples" / "samples.gif").exists()
+
+
 def script_main(name: str) -> Callable[[list[str]], int]:
     """`main` of a script, for many calls in this process."""
     spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
