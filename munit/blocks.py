@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nn.padding import ReflectionPad2d
+from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 from munit.config import Activation, DisNorm, PadType
 from munit.upsampling import doubled_conv5
 
@@ -31,7 +31,7 @@ def make_padding(name: PadType, pixels: int) -> nn.Module:
         return nn.Identity()
     makers: dict[PadType, Any] = {
         "reflect": ReflectionPad2d,
-        "replicate": nn.ReplicationPad2d,
+        "replicate": ReplicationPad2d,
         "zero": nn.ZeroPad2d,
     }
     return makers[name](pixels)
@@ -185,7 +185,9 @@ class DoubledConvBlock(ConvBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels[0], H, W] to [N, channels[1], 2 * H, 2 * W]."""
-        if not (self.folded and self.training):
+        # Deterministic gradients of the borders on CUDA are had the plain way only.
+        fixed_order = torch.are_deterministic_algorithms_enabled() and x.is_cuda
+        if not (self.folded and self.training) or fixed_order:
             return super().forward(F.interpolate(x, scale_factor=2.0))
         y = doubled_conv5(x, self.conv.weight, self.conv.bias, self.pad_mode)
         return self.activation(self.norm(y))

@@ -84,6 +84,14 @@ class ContentEncoder(nn.Module):
         return self.model(images)
 
 
+class GlobalMean(nn.Module):
+    """Mean over the picture; unlike adaptive pooling with a deterministic gradient on CUDA."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C, 1, 1]."""
+        return x.mean((2, 3), keepdim=True)
+
+
 class StyleEncoder(nn.Module):
     """7x7 convolution, four halvings whatever `n_downsample`, average pooling; no norm."""
 
@@ -96,7 +104,7 @@ class StyleEncoder(nn.Module):
         ]
         for pair in pairwise(widths):
             layers.append(ConvBlock(pair, 4, 2, 1, activ=activ, pad_type=pad_type))
-        layers += [nn.AdaptiveAvgPool2d(1), nn.Conv2d(4 * dim, options.style_dim, 1)]
+        layers += [GlobalMean(), nn.Conv2d(4 * dim, options.style_dim, 1)]
         self.model = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from core.nn.init import init_weights
 from core.nn.modes import evaluating, published_test_mode
 from core.nn.norms import BatchNorm2d
 from core.nn.official_layout import load_official, official_names, to_official
-from core.nn.padding import reflection_pad
+from core.nn.padding import reflection_pad, replication_pad
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 
@@ -209,10 +211,14 @@ def test_smallest_image_of_a_patch_discriminator(num_layers: int) -> None:
 
 
 @pytest.mark.parametrize("pixels", [1, 3])
-def test_deterministic_reflection_is_torchs(pixels: int) -> None:
+@pytest.mark.parametrize(
+    ("pad", "layer"),
+    [(reflection_pad, nn.ReflectionPad2d), (replication_pad, nn.ReplicationPad2d)],
+)
+def test_deterministic_padding_is_torchs(pad: Any, layer: Any, pixels: int) -> None:
     x = torch.rand(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(2, 3, 5 + 2 * pixels, 7 + 2 * pixels, dtype=torch.float64)
-    ours, theirs = reflection_pad(x, pixels), nn.ReflectionPad2d(pixels)(x)
+    ours, theirs = pad(x, pixels), layer(pixels)(x)
     assert torch.equal(ours, theirs)
     (a,) = torch.autograd.grad((ours * weights).sum(), x)
     (b,) = torch.autograd.grad((theirs * weights).sum(), x)
