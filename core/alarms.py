@@ -12,6 +12,7 @@ _ZERO_LOSS = 1e-3
 _WINDOWS = 5
 _SAME = 0.01
 _COLLAPSED = 0.01
+_COLLAPSED_SHARE = 0.1
 
 
 class Alarms:
@@ -20,6 +21,8 @@ class Alarms:
     def __init__(self) -> None:
         self._low: dict[str, int] = {}
         self._active: set[str] = set()
+        self._low_samples = 0
+        self._varied = False
 
     def _raise(self, key: str, on: bool, message: str) -> list[str]:
         if on and key not in self._active:
@@ -84,4 +87,25 @@ class Alarms:
             f"{label}: styles have collapsed (mean difference {distance:.4f} of 2 between "
             "translations of one image): every style gives the same picture; raise the weight of "
             "the style or latent reconstruction, or use mode seeking where there is one",
+        )
+
+    def check_samples(self, distance: float, real_distance: float) -> list[str]:
+        """A generator that draws one picture whatever its noise (mode collapse).
+
+        Every generator begins like that, so it counts once samples have differed, or if they have
+        not for five previews.
+
+        Args:
+            distance: `core.metrics.diversity.pixel_distance` between samples.
+            real_distance: the same between real images.
+        """
+        low = distance < _COLLAPSED_SHARE * real_distance
+        self._low_samples = self._low_samples + 1 if low else 0
+        self._varied = self._varied or not low
+        return self._raise(
+            "collapsed samples",
+            low and (self._varied or self._low_samples >= _WINDOWS),
+            f"samples have collapsed (mean difference {distance:.4f} of 2 between pictures of "
+            f"different noise, {real_distance:.4f} between real ones): mode collapse; go back to "
+            "an earlier checkpoint, lower optim.lr, or use soft labels or WGAN-GP",
         )

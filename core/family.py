@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.options import Direction
+from core.text import Vocabulary
 
 Layout = Literal["unpaired", "paired", "single"]
 """What training data a family takes: two domains, pairs of the same scene, or one domain."""
@@ -19,6 +20,13 @@ Layout = Literal["unpaired", "paired", "single"]
 def to_float(images: Tensor) -> Tensor:
     """Map uint8 0..255 to float32 [-1, 1] (v / 255 * 2 - 1); float images pass unchanged."""
     return images.float().div_(127.5).sub_(1.0) if images.dtype == torch.uint8 else images
+
+
+class Place(NamedTuple):
+    """A batch's number within its epoch, from 0, and how many batches the epoch has."""
+
+    number: int
+    total: int
 
 
 class Batch(Protocol):
@@ -43,12 +51,14 @@ class ImageBatch:
         b: [N, C_B, H, W], likewise.
         names_a: N file names, for error reports and galleries.
         names_b: N file names.
+        place: where the batch stands in its epoch, if it comes from a loader.
     """
 
     a: Tensor
     b: Tensor
     names_a: tuple[str, ...]
     names_b: tuple[str, ...]
+    place: Place | None = None
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
         """Move to `device` (asynchronously from pinned memory) and convert to float there.
@@ -75,11 +85,47 @@ class ImageBatch:
         return replace(self, a=self.b, b=self.a, names_a=self.names_b, names_b=self.names_a)
 
 
+@dataclass(frozen=True)
+class SampleBatch:
+    """Images of one domain, with what is said of them.
+
+    Attributes:
+        images: [N, C, H, W], uint8 as the loader gives it, float in [-1, 1] after `to`.
+        names: N file names.
+        captions: N captions, e.g. "blue hair red eyes"; empty where the data set has no tags.
+        place: as in `ImageBatch`.
+    """
+
+    images: Tensor
+    names: tuple[str, ...]
+    captions: tuple[str, ...]
+    place: Place | None = None
+
+    def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
+        """As `ImageBatch.to`."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        images = to_float(self.images.to(device, non_blocking=True))
+        return replace(self, images=images.contiguous(memory_format=layout))
+
+    def pin_memory(self) -> Self:
+        """Called by the DataLoader where a GPU is used."""
+        return replace(self, images=self.images.pin_memory())
+
+    def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
+        """The one domain; see `Batch.columns`."""
+        return {"images": (self.images, self.names)}
+
+
 class Update(Protocol):
     """One optimizer step; the only way in which a family changes weights (`core.optim`)."""
 
-    def __call__(self, optimizer: Optimizer, *losses: Tensor) -> None:
+    def __call__(
+        self, optimizer: Optimizer, *losses: Tensor, clip_grad_norm: float | None = None
+    ) -> None:
         """Backpropagate the sum of `losses` and step, guarded, averaged and scaled."""
+
+    def in_turn(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
+        """A step for each (optimizers, losses), all gradients taken at the present weights."""
 
 
 class Family(Protocol):
@@ -117,13 +163,13 @@ class Family(Protocol):
     def training_step(self, batch: Any, step: int, update: Update) -> dict[str, Tensor]:
         """One full iteration; returns {loss term: detached scalar}."""
 
-    def preview(self, batch: Any) -> Mapping[str, Tensor]:
-        """{column label: images [N, C, H, W] in [-1, 1]} for the sample grid."""
-
 
 @runtime_checkable
 class TranslationFamily(Family, Protocol):
     """A family that translates images of one domain to another."""
+
+    def preview(self, batch: Any) -> Mapping[str, Tensor]:
+        """{column label: images [N, C, H, W] in [-1, 1]} for the sample grid."""
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -160,3 +206,30 @@ class StyleFamily(TranslationFamily, Protocol):
         self, images: Tensor, direction: Direction, styles: Tensor | None = None
     ) -> Tensor:
         """With the given styles [N, style_dim], or one fixed code per image."""
+
+
+@runtime_checkable
+class GenerativeFamily(Family, Protocol):
+    """A family that makes images of one domain out of noise, and perhaps of words."""
+
+    @property
+    def noise_dim(self) -> int:
+        """Length of a noise vector."""
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """What the words of a caption mean to the networks; None for unconditional models."""
+
+    def random_noise(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """[num, noise_dim], float32, from N(0, 1)."""
+
+    def sample(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of noise [N, noise_dim].
+
+        Args:
+            noise: on the networks' device.
+            conditions: [N, vocabulary.size], where there is a vocabulary.
+
+        Raises:
+            UserError: a length that does not fit, conditions missing, or not asked for.
+        """

@@ -1,4 +1,4 @@
-"""Score a translator on a procedural set, where the truth of each test image is known."""
+"""Score a model on a procedural set, where the truth of each image is known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from core.data.demo import Picture, TranslationScores, score_translations
 from core.data.folders import find_paired, find_unpaired
 from core.data.images import open_image, read_image
 from core.data.source import split_pair
+from core.errors import UserError
 from core.family import to_float
 from core.inference import Translator
+from core.metrics.caption_agreement import CaptionAgreement, caption_agreement
 from core.metrics.diversity import feature_distance, pixel_distance
 from core.options import Direction
+from core.pictures import to_uint8
+from core.sample_folder import Sampler
 
 NUM_STYLES = 4
 """Random styles of each input for diversity: six pairs."""
@@ -97,3 +101,26 @@ def score_paired(
     pairs_of = zip(tqdm(inputs, f"score {direction}"), truths, strict=True)
     fakes = [_translated(translator, x, direction, truth) for x, truth in pairs_of]
     return {direction: score_translations(fakes, inputs, truths, labels)}
+
+
+def score_captions(sampler: Sampler, num_per_caption: int = 8, seed: int = 0) -> CaptionAgreement:
+    """How often faces have the colours asked for, over every pair of colours alike.
+
+    Args:
+        sampler: of a model trained on `make_faces`, with captions.
+        num_per_caption: samples of each pair; all pairs get the same noise.
+        seed: of the noise.
+
+    Raises:
+        UserError: the model knows no hair and eyes, or takes no captions.
+    """
+    vocabulary = sampler.family.vocabulary
+    words = {} if vocabulary is None else vocabulary.words
+    if set(words) != {"hair", "eyes"}:
+        raise UserError("a score of hair and eyes needs a model whose captions name just these")
+    asked = [f"{hair} hair {eyes} eyes" for hair in words["hair"] for eyes in words["eyes"]]
+    captions = [caption for caption in asked for _ in range(num_per_caption)]
+    generator = torch.Generator().manual_seed(seed)
+    noise = sampler.family.random_noise(num_per_caption, generator).repeat(len(asked), 1)
+    images = to_uint8(sampler(noise, captions)).permute(0, 2, 3, 1)
+    return caption_agreement(images.numpy(), captions)

@@ -19,43 +19,60 @@ from core.options import Direction
 class OfficialModule(Protocol):
     """What a family's `official.py` offers."""
 
-    def files(self, path: Path) -> dict[str, Path]:
-        """{official network name: file} at a path."""
+    def read(self, path: Path) -> Mapping[str, Any]:
+        """{official network name: state dict} of the file or files at a path."""
 
-    def from_official(
-        self, states: Mapping[str, Mapping[str, Tensor]], direction: Direction, source: object
-    ) -> Any:
+    def from_official(self, states: Mapping[str, Any], direction: Direction, source: object) -> Any:
         """A family with these networks."""
 
-    def to_files(self, family: Any) -> dict[str, dict[str, Tensor]]:
-        """{file name: official state dict}."""
+    def to_files(self, family: Any) -> Mapping[str, Mapping[str, Any]]:
+        """{file name: content}."""
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """An official `.pth`: a plain state dict, read without executing a pickle.
+def read_file(path: Path) -> Any:
+    """What an official file holds, read without executing a pickle.
 
     Raises:
-        UserError: unreadable, or not a flat dict of tensors.
+        UserError: unreadable, or more than tensors and plain containers.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # torch raises a different type for every kind of damage
         raise UserError(
             f"{path}: not a state dict that can be read safely ({type(error).__name__})"
         ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
-    return dict(state)
+
+
+def read_states(files: Mapping[str, Path]) -> dict[str, dict[str, Tensor]]:
+    """The networks of official files.
+
+    Args:
+        files: of each network its file: a state dict; or several, {part: state dict}, which then
+            go by `<name>_<part>`.
+
+    Raises:
+        UserError: unreadable, or neither of the two.
+    """
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, path in files.items():
+        content = read_file(path)
+        values = content.values() if isinstance(content, Mapping) else ()
+        several = bool(values) and all(isinstance(value, Mapping) for value in values)
+        found = {f"{name}_{k}": v for k, v in content.items()} if several else {name: content}
+        for each in found.values():
+            if not isinstance(each, Mapping) or not all(map(torch.is_tensor, each.values())):
+                raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
+        states |= {key: dict(each) for key, each in found.items()}
+    return states
 
 
 def import_official(
     source: Path, output: Path, module: OfficialModule, direction: Direction
 ) -> Path:
     """Write a checkpoint for `scripts/test.py` from official files; returns its path."""
-    states = {name: read_state(file) for name, file in module.files(source).items()}
-    family: Family = module.from_official(states, direction, source)
+    family: Family = module.from_official(module.read(source), direction, source)
     state = {
         "family": family.name,
         "config": family.config.model_dump(mode="json"),

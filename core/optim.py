@@ -85,46 +85,114 @@ class Updater:
         if self.scaler is not None:
             self.scaler.update()
 
-    def __call__(self, optimizer: Optimizer, *losses: Tensor) -> None:
-        """Step `optimizer` on the sum of `losses` (scalars)."""
+    def __call__(
+        self, optimizer: Optimizer, *losses: Tensor, clip_grad_norm: float | None = None
+    ) -> None:
+        """Step `optimizer` on the sum of `losses` (scalars).
+
+        Args:
+            optimizer: the one whose parameters change.
+            losses: to be added up.
+            clip_grad_norm: largest gradient norm of this update, if below the general one.
+        """
+        total = self._backward([optimizer], losses)
+        self._step([optimizer], total, clip_grad_norm)
+
+    def in_turn(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
+        """Several steps, one after the other, with the gradients of all at the present weights.
+
+        For objectives that share a graph and parameters: after the first step the graph would meet
+        weights that are no longer those of its forward. If one gradient is not finite no step is
+        taken.
+
+        Args:
+            turns: (optimizers, losses) of each step; the losses of one step are added up.
+        """
+        taken = []
+        for number, (optimizers, losses) in enumerate(turns, 1):
+            total = self._backward(optimizers, losses, retain_graph=number < len(turns))
+            parameters = _parameters(optimizers)
+            taken.append((optimizers, total, parameters, [p.grad for p in parameters]))
+            for parameter in parameters:
+                parameter.grad = None  # the next backward must not add to it
+        norms = [torch.nn.utils.get_total_norm(_given(grads)) for *_, grads in taken]
+        poison = 0 * torch.stack(norms).sum()  # not a number unless all are finite
+        for number, (optimizers, total, parameters, grads) in enumerate(taken, 1):
+            torch._foreach_add_(_given(grads), poison)
+            for parameter, gradient in zip(parameters, grads, strict=True):
+                parameter.grad = gradient
+            self._step(optimizers, total, None)
+            if self.scaler is not None and number < len(taken):
+                # Lets the same optimizer step again, at the scale of these gradients.
+                self.scaler.update(self.scaler.scale(torch.ones((), device=self.device)))
+
+    def _backward(
+        self,
+        optimizers: Sequence[Optimizer],
+        losses: Iterable[Tensor],
+        *,
+        retain_graph: bool = False,
+    ) -> Tensor:
+        """Leave averaged, still scaled gradients of the sum of `losses`; returns the sum."""
         total = torch.stack([loss.reshape(()) for loss in losses]).sum()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         # Backward runs in the types of the forward by itself; autocast there is not supported.
         with torch.autocast(self.device.type, enabled=False):
-            (self.scaler.scale(total) if self.scaler is not None else total).backward()
-        distributed.average_gradients(parameters)
+            scaled = self.scaler.scale(total) if self.scaler is not None else total
+            scaled.backward(retain_graph=retain_graph)
+        distributed.average_gradients(_parameters(optimizers))
+        return total
+
+    def _step(
+        self, optimizers: Sequence[Optimizer], total: Tensor, clip_grad_norm: float | None
+    ) -> None:
+        """Unscale, clip, and step unless something is not finite."""
+        parameters = _parameters(optimizers)
         if self.scaler is not None:
-            self.scaler.unscale_(optimizer)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if self.clip_grad_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
+            for optimizer in optimizers:
+                self.scaler.unscale_(optimizer)
+        norm = torch.nn.utils.get_total_norm(_given(p.grad for p in parameters))
+        limits = [x for x in (self.clip_grad_norm, clip_grad_norm) if x is not None]
+        if limits:
+            torch.nn.utils.clip_grads_with_norm_(parameters, min(limits), norm)
         # The averaged gradient is the same on every process, so all decide alike.
         bad = (~torch.isfinite(norm)).to(torch.float32)
         if self.scaler is not None:
             # An overflow of scaled gradients is the scaler's daily business, not an alarm.
-            self.scaler.step(optimizer)
             bad = (~torch.isfinite(total.detach())).to(torch.float32)
             distributed.maximum(bad)
-        elif optimizer.defaults.get("fused"):
-            optimizer.grad_scale = None  # type: ignore[attr-defined]
-            optimizer.found_inf = bad  # type: ignore[attr-defined]
-            optimizer.step()
-        elif not bad.item():
-            optimizer.step()
+        for optimizer in optimizers:
+            if self.scaler is not None:
+                self.scaler.step(optimizer)
+            elif optimizer.defaults.get("fused"):
+                optimizer.grad_scale = None  # type: ignore[attr-defined]
+                optimizer.found_inf = bad  # type: ignore[attr-defined]
+                optimizer.step()
+            elif not bad.item():
+                optimizer.step()
         self.skipped = torch.maximum(self.skipped, bad.to(self.skipped.device))
+
+
+def _parameters(optimizers: Iterable[Optimizer]) -> list[nn.Parameter]:
+    return [
+        p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
+    ]
+
+
+def _given(gradients: Iterable[Tensor | None]) -> list[Tensor]:
+    return [gradient for gradient in gradients if gradient is not None]
 
 
 def rate_factor(
     policy: str, e: int, *, hold: int, decay: int, decay_every: int, decay_factor: float
 ) -> float:
-    """Share of the full learning rate in force during epoch (or step) `e`, counted from 1.
+    """Share of the full learning rate in force during epoch (or step) `e`.
 
     The official rules (`models/networks.py`, `get_scheduler`): `linear` falls after `hold` epochs
     over `decay` more and reaches exactly zero in the last; `linear_legacy` is one epoch later;
     `step` cuts by `decay_factor` every `decay_every`; `cosine` reaches zero at `hold` and rises
-    again beyond.
+    again beyond. They count from 1 (`OptimOptions.first_epoch`).
     """
     if policy == "linear":
         return max(0.0, 1.0 - max(0, e + 1 - hold) / (decay + 1))
@@ -188,7 +256,7 @@ class Schedule:
             return
         factor = rate_factor(
             self._options.policy,
-            e,
+            e - 1 + self._options.first_epoch,
             hold=self._hold,
             decay=self._decay,
             decay_every=self._options.decay_every,

@@ -16,6 +16,16 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Direction = Literal["AtoB", "BtoA"]
+Preprocess = Literal[
+    "resize_and_crop",
+    "crop",
+    "scale_width",
+    "scale_width_and_crop",
+    "scale_shorter_and_crop",
+    "scale_and_center_crop",
+    "none",
+]
+Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
 
 
 class Options(BaseModel):
@@ -30,7 +40,8 @@ class DataOptions(Options):
     """Where the images are and how they are read.
 
     `load_size`, `crop_size`, `preprocess` and `flip` follow the official CycleGAN and pix2pix
-    data code (`data/base_dataset.py`); the layouts are described in docs/data.md.
+    data code (`data/base_dataset.py`), `scale_shorter_and_crop` the official MUNIT's (`utils.py`).
+    The layouts are described in docs/data.md.
     """
 
     root: str
@@ -38,11 +49,9 @@ class DataOptions(Options):
     pairs, `A/ B/` with equal names, or list files `trainA.txt`, ..."""
     direction: Direction = "AtoB"
     """With BtoA the model takes the data set's B as its A."""
-    preprocess: Literal[
-        "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"
-    ] = "resize_and_crop"
+    preprocess: Preprocess = "resize_and_crop"
     load_size: PositiveInt = 286
-    """Pixels; side (or width) after the resize."""
+    """Pixels; side (or width, or shorter side) after the resize."""
     crop_size: PositiveInt = 256
     """Pixels; side of the random crop that the networks see."""
     flip: bool = True
@@ -59,6 +68,27 @@ class DataOptions(Options):
     """Folder of the disk cache; default `<root>/.image_cache`."""
     on_error: Literal["refuse", "skip"] = "refuse"
     """An unreadable image stops the run, or is named once and replaced by the next one."""
+
+
+class SingleDataOptions(DataOptions):
+    """Images of one domain, as generative families take them.
+
+    The defaults are the data code of pytorch/examples `dcgan/main.py`: shorter side to the image
+    size, crop from the centre, no mirroring.
+    """
+
+    root: str
+    """Folder of images, or one with `train/`, `test/` folders of them, or with MNIST's idx files
+    (`train-images-idx3-ubyte`, `t10k-images-idx3-ubyte`, gzipped or not)."""
+    direction: Literal["AtoB"] = "AtoB"
+    """One domain has no other direction."""
+    preprocess: Preprocess = "scale_and_center_crop"
+    load_size: PositiveInt = 64
+    crop_size: PositiveInt = 64
+    """Pixels; side of the images that the networks make."""
+    flip: bool = False
+    tags: str | None = None
+    """File below `root` with a line `id,blue hair red eyes` for each image (docs/data.md)."""
 
 
 class TrainOptions(Options):
@@ -101,23 +131,35 @@ class OptimOptions(Options):
     beta2: Fraction = 0.999
     eps: PositiveFloat = 1e-8
     weight_decay: Weight = 0.0
-    policy: Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"] = "linear"
+    policy: Policy = "linear"
     """`linear_legacy` is the official linear rule before 2020-07-19, one epoch later."""
     decay_every: PositiveInt = 50
     """Step policy: epochs (or steps) between two cuts of the rate (official `lr_decay_iters`)."""
     decay_factor: PositiveFloat = 0.1
     """Step policy: factor of one cut."""
+    first_epoch: Literal[0, 1] = 1
+    """Number of the first epoch (or step) in the policy's formula."""
 
 
 class LogOptions(Options):
-    """What is written while training; all counts are in steps."""
+    """What is written while training; counts are in steps where they do not say otherwise."""
 
     every: PositiveInt = 100
     """Loss terms, averaged over this many steps, to log.jsonl and TensorBoard."""
     samples_every: CountInt = 1000
     """Sample grid on fixed inputs; 0: never."""
+    samples_every_epochs: CountInt = 0
+    """Sample grid at the end of every N-th epoch, besides; 0: never."""
     num_samples: PositiveInt = 4
     """Fixed inputs in a sample grid."""
+
+
+class GenerativeLogOptions(LogOptions):
+    """A grid of the same noise at the end of every epoch, as the published GAN code draws."""
+
+    samples_every: CountInt = 0
+    samples_every_epochs: CountInt = 1
+    num_samples: PositiveInt = 64
 
 
 class CheckpointOptions(Options):

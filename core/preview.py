@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from core.alarms import Alarms
 from core.data.loader import fixed_batch
-from core.family import Family, StyleFamily, TranslationFamily
+from core.errors import UserError
+from core.family import (
+    Family,
+    GenerativeFamily,
+    ImageBatch,
+    SampleBatch,
+    StyleFamily,
+    TranslationFamily,
+)
 from core.gallery import RunGallery
 from core.metrics.diversity import feature_distance, pixel_distance
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
-from core.pictures import grid, save_png
+from core.pictures import grid, save_gif, save_png
 from core.run_log import RunLog
 
 NUM_STYLES = 4
 """Styles whose distances are logged as diversity: six pairs for each input."""
+NUM_NOISES = 8
+"""With captions, samples drawn of each; the same noises serve every caption."""
+MAX_FRAMES = 200
+"""Frames of the GIF; of more previews they are an even choice, the newest always among them."""
+FRAME_MILLISECONDS = 200
 
 
 class Preview:
-    """Draws the sample grid of a run, checks the pictures, and measures how much styles differ.
+    """Draws the sample grid of a run, checks the pictures, and measures how much they differ.
 
     Args:
         family: its networks are used as they are; the caller applies moving averages.
@@ -51,26 +67,33 @@ class Preview:
         networks = self._family.networks.values()
         # The generators' noise (dropout) must not depend on when one looks.
         devices = [self._device] if self._device.type == "cuda" else []
-        with (
-            evaluating(*networks),
-            published_test_mode(*networks),
-            torch.random.fork_rng(devices),
-        ):
-            columns = self._family.preview(self._fixed)
-            if isinstance(self._family, TranslationFamily):
-                self._check_translations(self._family, step, log)
-            if isinstance(self._family, StyleFamily):
-                self._measure_diversity(self._family, step, log)
-        image = grid(columns, max_rows=self._config.log.num_samples)
+        with evaluating(*networks), torch.random.fork_rng(devices):
+            if isinstance(self._family, GenerativeFamily):
+                image = self._draw_samples(self._family, step, log)
+            else:
+                with published_test_mode(*networks):
+                    image = self._draw_translations(self._family, step, log)
         path = self._run_dir / "samples" / f"step_{step:08d}.png"
         save_png(image, path)
         log.picture(step, "samples", image)
         log.flush()
         self.gallery.add(step, path)
+        if isinstance(self._family, GenerativeFamily):
+            self._write_gif()
+
+    # -- families that translate ------------------------------------------------------------
+
+    def _draw_translations(self, family: Family, step: int, log: RunLog) -> Image.Image:
+        assert isinstance(family, TranslationFamily), family.name
+        columns = family.preview(self._fixed)
+        self._check_translations(family, step, log)
+        if isinstance(family, StyleFamily):
+            self._measure_diversity(family, step, log)
+        return grid(columns, max_rows=self._config.log.num_samples)
 
     def _inputs(self, direction: Direction) -> Tensor:
-        same = direction == self._config.data.direction
-        return self._fixed.a if same else self._fixed.b
+        fixed = cast("ImageBatch", self._fixed)
+        return fixed.a if direction == self._config.data.direction else fixed.b
 
     def _check_translations(self, family: TranslationFamily, step: int, log: RunLog) -> None:
         for direction in family.directions:
@@ -97,3 +120,71 @@ class Preview:
             for text in self._alarms.check_diversity(direction, measures[f"diversity_{direction}"]):
                 log.message(step, "alarm", text)
         log.measures(step, measures)
+
+    # -- families that generate -------------------------------------------------------------
+
+    def _draw_samples(self, family: GenerativeFamily, step: int, log: RunLog) -> Image.Image:
+        """The same noise (a function of the seed) each time, and with captions the same ones."""
+        real = cast("SampleBatch", self._fixed)
+        generator = torch.Generator().manual_seed(self._config.train.seed)
+        captions = _spread(real.captions, self._config.log.num_samples // NUM_NOISES)
+        number = NUM_NOISES if family.vocabulary else self._config.log.num_samples
+        noise = family.random_noise(number, generator).to(self._device)
+        samples = draw_samples(family, noise, captions)
+        outputs = torch.stack([*samples.values()]).transpose(0, 1).float()  # [noises, captions]
+        if family.vocabulary is None:
+            outputs = outputs.reshape(-1, 1, *outputs.shape[2:])
+        if len(outputs) > 1 and len(real.images) > 1:
+            distance = float(pixel_distance(outputs))
+            between_real = float(pixel_distance(real.images[:, None].float()))
+            log.measures(step, {"diversity": distance, "diversity_real": between_real})
+            for text in self._alarms.check_samples(distance, between_real):
+                log.message(step, "alarm", text)
+        return grid(samples, max_rows=number, labels=family.vocabulary is not None)
+
+    def _write_gif(self) -> None:
+        """All grids so far, in order; those that a resume has undone are not among them."""
+        listed = self.gallery.samples
+        stride = math.ceil(len(listed) / MAX_FRAMES)
+        frames = []
+        for sample in listed[::-1][::stride][::-1]:
+            if (sample.width, sample.height) == (listed[-1].width, listed[-1].height):
+                try:
+                    with Image.open(self._run_dir / sample.path) as image:
+                        frames.append(image.convert("RGB"))
+                except OSError:  # deleted by hand: the others still make a film
+                    continue
+        if not frames:
+            raise UserError(f"{self._run_dir / 'samples'}: no sample grid can be read back")
+        save_gif(frames, self._run_dir / "samples" / "samples.gif", FRAME_MILLISECONDS)
+
+
+def _spread(captions: tuple[str, ...], number: int) -> list[str]:
+    """Different captions, as evenly over the list as can be."""
+    distinct = list(dict.fromkeys(captions))
+    number = max(1, min(number, len(distinct)))
+    return [distinct[i * len(distinct) // number] for i in range(number)]
+
+
+def draw_samples(
+    family: GenerativeFamily, noise: Tensor, captions: list[str]
+) -> Mapping[str, Tensor]:
+    """Columns of a sample grid.
+
+    Args:
+        family: in evaluation mode.
+        noise: [N, noise_dim], on the networks' device.
+        captions: used where the family has a vocabulary.
+
+    Returns:
+        {caption: its N images}; without a vocabulary {number: images}, as square as can be.
+    """
+    if family.vocabulary is not None:
+        conditions = family.vocabulary.encode(captions).to(noise)
+        return {
+            caption: family.sample(noise, condition.expand(len(noise), -1))
+            for caption, condition in zip(captions, conditions, strict=True)
+        }
+    images = family.sample(noise)
+    width = math.ceil(math.sqrt(len(images)))
+    return {str(column): images[column::width] for column in range(width)}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from core import checkpoint, distributed, rng
 from core.alarms import Alarms
-from core.config import dump_config
+from core.config import dump_config, refuse_other_model
 from core.data.loader import build_loader
 from core.distributed import World
 from core.ema import Ema
@@ -59,6 +59,8 @@ class Trainer:
             )
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         self.family = family = kind.build(config)
+        # A family completes its options by what only the data tells, e.g. a vocabulary.
+        self.config = config = family.config
         self.step = 0
         self._seconds_before, self._started = 0.0, time.perf_counter()
         train = config.train
@@ -127,7 +129,8 @@ class Trainer:
 
     def _loop(self, bar: Any, stop: StopRequest) -> None:
         options, evaluate_every = self.config.log, self.config.evaluate.every
-        if self.step == 0 and options.samples_every:
+        previews = bool(options.samples_every or options.samples_every_epochs)
+        if self.step == 0 and previews:
             self._preview()
         saved_at, self._started = self.step, time.perf_counter()
         window = Window(self.step)
@@ -146,7 +149,7 @@ class Trainer:
             if self.step % options.every == 0 or self.step == self.num_steps:
                 self._log_window(window, bar)
                 window = Window(self.step)
-            if options.samples_every and self.step % options.samples_every == 0:
+            if self._sample_due():
                 self._preview()
             if self.step % self.config.checkpoint.every == 0:
                 self.save()
@@ -156,7 +159,7 @@ class Trainer:
         self._heed(pending)
         if saved_at != self.step or not self._has_checkpoint():
             self.save()
-        if options.samples_every and self.step % options.samples_every:
+        if previews and not self._sample_due():
             self._preview()
         # Not after a stop: whoever asked for it waits.
         if evaluate_every and self.step % evaluate_every and self.step >= self.num_steps:
@@ -167,7 +170,7 @@ class Trainer:
         self.ema.update()
         self.step += 1
         self.log.add(terms)
-        if self.config.optim.policy == "plateau":
+        if self.config.optim.policy == "plateau" and self.family.objective in terms:
             self._epoch_objective.append(terms[self.family.objective])
         return StepFlag(self.step, batch, self.stepper.update.skipped, terms)
 
@@ -196,11 +199,18 @@ class Trainer:
         minimum = max(int(getattr(net, "minimum", 0)) for net in self.family.networks.values())
         for images, names in batch.columns().values():
             height, width = images.shape[-2:]
+            side = self.config.data.crop_size
+            if self.family.layout == "single" and (height, width) != (side, side):
+                raise UserError(
+                    f"{names[0]}: {width}x{height} px after data.preprocess: "
+                    f"{self.config.data.preprocess}, but this model makes images of {side}x{side} "
+                    "px; use scale_and_center_crop or resize_and_crop, or change data.crop_size"
+                )
             if min(height, width) < minimum:
                 raise UserError(
                     f"{names[0]}: {width}x{height} px after preprocessing, but these networks need "
-                    f"{minimum} px; set a larger data.crop_size and data.load_size, or fewer "
-                    "model.num_layers_dis"
+                    f"{minimum} px; set a larger data.crop_size and data.load_size, or "
+                    "discriminators with fewer layers in model"
                 )
             if height % multiple or width % multiple:
                 raise UserError(
@@ -239,6 +249,11 @@ class Trainer:
         bar.set_postfix({**shown, "wait": f"{wait:.0%}"})
         for text in self.alarms.check_losses(means):
             self.log.message(self.step, "alarm", text)
+
+    def _sample_due(self) -> bool:
+        options = self.config.log
+        in_steps = options.samples_every_epochs * self.loader.batches_per_epoch
+        return any(n and self.step % n == 0 for n in (options.samples_every, in_steps))
 
     def _preview(self) -> None:
         if self.world.is_main:
@@ -302,11 +317,7 @@ class Trainer:
 
     def _load(self, state: dict[str, Any]) -> None:
         family = self.family
-        if state["family"] != family.name:
-            raise UserError(
-                f"the checkpoint is of family {state['family']}, the config of {family.name}; "
-                "give the matching config"
-            )
+        refuse_other_model(self.config, state["config"], "the checkpoint")
         for name, network in family.networks.items():
             checkpoint.load_network(network, state["networks"][name], name, "the checkpoint")
         self.ema.load_state_dict(state["ema"])

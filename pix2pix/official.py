@@ -20,6 +20,7 @@ from core.nn.official_layout import (
     keep_and_load,
     official_files,
 )
+from core.official import read_states
 from core.options import Direction
 from pix2pix.config import Config
 from pix2pix.family import Pix2Pix
@@ -30,6 +31,11 @@ NETWORKS = ("G", "D")
 def files(path: Path) -> dict[str, Path]:
     """{official network name: file} at a path."""
     return find_files(path, NETWORKS)
+
+
+def read(path: Path) -> dict[str, dict[str, Tensor]]:
+    """{official network name: state dict} at a path."""
+    return read_states(files(path))
 
 
 def from_official(

@@ -1,19 +1,22 @@
 """The main job in one command: procedural data, a small CycleGAN, pictures, and how good they are.
 
 Takes some two minutes on two CPU cores and needs no download. Called again, it goes on where it
-was. `--config configs/pix2pix/demo.yaml` does the same for pix2pix.
+was. `--config configs/pix2pix/demo.yaml` does the same for pix2pix, `configs/dcgan/demo.yaml` for
+faces from noise, and `configs/dcgan/faces_text.yaml` for faces of the colours asked for.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from core import checkpoint, cli, distributed
 from core.config import load_config
-from core.data.demo import make_seasons
+from core.data.demo import make_faces, make_seasons
 from core.inference import load
-from core.known_truth import diversity, score_paired, score_unpaired
+from core.known_truth import diversity, score_captions, score_paired, score_unpaired
+from core.sample_folder import load_sampler, write_samples
 from core.style_folder import StyleChoice, choose_task
 from core.trainer import Trainer
 from core.translate_folder import find_jobs, translate_all
@@ -28,7 +31,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=CONFIG, help="a demo.yaml")
     parser.add_argument("--run-dir", type=Path, help="default: runs/<name>")
     parser.add_argument("--output", type=Path, help="default: results/<name>")
-    parser.add_argument("--num-train", type=int, default=400, help="scenes per domain")
+    parser.add_argument("--num-train", type=int, help="scenes per domain (400), or faces (6000)")
     parser.add_argument("--num-test", type=int, default=24, help="scenes per domain")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--device", default="auto")
@@ -41,20 +44,45 @@ def demo(args: argparse.Namespace) -> int:
     kind, root = FAMILIES[config.family], Path(config.data.root)
     run_dir = args.run_dir or Path("runs") / config.name
     output = args.output or Path("results") / config.name
-    make_seasons(
-        root,
-        layout="paired" if kind.layout == "paired" else "unpaired",
-        size=config.data.load_size,
-        num_train=args.num_train,
-        num_test=args.num_test,
-        seed=config.train.seed,
-    )
+    size, seed = config.data.load_size, config.train.seed
+    if kind.layout == "single":
+        make_faces(root, size=size, num_images=args.num_train or 6000, seed=seed)
+    else:
+        make_seasons(
+            root,
+            layout="paired" if kind.layout == "paired" else "unpaired",
+            size=size,
+            num_train=args.num_train or 400,
+            num_test=args.num_test,
+            seed=seed,
+        )
     state = None
     if checkpoint.listed(run_dir / "checkpoints"):
         state = checkpoint.load(checkpoint.find(run_dir)[0])
     if not Trainer(kind, config, run_dir, distributed.start(args.device), state).train():
         print("stopped; the same command goes on from here")
         return 0
+    print(f"\ntraining samples: {run_dir / 'index.html'}")
+    show = show_samples if kind.layout == "single" else show_translations
+    show(args, config, run_dir, output)
+    return 0
+
+
+def show_samples(args: argparse.Namespace, config: Any, run_dir: Path, output: Path) -> None:
+    """Faces; where the model takes captions, of every hair colour, and how often they are right."""
+    sampler = load_sampler(run_dir, args.device)
+    vocabulary = sampler.family.vocabulary
+    captions = []
+    if vocabulary is not None:
+        hair, eyes = vocabulary.words["hair"], vocabulary.words["eyes"]
+        captions = [f"{h} hair {eyes[i % len(eyes)]} eyes" for i, h in enumerate(hair)]
+        print(score_captions(sampler))
+    print(f"samples: {write_samples(sampler, output, config.name, captions=captions)}")
+
+
+def show_translations(args: argparse.Namespace, config: Any, run_dir: Path, output: Path) -> None:
+    """The held-out images translated, and how close they came."""
+    kind, root = FAMILIES[config.family], Path(config.data.root)
     translator = load(run_dir, args.device)
     scores = (score_paired if kind.layout == "paired" else score_unpaired)(translator, root)
     jobs = find_jobs(root, translator, None, None)
@@ -66,9 +94,7 @@ def demo(args: argparse.Namespace) -> int:
         if direction in spread:
             pixels, features = spread[direction]
             print(f"diversity over styles: {pixels:.3f} in pixels, {features:.3f} in features")
-    print(f"\ntraining samples: {run_dir / 'index.html'}")
-    print(f"held-out images:  {output / 'index.html'}")
-    return 0
+    print(f"\nheld-out images:  {output / 'index.html'}")
 
 
 def main(argv: list[str] | None = None) -> int:

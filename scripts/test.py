@@ -2,18 +2,21 @@
 
 Input is an image, a folder, or a data set with testA/ and testB/. Outputs have the inputs' sizes;
 out/index.html shows them. With torchrun each process translates its share. Checkpoints with styles
-(munit, drit) give several translations of each input; see docs/testing.md.
+(munit, drit) give several translations of each input; families that make images from noise take no
+input: `--num 64`, or `--text "blue hair red eyes"` where they draw what they are told. See
+docs/testing.md.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from core import cli, distributed, rng
 from core.errors import UserError
 from core.inference import load
+from core.sample_folder import load_sampler, read_captions, read_noise, write_samples
 from core.style_folder import NUM_STYLES, StyleChoice, choose_task
 from core.translate_folder import find_jobs, translate_all
 
@@ -22,7 +25,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True, help="file or run folder")
-    parser.add_argument("--input", type=Path, required=True, help="image, folder or data set")
+    parser.add_argument("--input", type=Path, help="image, folder or data set to translate")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--direction", choices=["AtoB", "BtoA"])
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
@@ -58,8 +61,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     styles.add_argument("--frames", type=int, default=16, metavar="K")
     parser.add_argument("--max-images", type=int, metavar="N", help="per domain")
+    samples = parser.add_argument_group("images from noise (dcgan, wgan)")
+    samples.add_argument("--num", type=int, metavar="N", help="samples, of each caption if any")
+    samples.add_argument("--text", action="append", default=[], help="caption; may be repeated")
+    samples.add_argument("--texts", type=Path, metavar="FILE", help="captions, one a line")
+    samples.add_argument("--noise", type=Path, metavar="FILE", help=".npy of noise to draw from")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of random styles, and of dropout in pix2pix"
+        "--seed", type=int, default=0, help="of styles, of noise, and of dropout in pix2pix"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args(argv)
@@ -68,6 +76,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def test(args: argparse.Namespace) -> int:
     """Load, translate, report."""
     check_numbers(args)
+    if args.input is None:
+        return sample(args)
     world = distributed.start(args.device)
     rng.seed_all(args.seed + world.rank)
     mode: Literal["eval", "published"] = "eval" if args.eval else "published"
@@ -102,6 +112,22 @@ def check_numbers(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and value < least:
             raise UserError(f"--{option.replace('_', '-')} {value}: at least {least}")
+
+
+def sample(args: argparse.Namespace) -> int:
+    """Load, draw, report; one process does it all."""
+    if args.num is not None and args.noise is not None:
+        raise UserError("--num and --noise: the file says how many samples; give one of the two")
+    world = distributed.start(args.device)
+    if not world.is_main:
+        return 0
+    sampler = load_sampler(args.checkpoint, world.device, args.precision)
+    captions = args.text + (read_captions(args.texts) if args.texts else [])
+    noise = read_noise(args.noise, sampler.family.noise_dim) if args.noise else None
+    title = sampler.family.config.name
+    choice: dict[str, Any] = {"num": args.num, "seed": args.seed, "noise": noise}
+    print(write_samples(sampler, args.output, title, captions=captions, **choice))
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from core import checkpoint, cli, distributed
-from core.config import load_config, refuse_other_model, validate
+from core.config import load_config, validate
 from core.errors import UserError
 from core.trainer import Trainer
 from families import FAMILIES
@@ -57,7 +57,6 @@ def train(args: argparse.Namespace) -> int:
                 raise UserError(f"{file}: unknown family {state['family']!r}")
             config = validate(kind.Config, state["config"], source=str(file))
             args.run_dir = args.run_dir or file.parent.parent
-        refuse_other_model(config, state["config"], str(file))
     run_dir = args.run_dir or Path("runs") / config.name
     if state is None and checkpoint.listed(run_dir / "checkpoints"):
         raise UserError(f"{run_dir}: holds a run already; add --resume, or another --run-dir")

@@ -9,10 +9,29 @@ import torch
 from core.config import validate
 from core.family import ImageBatch
 from cyclegan.family import CycleGAN
+from drit.family import DRIT
+from munit.family import MUNIT
+from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
 
-TABLE: dict[str, Any] = {"cyclegan": CycleGAN, "pix2pix": Pix2Pix}
-SMALL = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "discriminator": "n_layers"}
+TABLE: dict[str, Any] = {
+    "cyclegan": CycleGAN,
+    "drit": DRIT,
+    "munit": MUNIT,
+    "pix2pix": Pix2Pix,
+    "unit": UNIT,
+}
+RESNET = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "discriminator": "n_layers"}
+TWO_SCALES = {"dim": 4, "n_layer": 2, "num_scales": 2}
+VAE = {"gen": {"dim": 4, "n_res": 1}, "dis": TWO_SCALES}
+SMALL: dict[str, dict[str, Any]] = {
+    "cyclegan": RESNET | {"num_layers_dis": 1},
+    # Discriminators that take images of 44 px.
+    "drit": {"dim": 4, "dim_dis": 4, "dis_scale": 2, "num_layers_content": 1, "d_iter": 1},
+    "munit": VAE | {"gen": {"dim": 4, "mlp_dim": 8, "style_dim": 3, "n_res": 1}},
+    "pix2pix": RESNET | {"num_layers_dis": 1},
+    "unit": VAE,
+}
 
 
 def family(
@@ -23,7 +42,7 @@ def family(
     tree = {
         "family": name,
         "data": {"root": "nowhere"},
-        "model": SMALL | {"num_layers_dis": 1} | (model or {}),
+        "model": SMALL[name] | (model or {}),
         "train": train or {},
     }
     built = TABLE[name].build(validate(TABLE[name].Config, tree))
@@ -33,9 +52,14 @@ def family(
 
 
 def batch(
-    size: int = 16, number: int = 2, channels: tuple[int, int] = (3, 3), seed: int = 0
+    size: int = 16,
+    number: int = 2,
+    channels: tuple[int, int] = (3, 3),
+    seed: int = 0,
+    width: int | None = None,
 ) -> ImageBatch:
-    """Images of uniform noise in [-1, 1]."""
+    """Images of uniform noise in [-1, 1], square unless a width is given."""
     generator = torch.Generator().manual_seed(seed)
-    a, b = (torch.rand(number, c, size, size, generator=generator) * 2 - 1 for c in channels)
+    shapes = [(number, c, size, width or size) for c in channels]
+    a, b = (torch.rand(shape, generator=generator) * 2 - 1 for shape in shapes)
     return ImageBatch(a, b, ("a",) * number, ("b",) * number)

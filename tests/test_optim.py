@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from core.nn.norms import BatchNorm2d
 from core.optim import Schedule, Updater, adam, frozen, rate_factor
@@ -131,6 +131,54 @@ def test_fp16_scaled_step_is_the_plain_one() -> None:
         torch.testing.assert_close(p, q)
 
 
+@pytest.mark.parametrize(("general", "own", "norm"), [(None, 1.0, 1.0), (2.0, 3.0, 2.0)])
+def test_clipping_of_one_update(general: float | None, own: float, norm: float) -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    update = Updater(clip_grad_norm=general)
+    update(optimizer, (weight * torch.tensor([3.0, 4.0])).sum(), clip_grad_norm=own)
+    assert weight.norm().item() == pytest.approx(norm, rel=1e-5)
+
+
+def two_turns(update: Updater, factor: float = 1.0) -> list[Tensor]:
+    """Weights of two layers after a step on both and a step on the first, over one graph."""
+    torch.manual_seed(0)
+    first, second = nn.Linear(3, 3), nn.Linear(3, 1)
+    one, two = (torch.optim.SGD(layer.parameters(), lr=0.1) for layer in (first, second))
+    hidden = first(torch.ones(2, 3))
+    losses = second(hidden.square()).sum(), hidden.pow(3).mean() * factor
+    update.in_turn(([one, two], losses[:1]), ([one], losses[1:]))
+    return [*first.parameters(), *second.parameters()]
+
+
+def test_in_turn_takes_every_gradient_at_the_same_weights() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Linear(3, 3), nn.Linear(3, 1)
+    parameters = [*first.parameters(), *second.parameters()]
+    hidden = first(torch.ones(2, 3))
+    once = torch.autograd.grad(second(hidden.square()).sum(), parameters, retain_graph=True)
+    again = torch.autograd.grad(hidden.pow(3).mean(), parameters[:2])
+    expected = [p - 0.1 * g for p, g in zip(parameters, once, strict=True)]
+    expected[:2] = [p - 0.1 * g for p, g in zip(expected[:2], again, strict=True)]
+    torch.testing.assert_close(two_turns(Updater()), expected)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    torch.testing.assert_close(two_turns(Updater(scaler=scaler)), expected)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_in_turn_takes_all_steps_or_none(fp16: bool) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10) if fp16 else None
+    update = Updater(scaler=scaler)
+    after = two_turns(update, math.inf)
+    assert update.skipped.item() == 1
+    torch.manual_seed(0)
+    before = [*nn.Linear(3, 3).parameters(), *nn.Linear(3, 1).parameters()]
+    assert all(map(torch.equal, after, before))
+    if scaler is not None:
+        update.finish()
+        assert scaler.get_scale() == 2.0**9
+
+
 def factor(policy: str, e: int, hold: int = 100, decay: int = 100) -> float:
     return rate_factor(policy, e, hold=hold, decay=decay, decay_every=50, decay_factor=0.1)
 
@@ -188,6 +236,19 @@ def test_schedule_resumes(policy: str, stop: int) -> None:
         schedule.advance(e, metric(e))
         again.append(schedule.rate)
     assert again == rates[stop - 1 :]
+
+
+def test_formula_may_count_from_zero() -> None:
+    rates = {}
+    for first in (0, 1):
+        optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+        options = OptimOptions(policy="linear_legacy", first_epoch=first)
+        schedule = Schedule([optimizer], options, hold=2, decay=3)
+        for e in range(1, 6):
+            schedule.advance(e)
+            rates[first, e] = schedule.rate
+    assert [rates[1, e] for e in range(1, 6)] == [1, 1, 0.75, 0.5, 0.25]
+    assert [rates[0, e] for e in range(2, 6)] == [rates[1, e] for e in range(1, 5)]
 
 
 def test_every_optimizer_keeps_its_own_rate() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from core.data.sampler import EpochSampler, Sample
 from core.data.source import Images
 from core.data.transforms import CropFlip, crop_side
 from core.errors import UserError
-from core.family import ImageBatch
+from core.family import Batch, ImageBatch, Place, SampleBatch
 from core.options import DataOptions
 
 
@@ -30,7 +31,7 @@ class Delivery(NamedTuple):
         skipped: Why files were passed over (`on_error: skip`).
     """
 
-    batch: ImageBatch | None
+    batch: Batch | None
     error: str | None
     skipped: tuple[str, ...]
 
@@ -43,33 +44,71 @@ class Picked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BatchReader(Dataset[Delivery]):
+class BatchReader(Dataset[Delivery], ABC):
     """Makes batch `number`, the same one in whichever process.
 
     Attributes:
-        images_a: Domain A; where `images_b` is None, pairs of A and B.
-        images_b: Domain B of unpaired data.
         sampler: Which items a batch has.
         options: Crop, flip, order of B, direction, unreadable files.
         augment: Crop at random and mirror; otherwise crop from the centre.
     """
 
-    images_a: Images
-    images_b: Images | None
     sampler: EpochSampler
     options: DataOptions
     augment: bool
+
+    @property
+    @abstractmethod
+    def num_items(self) -> list[int]:
+        """Images of each domain."""
+
+    @abstractmethod
+    def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> Batch:
+        """The batch of these samples at its place; `skipped` receives what was passed over."""
 
     def __getitem__(self, number: int) -> Delivery:
         """Batch `number`, counted from 0 over all epochs; errors are inside."""
         skipped: list[str] = []
         try:
-            read = self._read_pair if self.images_b is None else self._read_unpaired
-            pairs = [read(sample, skipped) for sample in self.sampler.batch(number)]
-            batch = self._batch(pairs)
+            total = self.sampler.batches_per_epoch
+            place = Place(number % total, total)
+            batch = self._make(self.sampler.batch(number), place, skipped)
         except UserError as error:
             return Delivery(None, str(error), tuple(skipped))
         return Delivery(batch, None, tuple(skipped))
+
+    def _crop_flip(self, rng: np.random.Generator, image: Pixels) -> CropFlip:
+        _, height, width = image.shape
+        side = crop_side(self.options)
+        centred = CropFlip.centred(height, width, side)
+        if not self.augment:
+            return centred
+        drawn = CropFlip.draw(rng, height, width, side, flip=self.options.flip)
+        if self.options.preprocess == "scale_and_center_crop":
+            return replace(centred, flip=drawn.flip)
+        return drawn
+
+
+@dataclass(frozen=True)
+class DomainsReader(BatchReader):
+    """Batches of two domains.
+
+    Attributes:
+        images_a: Domain A; where `images_b` is None, pairs of A and B.
+        images_b: Domain B of unpaired data.
+    """
+
+    images_a: Images
+    images_b: Images | None
+
+    @property
+    def num_items(self) -> list[int]:
+        """Images of A and of B."""
+        return [len(self.images_a), len(self.images_a if self.images_b is None else self.images_b)]
+
+    def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> ImageBatch:
+        read = self._read_pair if self.images_b is None else self._read_unpaired
+        return self._batch([read(sample, skipped) for sample in samples], place)
 
     def _read_unpaired(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
         assert self.images_b is not None
@@ -106,22 +145,46 @@ class BatchReader(Dataset[Delivery]):
             )
         return a, b
 
-    def _crop_flip(self, rng: np.random.Generator, image: Pixels) -> CropFlip:
-        _, height, width = image.shape
-        side = crop_side(self.options)
-        if not self.augment:
-            return CropFlip.centred(height, width, side)
-        return CropFlip.draw(rng, height, width, side, flip=self.options.flip)
-
-    def _batch(self, pairs: list[tuple[Picked, Picked]]) -> ImageBatch:
+    def _batch(self, pairs: list[tuple[Picked, Picked]], place: Place) -> ImageBatch:
         picked_a, picked_b = zip(*pairs, strict=True)
         batch = ImageBatch(
             a=stack(picked_a, self.options),
             b=stack(picked_b, self.options),
             names_a=tuple(picked.name for picked in picked_a),
             names_b=tuple(picked.name for picked in picked_b),
+            place=place,
         )
         return batch.swapped() if self.options.direction == "BtoA" else batch
+
+
+@dataclass(frozen=True)
+class SampleReader(BatchReader):
+    """Batches of one domain.
+
+    Attributes:
+        images: The images.
+        captions: One for each image, or none at all.
+    """
+
+    images: Images
+    captions: tuple[str, ...]
+
+    @property
+    def num_items(self) -> list[int]:
+        """Images of the one domain."""
+        return [len(self.images)]
+
+    def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> SampleBatch:
+        picked, captions = [], []
+        for sample in samples:
+            item, (image,) = read_item(
+                self.images, sample.item, skipped, on_error=self.options.on_error
+            )
+            crop_flip = self._crop_flip(sample.generator(), image)
+            picked.append(Picked(crop_flip.apply(image), self.images.name(item, 0)))
+            captions.append(self.captions[item] if self.captions else "")
+        names = tuple(one.name for one in picked)
+        return SampleBatch(stack(tuple(picked), self.options), names, tuple(captions), place)
 
 
 def read_item(

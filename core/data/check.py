@@ -19,11 +19,16 @@ from core.data.folders import (
     paired_layouts,
     splits_present,
 )
+from core.data.idx import idx_splits, read_idx
 from core.data.images import describe_image
 from core.data.parallel import in_threads
+from core.data.tags import match_tags
 from core.errors import UserError
+from core.text import Vocabulary
 
 _CROP_SIZES = (512, 256, 128, 64)
+_GENERATED_SIZES = (128, 64, 32)
+_TAGS = "tags.csv"
 _RAM_BYTES = 4 * 2**30
 
 
@@ -66,7 +71,8 @@ class Report:
         parts: Its folders and lists.
         problems: What keeps it from being used, each with what to do.
         hints: What to think about; the data set can be used as it is.
-        paired: Whether it holds pairs; None for a single folder.
+        paired: Whether it holds pairs; None for a single domain.
+        tags: Name of the tags file of a single domain.
         num_unreadable: Files among the problems that could not be decoded.
     """
 
@@ -76,6 +82,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     paired: bool | None = None
+    tags: str | None = None
     num_unreadable: int = 0
 
     @property
@@ -95,13 +102,15 @@ class Report:
         lines += [f"to fix: {problem}" for problem in self.problems]
         lines += [f"note: {hint}" for hint in self.hints]
         some_readable = any(part.sizes for part in self.parts)
-        if self.paired is not None and some_readable and not self._incomplete:
+        if some_readable and not self._incomplete:
             lines += ["config:", *(f"  {line}" for line in self.config_lines())]
         lines.append("usable" if self.usable else f"{len(self.problems)} problems")
         return lines
 
     def config_lines(self) -> list[str]:
         """A `data` section that suits the images."""
+        if self.paired is None:
+            return self._single_config_lines()
         sizes = [size for part in self.parts for size in part.sizes]
         sides_by_side = self.paired and all("side by side" in layout for layout in self.layouts)
         short = [min(width // 2 if sides_by_side else width, height) for width, height in sizes]
@@ -118,6 +127,22 @@ class Report:
             *(["  on_error: skip"] if self.num_unreadable else []),
         ]
 
+    def _single_config_lines(self) -> list[str]:
+        typical = median_low([min(size) for part in self.parts for size in part.sizes])
+        size = next((s for s in _GENERATED_SIZES if s <= typical), _GENERATED_SIZES[-1])
+        gray = all(mode in ("1", "L") for part in self.parts for mode in part.modes)
+        model = [*(["  nc: 1"] if gray else []), *(["  text: {}"] if self.tags else [])]
+        return [
+            "family: dcgan",
+            "data:",
+            f"  root: {self.root}",
+            *([f"  load_size: {size}", f"  crop_size: {size}"] if size != 64 else []),
+            *([f"  tags: {self.tags}"] if self.tags else []),
+            "  cache: ram",
+            *(["  on_error: skip"] if self.num_unreadable else []),
+            *(["model:", *model] if model else []),
+        ]
+
 
 def check_folder(root: str | Path) -> Report:
     """Find the layout of a data set and decode every image of it.
@@ -132,10 +157,7 @@ def check_folder(root: str | Path) -> Report:
     found, problems = _find_all(folder)
     report = Report(folder, problems=problems)
     if not found and not problems:
-        single = find_single(folder)
-        report.layouts.append("a folder of images: to be translated, not to be trained on")
-        report.hints.append(_what_training_needs(folder))
-        _add_part(report, folder.name, single.files)
+        _add_single(report)
         return report
     report.paired = any(isinstance(data, PairedFiles) for data in found)
     for data in found:
@@ -149,11 +171,34 @@ def check_folder(root: str | Path) -> Report:
     return report
 
 
+def _add_single(report: Report) -> None:
+    """One domain: MNIST's files, or a folder of images, perhaps with tags."""
+    folder = report.root
+    for split, path in idx_splits(folder).items():
+        pixels = read_idx(path)
+        number, height, width = pixels.shape
+        report.layouts.append(f"{split}: one domain, {path.name}")
+        report.parts.append(Part(split, ((width, height),) * number, ("L",) * number))
+    if report.parts:
+        return
+    single = find_single(folder)
+    report.layouts.append("a folder of images: one domain to draw from noise, or to be translated")
+    report.hints.append(_what_training_needs(folder))
+    _add_part(report, folder.name, single.files)
+    if (folder / _TAGS).is_file():
+        report.tags = _TAGS
+        try:
+            captions = match_tags(folder / _TAGS, single.files)
+            report.hints.append(f"{_TAGS}: captions know {Vocabulary.learn(captions)}")
+        except UserError as error:
+            report.problems.append(str(error))
+
+
 def _what_training_needs(folder: Path) -> str:
     try:
         find_unpaired(folder, "train")
     except UserError as error:
-        return f"for training: {error}; pairs go side by side into train/"
+        return f"for a translator: {error}; pairs go side by side into train/"
     raise AssertionError("called only where no split is there")
 
 
@@ -197,7 +242,7 @@ def _add_data(report: Report, data: UnpairedFiles | PairedFiles) -> None:
         if narrow:
             report.hints.append(
                 f"{data.origin}: {len(narrow)} images, e.g. {narrow[0].name}, are too narrow to "
-                "hold two pictures beside each other; are these pairs?"
+                "hold two pictures beside each other; are these pairs, or one domain for dcgan?"
             )
     else:
         sizes_a = _add_part(report, f"{data.split} A", data.a)

@@ -78,7 +78,7 @@ def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -
     Raises:
         UserError: A domain is missing, empty, given twice, or its list names missing files.
     """
-    folder = _require_folder(root)
+    folder = require_folder(root)
     for name in _names_to_try(split):
         if any(_domain_exists(folder, f"{name}{domain}") for domain in "AB"):
             a, b = (_domain_files(folder, f"{name}{domain}") for domain in "AB")
@@ -101,7 +101,7 @@ def find_paired(root: str | Path, split: str, max_images: int | None = None) -> 
     Raises:
         UserError: No layout or several are there, a side is empty, or partners are missing.
     """
-    folder = _require_folder(root)
+    folder = require_folder(root)
     for name in _names_to_try(split):
         layouts = paired_layouts(folder, name)
         if len(layouts) > 1:
@@ -143,7 +143,7 @@ def splits_present(root: str | Path, *, paired: bool) -> tuple[str, ...]:
     Raises:
         UserError: `root` is no folder.
     """
-    folder = _require_folder(root)
+    folder = require_folder(root)
     if paired:
         return tuple(split for split in SPLITS if paired_layouts(folder, split))
     return tuple(s for s in SPLITS if any(_domain_exists(folder, f"{s}{d}") for d in "AB"))
@@ -224,7 +224,12 @@ def _names_to_try(split: str) -> tuple[str, ...]:
     return (split, _STAND_INS[split]) if split in _STAND_INS else (split,)
 
 
-def _require_folder(root: str | Path) -> Path:
+def require_folder(root: str | Path) -> Path:
+    """`root` as a path.
+
+    Raises:
+        UserError: It is no folder.
+    """
     folder = Path(root).expanduser()
     if folder.is_dir():
         return folder

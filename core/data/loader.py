@@ -18,22 +18,31 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from core.data.batches import BatchReader, Delivery, Picked, read_item, stack
+from core.data.batches import (
+    BatchReader,
+    Delivery,
+    DomainsReader,
+    Picked,
+    SampleReader,
+    read_item,
+    stack,
+)
 from core.data.cache import cached
 from core.data.folders import find_paired, find_unpaired, has_split
 from core.data.images import Pixels
 from core.data.sampler import EpochSampler
+from core.data.single import DomainFiles, domain_source, find_domain
 from core.data.source import Images, Source
 from core.data.transforms import CropFlip, crop_side, for_testing
 from core.errors import UserError
-from core.family import ImageBatch, Layout
+from core.family import Batch, ImageBatch, Layout, SampleBatch
 from core.options import DataOptions
 
 log = logging.getLogger(__name__)
 
 
 class Loader:
-    """An endless iterator of `ImageBatch` that knows how many batches it has DELIVERED.
+    """An endless iterator of batches that knows how many batches it has DELIVERED.
 
     Batches are made ahead by worker processes, but only what `next` returned counts, so a
     checkpoint written after any step resumes with exactly the batch that would have followed.
@@ -68,8 +77,8 @@ class Loader:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> ImageBatch:
-        """The next batch: uint8 [N, C, H, W] images of both domains.
+    def __next__(self) -> Batch:
+        """The next batch: uint8 [N, C, H, W] images of both domains, or of the one there is.
 
         Raises:
             UserError: An image cannot be read, or sizes differ within a batch.
@@ -93,7 +102,7 @@ class Loader:
         return {
             "epoch": epoch,
             "batch": batch,
-            "num_items": self._num_items(),
+            "num_items": self._reader.num_items,
             "global_batch_size": self._reader.sampler.global_batch_size,
             "seed": self._reader.sampler.seed,
         }
@@ -107,10 +116,10 @@ class Loader:
         Raises:
             UserError: The data set or the global batch has another size than then.
         """
-        if list(state["num_items"]) != self._num_items():
+        if list(state["num_items"]) != self._reader.num_items:
             raise UserError(
                 f"data.root: the data set had {state['num_items']} images per domain when the "
-                f"checkpoint was written and has {self._num_items()} now; restore it, "
+                f"checkpoint was written and has {self._reader.num_items} now; restore it, "
                 "or start a new run from the checkpoint's weights"
             )
         sampler = self._reader.sampler
@@ -132,10 +141,6 @@ class Loader:
             # passed through it: that keeps it, and its processes, alive. PyTorch has no public way.
             self._deliveries._shutdown_workers()
         self._deliveries = None
-
-    def _num_items(self) -> list[int]:
-        a, b = self._reader.images_a, self._reader.images_b
-        return [len(a), len(a if b is None else b)]
 
     def _start(self) -> Iterator[Delivery]:
         workers: dict[str, Any] = {}
@@ -221,10 +226,10 @@ def build_loader(
 
     Args:
         data: Where the images are and how they are read.
-        layout: Whether A and B show the same scenes.
+        layout: One domain, or two that show the same scenes or not.
         split: "train", "val" or "test"; the last two stand in for each other.
         channels: Channels (1, 3 or 4) of `ImageBatch.a`, which is the data set's B with direction
-            BtoA, and of `ImageBatch.b`.
+            BtoA, and of `ImageBatch.b`; or of the one domain.
         batch_size: Images per process.
         seed: Order, crops, flips and the choice of B follow from it.
         rank: This process.
@@ -239,18 +244,25 @@ def build_loader(
     """
     options = data if augment else for_testing(data)
     _require_room_to_crop(options)
-    images_a, images_b = _images(options, split, layout, channels)
-    num_items = len(images_a) if images_b is None else max(len(images_a), len(images_b))
-    sampler = EpochSampler(
-        num_items, batch_size, seed, rank, world_size, shuffle and not data.serial
-    )
-    reader = BatchReader(images_a, images_b, sampler, options, augment)
+    shuffle = shuffle and not data.serial
+
+    def sampler(num_items: int) -> EpochSampler:
+        return EpochSampler(num_items, batch_size, seed, rank, world_size, shuffle)
+
+    reader: BatchReader
+    if layout == "single":
+        images, captions = _domain(options, split, channels)
+        reader = SampleReader(sampler(len(images)), options, augment, images, captions)
+    else:
+        a, b = _images(options, split, layout, channels)
+        num_items = len(a) if b is None else max(len(a), len(b))
+        reader = DomainsReader(sampler(num_items), options, augment, a, b)
     return Loader(reader, data.num_workers, pin_memory)
 
 
 def fixed_batch(
     data: DataOptions, *, layout: Layout, channels: tuple[int, ...], num_images: int
-) -> ImageBatch:
+) -> Batch:
     """Images for sample grids, the same at every call.
 
     They are spread evenly over the test split (over train, where there is no other), preprocessed
@@ -270,21 +282,32 @@ def fixed_batch(
         UserError: As `build_loader`.
     """
     options = for_testing(data).model_copy(update={"cache": "none"})
+    if layout == "single":
+        return _fixed_samples(options, channels, num_images)
     split = "test" if has_split(data.root, "test", paired=layout == "paired") else "train"
     images_a, images_b = _images(options, split, layout, channels)
     columns = [(images_a, 0), (images_a, 1) if images_b is None else (images_b, 0)]
     num_images = min(num_images, *(len(images) for images, _ in columns))
-    (a, names_a), (b, names_b) = (
+    (a, names_a, _), (b, names_b, _) = (
         _fixed_column(images, image, num_images, options) for images, image in columns
     )
     batch = ImageBatch(a, b, names_a, names_b)
     return batch.swapped() if options.direction == "BtoA" else batch
 
 
+def _fixed_samples(options: DataOptions, channels: tuple[int, ...], num_images: int) -> SampleBatch:
+    """Of the training images: what a generator draws is compared with those."""
+    images, captions = _domain(options, "train", channels)
+    number = min(num_images, len(images))
+    pixels, names, items = _fixed_column(images, 0, number, options)
+    return SampleBatch(pixels, names, tuple(captions[i] if captions else "" for i in items))
+
+
 def _fixed_column(
     images: Images, image: int, num_images: int, options: DataOptions
-) -> tuple[Tensor, tuple[str, ...]]:
-    picked = []
+) -> tuple[Tensor, tuple[str, ...], tuple[int, ...]]:
+    """Pixels, file names and numbers of images spread evenly over a domain."""
+    picked, items = [], []
     for i in range(num_images):
         skipped: list[str] = []
         item = i * len(images) // num_images
@@ -294,10 +317,11 @@ def _fixed_column(
         _, height, width = pixels[image].shape
         centred = CropFlip.centred(height, width, crop_side(options)).apply(pixels[image])
         picked.append(Picked(centred, images.name(found, image)))
+        items.append(found)
     height = min(one.image.shape[1] for one in picked)
     width = min(one.image.shape[2] for one in picked)
     cut = tuple(one._replace(image=_centre(one.image, height, width)) for one in picked)
-    return stack(cut, options), tuple(one.name for one in picked)
+    return stack(cut, options), tuple(one.name for one in picked), tuple(items)
 
 
 def _centre(image: Pixels, height: int, width: int) -> Pixels:
@@ -320,15 +344,36 @@ def _images(
         found_split, sources = domains.split, [*Source.domains(domains, (a, b), options)]
     if found_split != split:
         log.info("%s: split %r stands in for %r", options.root, found_split, split)
-    images: list[Images] = [*sources]
-    if options.cache != "none":
-        folder = Path(options.cache_dir) if options.cache_dir else None
-        images = [cached(source, options.cache, folder) for source in sources]
+    images = [_cached(source, options) for source in sources]
     return images[0], None if layout == "paired" else images[1]
 
 
+def _domain(
+    options: DataOptions, split: str, channels: tuple[int, ...]
+) -> tuple[Images, tuple[str, ...]]:
+    """The images of one domain's split, and their captions if there are tags."""
+    (count,) = channels
+    found: DomainFiles = find_domain(options.root, split, getattr(options, "tags", None))
+    if found.split != split:
+        log.info("%s: %s serves split %r", options.root, found.origin, split)
+    images = _cached(domain_source(found, count, options), options)
+    return images, found.captions[: options.max_images]
+
+
+def _cached(source: Source, options: DataOptions) -> Images:
+    if options.cache == "none":
+        return source
+    folder = Path(options.cache_dir) if options.cache_dir else None
+    return cached(source, options.cache, folder)
+
+
 def _require_room_to_crop(data: DataOptions) -> None:
-    cropping = data.preprocess in {"resize_and_crop", "scale_width_and_crop"}
+    cropping = data.preprocess in {
+        "resize_and_crop",
+        "scale_width_and_crop",
+        "scale_shorter_and_crop",
+        "scale_and_center_crop",
+    }
     if cropping and data.load_size < data.crop_size:
         raise UserError(
             f"data.load_size = {data.load_size} is smaller than data.crop_size = "

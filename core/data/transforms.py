@@ -1,7 +1,9 @@
 """From a decoded image to what the networks see: a deterministic resize, then a crop and a flip.
 
 The rules are those of the official CycleGAN and pix2pix (`data/base_dataset.py:
-get_transform`). The two halves are apart because the first can be cached and the second is random.
+get_transform`), and `scale_shorter_and_crop` that of the official MUNIT (`utils.py:
+get_data_loader_folder`), whose filter is bilinear. The two halves are apart because the first can
+be cached and the second is random.
 
 Deviations from the official code, all where it fails or feeds something unwanted:
 - `none` never rounds a side of 1 or 2 pixels down to 0.
@@ -22,7 +24,16 @@ from core.data.images import Pixels
 from core.options import DataOptions
 
 _SIDE_MULTIPLE = 4
-_CROPPING = frozenset({"resize_and_crop", "crop", "scale_width_and_crop"})
+_CROPPING = frozenset(
+    {
+        "resize_and_crop",
+        "crop",
+        "scale_width_and_crop",
+        "scale_shorter_and_crop",
+        "scale_and_center_crop",
+    }
+)
+_BILINEAR = frozenset({"scale_shorter_and_crop", "scale_and_center_crop"})
 
 
 def for_testing(options: DataOptions) -> DataOptions:
@@ -45,6 +56,10 @@ def resized_size(width: int, height: int, options: DataOptions) -> tuple[int, in
                 return width, height
             scaled = options.load_size * height / width
             return options.load_size, int(max(scaled, options.crop_size))
+        case "scale_shorter_and_crop" | "scale_and_center_crop":
+            # As torchvision's Resize(load_size): the longer side is cut, not rounded.
+            shorter = min(width, height)
+            return width * options.load_size // shorter, height * options.load_size // shorter
         case "none":
             return _nearest_multiple(width), _nearest_multiple(height)
         case "crop":
@@ -54,7 +69,8 @@ def resized_size(width: int, height: int, options: DataOptions) -> tuple[int, in
 def resize(image: Pixels, options: DataOptions) -> Pixels:
     """Scale an image by the rule of `options.preprocess`, with Pillow's bicubic filter.
 
-    The filter is antialiased when shrinking; networks trained with the published code expect it.
+    `scale_shorter_and_crop` (MUNIT) and `scale_and_center_crop` (DCGAN) take the bilinear one. Both
+    are antialiased when shrinking; networks trained with the published code expect them.
 
     Args:
         image: uint8 [H, W, C], C = 1, 3 or 4. Gray conversion comes before the resize.
@@ -68,7 +84,9 @@ def resize(image: Pixels, options: DataOptions) -> Pixels:
     if size == (width, height):
         return image
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    resized = np.array(picture.resize(size, Image.Resampling.BICUBIC))
+    bilinear = options.preprocess in _BILINEAR
+    kernel = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+    resized = np.array(picture.resize(size, kernel))
     return resized.reshape(size[1], size[0], channels)
 
 

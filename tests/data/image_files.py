@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +34,11 @@ def write_unpaired(root: Path, num_a: int, num_b: int, split: str = "train", **s
     for i in range(num_b):
         write_plain(root / f"{split}B" / f"{i:02d}.png", 100 + i, **size)
     return root
+
+
+def write_idx(path: Path, pixels: np.ndarray) -> Path:
+    """MNIST's format, gzipped where the name says so."""
+    header = np.array([0x803, *pixels.shape], dtype=">u4").tobytes()
+    data = header + pixels.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path

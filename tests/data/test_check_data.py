@@ -4,13 +4,14 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
-from image_files import write_image, write_unpaired
+from image_files import write_idx, write_image, write_unpaired
 
 from core.data.check import check_folder
 from core.errors import UserError
-from core.options import DataOptions
+from core.options import DataOptions, SingleDataOptions
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_data.py"
 
@@ -91,12 +92,34 @@ def test_a_set_without_a_domain_or_without_training_images_is_a_problem(tmp_path
     assert "no train split" in check_folder(tmp_path / "other").problems[0]
 
 
-def test_a_plain_folder_is_for_translation(tmp_path: Path) -> None:
+def test_a_plain_folder_is_one_domain(tmp_path: Path) -> None:
     write_image(tmp_path / "TrainA" / "0.png")
     report = check_folder(tmp_path)
     assert report.usable and report.paired is None
     assert "did you mean 'TrainA'" in report.hints[0]
-    assert not any("config" in line for line in report.lines())
+    assert "family: dcgan" in report.config_lines()
+
+
+def test_tags_are_looked_over(tmp_path: Path) -> None:
+    for number in range(2):
+        write_image(tmp_path / "images" / f"{number}.png", 33, 40)
+    (tmp_path / "tags.csv").write_text("0,red hair\n1,blue hair\n")
+    report = check_folder(tmp_path)
+    assert report.usable
+    assert any("blue | red hair" in hint for hint in report.hints)
+    config = yaml.safe_load("\n".join(report.config_lines()))
+    assert config["model"] == {"text": {}}
+    data = SingleDataOptions.model_validate(config["data"])
+    assert (data.tags, data.load_size, data.crop_size) == ("tags.csv", 32, 32)
+    (tmp_path / "tags.csv").write_text("0,red hair\n2,blue hair\n")
+    assert "1 images have no line in it (1)" in check_folder(tmp_path).problems[0]
+
+
+def test_mnist_files_are_described(tmp_path: Path) -> None:
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", np.zeros((3, 28, 28), dtype=np.uint8))
+    report = check_folder(tmp_path)
+    assert report.layouts == ["train: one domain, train-images-idx3-ubyte.gz"]
+    assert yaml.safe_load("\n".join(report.config_lines()))["model"] == {"nc": 1}
 
 
 def test_a_missing_folder_is_one_line(

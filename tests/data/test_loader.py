@@ -58,6 +58,11 @@ def noise_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_batches_know_their_place(noise_root: Path) -> None:
+    places = [batch.place for batch in take(loader_of(noise_root, batch_size=3), 4)]
+    assert places == [(0, 3), (1, 3), (2, 3), (0, 3)]
+
+
 def test_a_batch_is_uint8_nchw_with_names(noise_root: Path) -> None:
     batch = next(loader_of(noise_root, channels=(1, 4), batch_size=3))
     assert batch.a.shape == (3, 1, 6, 6) and batch.b.shape == (3, 4, 6, 6)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import Resize
 
 from core.data.transforms import CropFlip, crop_side, for_testing, resize, resized_size
 from core.options import DataOptions
@@ -27,6 +28,9 @@ def options(preprocess: str, load_size: int = 286, crop_size: int = 256) -> Data
         (options("scale_width", 110, 90), (110, 90), (110, 90)),
         (options("scale_width", 110, 95), (110, 90), (110, 95)),
         (options("scale_width_and_crop", 55, 20), (110, 90), (55, 45)),
+        (options("scale_shorter_and_crop", 50, 48), (110, 91), (60, 50)),  # 60.4 is cut
+        (options("scale_shorter_and_crop", 50, 48), (91, 110), (50, 60)),
+        (options("scale_shorter_and_crop", 50, 48), (50, 77), (50, 77)),
         (options("none"), (110, 90), (112, 88)),  # 27.5 and 22.5: halves go to even
         (options("none"), (1, 2), (4, 4)),
     ],
@@ -46,6 +50,16 @@ def test_resize_is_pillows_bicubic(channels: int) -> None:
     for channel in range(channels):
         plane = Image.fromarray(image[..., channel]).resize((16, 16), Image.Resampling.BICUBIC)
         np.testing.assert_array_equal(resized[..., channel], np.asarray(plane))
+
+
+@pytest.mark.parametrize("size", [(40, 31), (31, 40), (16, 29), (7, 5), (30, 30)])
+def test_scaling_the_shorter_side_is_torchvisions(size: tuple[int, int]) -> None:
+    width, height = size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    published = np.asarray(Resize(16)(Image.fromarray(image)))
+    np.testing.assert_array_equal(
+        resize(image, options("scale_shorter_and_crop", 16, 16)), published
+    )
 
 
 def test_an_image_of_the_right_size_is_passed_through() -> None:

@@ -23,7 +23,7 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = ("cyclegan", "pix2pix")
+FAMILIES = ("cyclegan", "dcgan", "drit", "munit", "pix2pix")
 
 
 @cache
@@ -37,6 +37,19 @@ def fill_rule() -> ModuleType:
     return module
 
 
+def dcgan_kind(data: Mapping[str, Any]) -> str:
+    """These cases do not name their kind; what they hold tells it."""
+    if "vocabulary" in data:
+        return "dcgan_text"
+    if "after_step" in data:
+        return "dcgan_iteration"
+    return "dcgan_forward" if {"outputs", "mode"} <= data.keys() else "dcgan_unknown"
+
+
+UNNAMED: dict[str, Callable[[Mapping[str, Any]], str]] = {"dcgan": dcgan_kind}
+"""Family -> how to tell the kind of a case that does not name it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One reference case: what was run, and what came out."""
@@ -46,7 +59,12 @@ class Case:
 
     @property
     def kind(self) -> str:
-        return self.data["case_kind"]
+        """Of most families by itself; `<family>/<kind>` where a family has kinds of its own."""
+        if "case_kind" in self.data:
+            return self.data["case_kind"]
+        if "kind" in self.data:
+            return f"{self.family}/{self.data['kind']}"
+        return UNNAMED[self.family](self.data)
 
     @property
     def family(self) -> str:
@@ -75,7 +93,7 @@ class Case:
 
     def weights(self, network: str) -> dict[str, Tensor]:
         """A network's official state dict as a released file would hold it (float32)."""
-        seed = self.data["seed"]
+        seed = self.data.get("seeds", self.data["seed"])
         seed = seed[network] if isinstance(seed, dict) else seed
         filled = fill_rule().fill(self.data["spec"][network], seed)
         return {key: torch.from_numpy(np.asarray(value)) for key, value in filled.items()}

@@ -48,15 +48,27 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+RESNET: Tree = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "num_layers_dis": 2}
+VAE: Tree = {"gen": {"dim": 4, "n_res": 1}, "dis": {"dim": 4, "n_layer": 2, "num_scales": 2}}
+SMALL: dict[str, tuple[int, Tree]] = {
+    "cyclegan": (32, RESNET | {"discriminator": "n_layers"}),
+    "drit": (44, {"dim": 4, "dim_dis": 4, "dis_scale": 2, "num_layers_content": 1, "d_iter": 2}),
+    "munit": (32, VAE | {"recon_x_cyc_w": 10.0}),
+    "pix2pix": (32, RESNET | {"discriminator": "n_layers"}),
+    "unit": (32, VAE),
+}
+"""Crop in pixels, and model options."""
+
+
 def small_tree(family: str, root: Path) -> Tree:
     """Options of a run that takes a fraction of a second."""
+    crop, model = SMALL[family]
     return {
         "family": family,
         "name": f"{family}/small",
-        "data": {"root": str(root), "load_size": 36, "crop_size": 32, "num_workers": 0},
-        "train": {"num_epochs": 1, "num_epochs_decay": 1, "batch_size": 2},
-        "model": {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "num_layers_dis": 2}
-        | {"discriminator": "n_layers"},
+        "data": {"root": str(root), "load_size": crop + 4, "crop_size": crop, "num_workers": 0},
+        "train": {"num_epochs": 1, "num_epochs_decay": 1, "num_steps": None, "batch_size": 2},
+        "model": model,
         "log": {"every": 2, "samples_every": 0, "num_samples": 2},
         "checkpoint": {"every": 1000},
     }

@@ -53,10 +53,31 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
         for key, value in weights.items():
             torch.testing.assert_close(two["networks"][name][key], value, rtol=1e-4, atol=1e-6)
 
-    # Again from the middle: each process finds its own state.
-    newest = checkpoint.find(tmp_path / "two")[0]
+    assert_resumes(config, tmp_path / "two")
+
+
+def assert_resumes(config: Path, run_dir: Path) -> None:
+    """Again from the middle: each process finds its own state."""
+    newest = checkpoint.find(run_dir)[0]
+    two = checkpoint.load(newest)
     newest.unlink()
-    done = run_two(config, tmp_path / "two", "--resume")
+    done = run_two(config, run_dir, "--resume")
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stdout
     assert differences(two, checkpoint.load(newest)) == []
+
+
+def test_two_processes_with_random_styles(unpaired: Path, tmp_path: Path) -> None:
+    """Each process draws its own, so that one process cannot do the same; both keep one model."""
+    tree = changed(
+        small_tree("munit", unpaired),
+        train={"batch_size": 1},
+        checkpoint={"every": 3, "keep_last": 9},
+    )
+    config = tmp_path / "two.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    done = run_two(config, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    local = checkpoint.load(checkpoint.find(tmp_path / "two")[0])["local"]
+    assert not torch.equal(local[0]["rng"]["torch"], local[1]["rng"]["torch"])
+    assert_resumes(config, tmp_path / "two")

@@ -209,13 +209,21 @@ def test_benchmark(unpaired: Path, tmp_path: Path, script: Script) -> None:
     assert json.loads(done.stdout)["loader"]["ratio"] > 0
 
 
-@pytest.mark.parametrize("family", ["cyclegan", "pix2pix"])
-def test_demo(family: str, tmp_path: Path, script: Script) -> None:
-    settings = ["train.num_steps=2", "train.num_steps_decay=0", "model.ngf=4", "model.ndf=4"]
+@pytest.mark.parametrize(
+    ("family", "stem", "narrow"),
+    [
+        ("cyclegan", "demo", ["model.ngf=4", "model.ndf=4"]),
+        ("pix2pix", "demo", ["model.ngf=4", "model.ndf=4"]),
+        ("munit", "demo", ["model.gen.dim=4", "model.dis.dim=4"]),
+        ("unit", "mini", ["model.gen.dim=4", "model.dis.dim=4"]),
+    ],
+)
+def test_demo(family: str, stem: str, narrow: list[str], tmp_path: Path, script: Script) -> None:
+    settings = ["train.num_steps=2", "train.num_steps_decay=0", *narrow]
     done = script(
         "demo",
         "--config",
-        ROOT / "configs" / family / "demo.yaml",
+        ROOT / "configs" / family / f"{stem}.yaml",
         "--num-train",
         4,
         "--num-test",
@@ -225,8 +233,8 @@ def test_demo(family: str, tmp_path: Path, script: Script) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "label agreement" in done.stdout and "input copied" in done.stdout
-    assert (tmp_path / "runs" / family / "demo" / "index.html").exists()
-    assert (tmp_path / "results" / family / "demo" / "index.html").exists()
+    assert (tmp_path / "runs" / family / stem / "index.html").exists()
+    assert (tmp_path / "results" / family / stem / "index.html").exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

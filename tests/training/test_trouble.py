@@ -178,5 +178,8 @@ def test_weights_of_another_shape_name_network_key_and_shapes(
     trainer = make_trainer(small_tree("cyclegan", unpaired), tmp_path / "a")
     state = checkpoint.load(trainer.save())
     wide = changed(small_tree("cyclegan", unpaired), model={"ngf": 8})
+    with pytest.raises(UserError, match=r"saved with model\.ngf = 4, the config says 8"):
+        make_trainer(wide, tmp_path / "b", state)
+    state["config"]["model"]["ngf"] = 8  # a file made by hand
     with pytest.raises(UserError, match=r"G_A.*model\.1\.weight.*\[4, 3, 7, 7\].*\[8, 3, 7, 7\]"):
         make_trainer(wide, tmp_path / "b", state)

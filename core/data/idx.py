@@ -1,0 +1,90 @@
+"""MNIST's idx files as images: big-endian, magic 0x803, count, rows, columns, then the pixels."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from core.data.images import Pixels
+from core.data.source import Shape, Source
+from core.data.transforms import resize, resized_size
+from core.errors import UserError
+
+_MAGIC = 0x00000803  # unsigned bytes, three dimensions
+_HEADER_BYTES = 16
+_PREFIXES = {"train": "train", "val": "t10k", "test": "t10k"}
+
+
+def idx_splits(root: Path) -> dict[str, Path]:
+    """{split: idx3 file} of those that lie in `root`; "test" stands for MNIST's `t10k`."""
+    found: dict[str, Path] = {}
+    for split in ("train", "test"):
+        for name in (f"{_PREFIXES[split]}-images{dot}idx3-ubyte" for dot in "-."):
+            for path in (root / name, root / f"{name}.gz"):
+                if path.is_file():
+                    found.setdefault(split, path)
+    return found
+
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """The pictures of an idx3 file, [N, H, W], uint8, ink white on black.
+
+    Raises:
+        UserError: The file is missing, damaged, or holds something else.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
+        raise UserError(f"{path}: cannot be read ({error}); fetch it again") from None
+    header = struct.unpack(">4I", data[:_HEADER_BYTES].ljust(_HEADER_BYTES, b"\0"))
+    if header[0] != _MAGIC:
+        raise UserError(
+            f"{path}: not an idx file of images (magic {_MAGIC}); MNIST's are named "
+            "train-images-idx3-ubyte and t10k-images-idx3-ubyte"
+        )
+    _, count, height, width = header
+    expected = _HEADER_BYTES + count * height * width
+    if len(data) != expected or count == 0:
+        raise UserError(
+            f"{path}: {len(data)} bytes, but {count} images of {width} x {height} pixels take "
+            f"{expected}; fetch it again"
+        )
+    return np.frombuffer(data, dtype=np.uint8, offset=_HEADER_BYTES).reshape(count, height, width)
+
+
+@dataclass(frozen=True)
+class IdxSource(Source):
+    """Pictures of one idx file, held in memory as they are (MNIST: 47 MB).
+
+    Attributes:
+        pixels: [N, H, W], uint8.
+    """
+
+    pixels: Pixels
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.pixels)
+
+    def name(self, item: int, image: int) -> str:
+        """File and number of the picture."""
+        return f"{self.files[0][0].name}#{item}"
+
+    def read(self, item: int) -> tuple[Pixels, ...]:
+        """Resize; gray is repeated where more channels are asked for."""
+        gray = np.repeat(self.pixels[item][..., None], self.channels[0], axis=2)
+        return (resize(gray, self.options).transpose(2, 0, 1),)
+
+    def shapes(self, item: int) -> tuple[Shape, ...]:
+        """See `Source.shapes`; the same for all."""
+        _, height, width = self.pixels.shape
+        resized = resized_size(width, height, self.options)
+        return ((self.channels[0], resized[1], resized[0]),)

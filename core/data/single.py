@@ -1,0 +1,94 @@
+"""Finding the images of one domain, with their captions; the layouts are in docs/data.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.data.folders import SPLITS, list_images, require_folder, splits_present
+from core.data.idx import IdxSource, idx_splits, read_idx
+from core.data.source import Source
+from core.data.tags import match_tags
+from core.errors import UserError
+from core.options import DataOptions
+
+_ORDER = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
+
+
+@dataclass(frozen=True)
+class DomainFiles:
+    """Images of one domain.
+
+    Attributes:
+        root: The data set's folder.
+        split: The split found; "train" where the folder is not divided.
+        files: The images; a single idx file where `idx`.
+        captions: One for each image, empty where there are no tags.
+        idx: The one file is MNIST's.
+        origin: What was found, for messages.
+    """
+
+    root: Path
+    split: str
+    files: tuple[Path, ...]
+    captions: tuple[str, ...]
+    idx: bool
+    origin: str
+
+
+def find_domain(root: str | Path, split: str, tags: str | None = None) -> DomainFiles:
+    """Find the images of a split.
+
+    Looked for in this order: MNIST's idx files; folders `train/`, `val/`, `test/`; all images of
+    the folder, which then serve every split.
+
+    Args:
+        root: The data set's folder.
+        split: "train", "val" or "test"; the last two stand in for each other, and MNIST's one
+            file for the other.
+        tags: Tags file relative to `root`, for the images of all splits.
+
+    Raises:
+        UserError: No images, two domains, or tags that do not fit the images.
+    """
+    folder = require_folder(root)
+    idx = idx_splits(folder)
+    if idx:
+        if tags is not None:
+            raise UserError(f"data.tags = {tags}: {folder} holds idx files, which take no tags")
+        found = split if split in idx else next(iter(idx))
+        return DomainFiles(folder, found, (idx[found],), (), True, idx[found].name)
+    if splits_present(folder, paired=False):
+        raise UserError(
+            f"data.root = {folder}: holds two domains, and this family takes one; give the folder "
+            f"of one of them, e.g. {folder / 'trainA'}"
+        )
+    there = [name for name in SPLITS if (folder / name).is_dir()]
+    if not there:
+        files = list_images(folder)
+        captions = match_tags(folder / tags, files) if tags is not None else ()
+        return DomainFiles(folder, "train", files, captions, False, "one folder for every split")
+    found = next((name for name in _ORDER[split] if name in there), "")
+    if not found:
+        raise UserError(
+            f"{folder}: no images for split {split!r}; there is {', '.join(there)}/, so "
+            f"{split}/ is needed too"
+        )
+    files = list_images(folder / found)
+    captions = ()
+    if tags is not None:
+        everywhere = tuple(file for name in there for file in list_images(folder / name))
+        by_file = dict(zip(everywhere, match_tags(folder / tags, everywhere), strict=True))
+        captions = tuple(by_file[file] for file in files)
+    return DomainFiles(folder, found, files, captions, False, f"{found}/")
+
+
+def domain_source(found: DomainFiles, channels: int, options: DataOptions) -> Source:
+    """The images as numbered items, at most `options.max_images` of them."""
+    limit = options.max_images
+    label = found.split if limit is None else f"{found.split}-{limit}"
+    if found.idx:
+        pixels = read_idx(found.files[0])[:limit]
+        return IdxSource(label, found.root, (found.files,), (channels,), False, options, pixels)
+    files = tuple((file,) for file in found.files[:limit])
+    return Source(label, found.root, files, (channels,), False, options)

@@ -1,0 +1,69 @@
+"""Tag files: what is said of each image of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import UserError
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """Captions by image id, from lines `id,caption` without a header.
+
+    Blank lines do not count. A caption may contain commas.
+
+    Raises:
+        UserError: The file is missing, empty, not UTF-8, or a line is not of that form or repeats
+            an id.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"data.tags: {path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UserError(f"data.tags: {path}: cannot be read ({reason})") from None
+    captions: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, comma, caption = (part.strip() for part in line.partition(","))
+        if not (name and comma and caption):
+            raise UserError(
+                f"{path}, line {number}: {line.strip()!r} is not `id,caption`, "
+                "e.g. `7,blue hair red eyes`"
+            )
+        if name in captions:
+            raise UserError(f"{path}, line {number}: id {name} stands there twice; remove one")
+        captions[name] = caption
+    if not captions:
+        raise UserError(f"{path}: names no images; give a line `id,caption` for each")
+    return captions
+
+
+def match_tags(path: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """The caption of each image; an image's id is its file name without extension.
+
+    Raises:
+        UserError: Images without tags, tags without images, two images of one id, or as
+            `read_tags`.
+    """
+    captions = read_tags(path)
+    by_id: dict[str, Path] = {}
+    for file in files:
+        if file.stem in by_id:
+            raise UserError(
+                f"{by_id[file.stem]} and {file}: both have the id {file.stem}, so {path.name} "
+                "cannot tell them apart; rename or remove one"
+            )
+        by_id[file.stem] = file
+    _require_none(path, "images have no line in it", [i for i in by_id if i not in captions])
+    _require_none(path, "of its ids have no image", [i for i in captions if i not in by_id])
+    return tuple(captions[file.stem] for file in files)
+
+
+def _require_none(path: Path, what: str, ids: Sequence[str]) -> None:
+    if ids:
+        shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        raise UserError(f"{path}: {len(ids)} {what} ({shown}); add or remove them")

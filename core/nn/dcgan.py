@@ -1,0 +1,236 @@
+"""The convolutional stacks of DCGAN, which WGAN takes over (Radford, Metz, Chintala, ICLR 2016).
+
+Module names are those of pytorch/examples `dcgan/main.py`, continued to other sizes as in
+martinarjovsky/WassersteinGAN `models/dcgan.py`; with conditions the generator has a `text` branch,
+and the discriminator is `image`, `text` and `joint` (Reed et al. 2016, section 4.1).
+
+Deviations from the official code: the discriminator ends in logits, the sigmoid being part of the
+loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import init
+
+from core.errors import UserError
+from core.options import PositiveInt
+
+DcganNorm = Literal["batch", "layer", "none"]
+Output = Literal["tanh", "sigmoid"]
+Widths = PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+"""Channels of the widest images' layer, from which the others double; or the layers' own list."""
+
+_TEXT_SLOPE = 0.2
+
+
+def num_stages(image_size: int) -> int:
+    """Doublings from 4x4 to the image: 3 for 32, 4 for 64, 5 for 128 px.
+
+    Raises:
+        UserError: Not 4 times a power of two, or below 16.
+    """
+    stages = image_size.bit_length() - 3
+    if image_size < 16 or image_size != 4 << stages:
+        raise UserError(
+            f"images of {image_size} px: these networks double from 4x4, so data.crop_size must be "
+            "16, 32, 64, 128, ..."
+        )
+    return stages
+
+
+def gen_channels(ngf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
+    """Channels of the generator at 4x4, 8x8, ... up to half the image size.
+
+    Args:
+        ngf: the last of them, doubling towards 4x4 (512-256-128-64 for 64 at 64 px); or those from
+            8x8 on, e.g. 512-256-128 at 64 px, in front of which 4x4 has twice the first.
+        image_size: side in px.
+
+    Raises:
+        UserError: A list of the wrong length, or an impossible size.
+    """
+    stages = num_stages(image_size)
+    if isinstance(ngf, int):
+        return tuple(ngf << stage for stage in reversed(range(stages)))
+    _require_length("ngf", ngf, stages - 1, image_size)
+    return (2 * ngf[0], *ngf)
+
+
+def dis_channels(ndf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
+    """Channels of the discriminator from half the image size down to 4x4.
+
+    Args:
+        ndf: the first of them, doubling towards 4x4; or all, e.g. 128-256-512-1024 at 64 px.
+        image_size: side in px.
+
+    Raises:
+        UserError: As `gen_channels`.
+    """
+    stages = num_stages(image_size)
+    if isinstance(ndf, int):
+        return tuple(ndf << stage for stage in range(stages))
+    _require_length("ndf", ndf, stages, image_size)
+    return ndf
+
+
+def _require_length(name: str, widths: tuple[int, ...], expected: int, image_size: int) -> None:
+    if len(widths) != expected:
+        raise UserError(
+            f"model.{name} = {list(widths)}: {len(widths)} widths, but images of {image_size} px "
+            f"take {expected}; give {expected} widths, or one number"
+        )
+
+
+def _activation(slope: float) -> nn.Module:
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+
+
+def _norm(name: DcganNorm, channels: int) -> list[nn.Module]:
+    """Nothing at all for "none": positions in the official containers move up then."""
+    makers: dict[DcganNorm, Callable[[], list[nn.Module]]] = {
+        "batch": lambda: [nn.BatchNorm2d(channels)],
+        # The WGAN-GP authors' layer norm: over channels and places, one scale a channel.
+        "layer": lambda: [nn.GroupNorm(1, channels)],
+        "none": list,
+    }
+    return makers[name]()
+
+
+def _text_branch(condition_dim: int, projection_dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(condition_dim, projection_dim), nn.LeakyReLU(_TEXT_SLOPE))
+
+
+class DcganGenerator(nn.Module):
+    """Noise, and a condition if there is one, to images of 4 * 2**len(channels) px.
+
+    Args:
+        noise_dim: length of the noise (official nz).
+        channels: at 4x4, 8x8, ...; see `gen_channels`.
+        image_channels: channels out (official nc).
+        slope: of LeakyReLU; 0 is ReLU, as published.
+        norm: none after the last convolution in any case.
+        output: last activation; tanh images are in [-1, 1], sigmoid ones in [0, 1].
+        condition_dim: length of a condition; 0: unconditional.
+        projection_dim: what a condition is projected to before it joins the noise.
+    """
+
+    def __init__(
+        self,
+        noise_dim: int,
+        channels: tuple[int, ...],
+        image_channels: int = 3,
+        *,
+        slope: float = 0.0,
+        norm: DcganNorm = "batch",
+        output: Output = "tanh",
+        condition_dim: int = 0,
+        projection_dim: int = 128,
+    ) -> None:
+        super().__init__()
+        self.noise_dim, self.condition_dim = noise_dim, condition_dim
+        if condition_dim:
+            self.text = _text_branch(condition_dim, projection_dim)
+        inner = noise_dim + (projection_dim if condition_dim else 0)
+        layers: list[nn.Module] = [nn.ConvTranspose2d(inner, channels[0], 4, bias=False)]
+        for before, after in zip(channels, (*channels[1:], image_channels), strict=True):
+            layers += [*_norm(norm, before), _activation(slope)]
+            layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False))
+        layers.append(nn.Tanh() if output == "tanh" else nn.Sigmoid())
+        self.main = nn.Sequential(*layers)
+
+    def forward(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """[N, noise_dim] and [N, condition_dim] to [N, image_channels, H, H]."""
+        _require_vectors("noise", noise, self.noise_dim)
+        _require_conditions(conditions, self.condition_dim)
+        if conditions is not None:
+            noise = torch.cat([noise, self.text(conditions)], dim=1)  # noise first
+        return self.main(noise[:, :, None, None])
+
+
+class DcganDiscriminator(nn.Module):
+    """Images of 4 * 2**len(channels) px, and a condition if there is one, to logits.
+
+    Args:
+        channels: from half the image size down to 4x4; see `dis_channels`.
+        image_channels: channels in (official nc).
+        slope: of LeakyReLU, 0.2 as published; 0 is ReLU.
+        norm: none after the first and the last convolution in any case.
+        condition_dim: length of a condition; 0: unconditional.
+        projection_dim: what a condition is projected to before it joins the features at 4x4.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        image_channels: int = 3,
+        *,
+        slope: float = 0.2,
+        norm: DcganNorm = "batch",
+        condition_dim: int = 0,
+        projection_dim: int = 128,
+    ) -> None:
+        super().__init__()
+        self.condition_dim = condition_dim
+        layers: list[nn.Module] = []
+        for before, after in zip((image_channels, *channels), channels, strict=False):
+            layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False))
+            layers += _norm(norm, after) if len(layers) > 1 else []
+            layers.append(_activation(slope))
+        top = channels[-1]
+        last = nn.Conv2d(top, 1, 4, bias=False)
+        if not condition_dim:
+            self.main = nn.Sequential(*layers, last)
+            return
+        self.image = nn.Sequential(*layers)
+        self.text = _text_branch(condition_dim, projection_dim)
+        mix = nn.Conv2d(top + projection_dim, top, 1, bias=False)
+        self.joint = nn.Sequential(mix, *_norm(norm, top), _activation(slope), last)
+
+    def forward(self, images: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """[N, image_channels, H, H] and [N, condition_dim] to logits [N]."""
+        _require_conditions(conditions, self.condition_dim)
+        if conditions is None:
+            return self.main(images).flatten()
+        features = self.image(images)  # [N, top, 4, 4]
+        text = self.text(conditions)[:, :, None, None].expand(-1, -1, *features.shape[2:])
+        return self.joint(torch.cat([features, text.to(features.dtype)], dim=1)).flatten()
+
+
+def _require_vectors(name: str, vectors: Tensor, length: int) -> None:
+    if vectors.dim() != 2 or vectors.shape[1] != length:
+        raise UserError(
+            f"{name} of shape {list(vectors.shape)}: this model takes [N, {length}], one row an "
+            "image"
+        )
+
+
+def _require_conditions(conditions: Tensor | None, length: int) -> None:
+    if conditions is not None and not length:
+        raise UserError("this model was trained without captions and takes no conditions")
+    if conditions is None and length:
+        raise UserError(f"this model draws what it is told and needs conditions [N, {length}]")
+    if conditions is not None:
+        _require_vectors("conditions", conditions, length)
+
+
+@torch.no_grad()
+def init_dcgan(network: nn.Module) -> None:
+    """The published initialisation, in place (`weights_init`).
+
+    Convolutions N(0, 0.02), batch norm scales N(1, 0.02) and shifts 0; linear layers keep the
+    framework's default, as in the text-conditional code.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            init.normal_(module.weight, 1.0, 0.02)
+            init.zeros_(module.bias)

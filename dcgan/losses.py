@@ -1,0 +1,45 @@
+"""The objectives of DCGAN and LSGAN with any labels; pure functions of tensors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Objective = Literal["vanilla", "lsgan"]
+
+
+def _full(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 stay."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def adversarial_loss(
+    logits: Tensor, labels: Tensor, objective: Objective, weights: Tensor | None = None
+) -> Tensor:
+    """Mean over the batch of the distance between what D says and what it should.
+
+    `vanilla`: binary cross-entropy of sigmoid(logits). `lsgan`: (logits - label)^2 / 2, the 1/2 in
+    every term as in Mao et al. 2017, eq. 2.
+
+    Args:
+        logits: [N]; half precision is computed in float32.
+        labels: [N].
+        objective: which of the two.
+        weights: [N], of each sample; the mean still divides by N (Torch's BCECriterion).
+    """
+    logits = _full(logits)
+    labels = labels.to(logits.dtype)
+    if objective == "lsgan":
+        losses = 0.5 * (logits - labels).square()
+    else:
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return (losses if weights is None else losses * weights).mean()
+
+
+def mean_score(logits: Tensor, objective: Objective) -> Tensor:
+    """What D says on average: D(x) of the published log; a probability for `vanilla`."""
+    logits = _full(logits)
+    return (logits.sigmoid() if objective == "vanilla" else logits).mean()

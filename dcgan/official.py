@@ -1,0 +1,131 @@
+"""Checkpoints of pytorch/examples `dcgan/main.py`: read into, and written from, a family.
+
+Its script leaves `netG_epoch_<n>.pth` and `netD_epoch_<n>.pth`, each a plain state dict with the
+keys of `core.nn.dcgan`. Nobody released trained ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from core.config import validate
+from core.errors import UserError
+from core.nn.official_layout import keep_and_load, to_official
+from core.official import read_states
+from core.options import Direction
+from core.text import Words
+from dcgan.config import Config
+from dcgan.family import DCGAN
+
+_FILE = re.compile(r"(?P<net>net[GD])_epoch_(?P<epoch>\d+)\.pth")
+
+
+def files(path: Path) -> dict[str, Path]:
+    """{`netG`, `netD`: file} of the newest epoch in a folder; a single file is what its name says.
+
+    Raises:
+        UserError: Nothing of those names is there.
+    """
+    if path.is_file():
+        match = _FILE.fullmatch(path.name)
+        return {match["net"] if match else "netG": path}
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder")
+    epochs: dict[int, dict[str, Path]] = {}
+    for file in path.iterdir():
+        if match := _FILE.fullmatch(file.name):
+            epochs.setdefault(int(match["epoch"]), {})[match["net"]] = file
+    if not epochs:
+        raise UserError(f"{path}: no netG_epoch_<n>.pth or netD_epoch_<n>.pth")
+    return epochs[max(epochs)]
+
+
+def read(path: Path) -> dict[str, dict[str, Tensor]]:
+    """{official network name: state dict} at a path."""
+    return read_states(files(path))
+
+
+def from_official(
+    states: Mapping[str, Mapping[str, Tensor]],
+    direction: Direction = "AtoB",
+    source: object = "",
+    *,
+    vocabulary: Words | None = None,
+    **model: Any,
+) -> DCGAN:
+    """A family with the given networks only; sizes are read off the keys and shapes.
+
+    Args:
+        states: {`netG` and perhaps `netD`: official state dict}.
+        direction: of no account here.
+        source: file or folder, for errors.
+        vocabulary: {attribute: values} of a conditional model; its files do not hold it.
+        model: what files do not tell, e.g. `slope_gen` or `objective`.
+
+    Raises:
+        UserError: No generator, other keys, or a conditional model without its vocabulary.
+    """
+    plain = {
+        name: {key.removeprefix("module."): value for key, value in state.items()}
+        for name, state in states.items()
+    }
+    if "netG" not in plain:
+        raise UserError(f"{source}: holds no generator (netG)")
+    generator = plain["netG"]
+    convolutions = _convolutions(generator, "main.", source)
+    image_size = 4 << (len(convolutions) - 1)
+    nz, first = convolutions[0].shape[:2]
+    widths = [weight.shape[1] for weight in convolutions[1:-1]]
+    model |= {"nc": convolutions[-1].shape[1], "ngf": _widths(first, widths, source)}
+    if "text.0.weight" in generator:
+        projection_dim, condition_dim = generator["text.0.weight"].shape
+        if sum(len(values) for values in (vocabulary or {}).values()) != condition_dim:
+            raise UserError(
+                f"{source}: a conditional model with conditions of length {condition_dim}; give "
+                "the vocabulary of that size which it was trained with"
+            )
+        nz -= projection_dim
+        text = {"projection_dim": projection_dim, "vocabulary": dict(vocabulary or {})}
+        model["text"] = text | model.get("text", {})
+    if "netD" in plain:
+        prefix = "image." if "text.0.weight" in plain["netD"] else "main."
+        of_dis = _convolutions(plain["netD"], prefix, source)
+        model["ndf"] = [w.shape[0] for w in (of_dis if prefix == "image." else of_dis[:-1])]
+    data = {"root": "", "load_size": image_size, "crop_size": image_size}
+    data |= {"tags": "tags.csv"} if "text" in model else {}
+    tree = {"family": "dcgan", "name": "official", "data": data, "model": model | {"nz": nz}}
+    family = DCGAN.build(validate(Config, tree, source=str(source)))
+    keep_and_load(family.networks, {name[-1]: state for name, state in states.items()}, source)
+    return family
+
+
+def _convolutions(state: Mapping[str, Tensor], prefix: str, source: object) -> list[Tensor]:
+    """Weights of the convolutions of a container, in order."""
+    positions = {
+        int(key.removeprefix(prefix).partition(".")[0]): value
+        for key, value in state.items()
+        if key.startswith(prefix) and key.endswith(".weight") and value.dim() == 4
+    }
+    if len(positions) < 2:
+        raise UserError(f"{source}: not the keys of a DCGAN ({prefix}0.weight, ...)")
+    return [positions[position] for position in sorted(positions)]
+
+
+def _widths(first: int, widths: list[int], source: object) -> list[int]:
+    if not widths or first != 2 * widths[0]:
+        raise UserError(
+            f"{source}: {first} channels at 4x4 and {widths} after it; supported are twice as many "
+            "at 4x4 as at 8x8"
+        )
+    return widths
+
+
+def to_files(family: DCGAN) -> dict[str, dict[str, Tensor]]:
+    """{file name: official state dict} for every network there is, as of the last epoch."""
+    epoch = max(family.config.train.num_epochs - 1, 0)
+    return {f"net{n}_epoch_{epoch}.pth": to_official(net) for n, net in family.networks.items()}

@@ -1,0 +1,75 @@
+"""DRIT's terms (Lee et al. 2018, section 3; Mao et al. 2019 for mode seeking); pure functions.
+
+All adversarial terms are binary cross-entropies. A discriminator answers with one map of logits per
+scale; a term is the sum over scales of each map's mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.losses import dis_loss, gen_loss, l1
+
+Logits = Sequence[Tensor]
+"""One discriminator's answer: a map per scale."""
+
+
+def judged(logits: Logits, *, real: bool) -> Tensor:
+    """What a discriminator minimises for one batch of real or of fake images."""
+    return sum((dis_loss(each, "vanilla", real=real) for each in logits), start=_zero(logits))
+
+
+def fooled(logits: Logits) -> Tensor:
+    """What the generator minimises: its images judged as real."""
+    return sum((gen_loss(each, "vanilla") for each in logits), start=_zero(logits))
+
+
+def undecided(logits: Logits) -> Tensor:
+    """Content adversarial term of the encoder: cross-entropy of the content judged 1/2.
+
+    Its minimum is log 2. (The paper's equation 1 has log D + log (1 - D) for both domains.)
+    """
+    halves = (0.5 * (judged([e], real=True) + judged([e], real=False)) for e in logits)
+    return sum(halves, start=_zero(logits))
+
+
+def _zero(logits: Logits) -> Tensor:
+    return logits[0].new_zeros(())
+
+
+def attribute_prior(mean: Tensor, logvar: Tensor | None, weight: float) -> Tensor:
+    """Keeps attributes near N(0, 1).
+
+    With a log-variance, the Kullback-Leibler divergence summed over the dimensions (mean over the
+    batch, which is one sample by the published rule); without one, the mean square.
+
+    Args:
+        mean: [N, nz], or the deterministic attribute.
+        logvar: [N, nz] or None.
+        weight: 0.01 as published.
+    """
+    if logvar is None:
+        return weight * mean.square().mean()
+    divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
+    return weight * divergence.sum(1).mean()
+
+
+def content_prior(content: Tensor, weight: float) -> Tensor:
+    """Return weight * mean square of a content code, its noise included."""
+    return weight * content.square().mean()
+
+
+def mode_seeking(images: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:
+    """Two codes must not give the same image (Mao et al. 2019, eq. 3, as a term to minimise).
+
+    Args:
+        images: two batches [N, C, H, W], from the same contents.
+        codes: the attributes [N, nz] that they were made with.
+
+    Returns:
+        1 / (mean |images_2 - images_1| / mean |codes_2 - codes_1| + 1e-5).
+    """
+    return 1 / (l1(images[1], images[0]) / F.l1_loss(codes[1], codes[0]) + 1e-5)

@@ -1,0 +1,371 @@
+"""The networks of DRIT (Lee, Tseng, Huang, Singh, Yang, ECCV 2018) and of two-domain DRIT++.
+
+Module names, and the order of modules, are those of the official `src/networks.py` (HsinYingLee,
+commit f19f50a), so that state dicts and optimizer states are interchangeable with the released
+files. `dim` is 64 there.
+
+Deviations from the official code, none of which changes the function: content noise is added by
+the caller; in the concat generator the residual blocks see zeros for the attribute, which is added
+afterwards (`ConcatGenerator.features` says why that is the same); in the feature-wise generator the
+code's half of a 1x1 convolution is worked out once instead of at every position. `dis_norm` does
+not exist here: the official layer builder ignores it.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from drit.layers import (
+    ConvBlock,
+    DownBlock,
+    FeatureBlock,
+    ResidualBlock,
+    SpectralConv2d,
+    UpBlock,
+    pad,
+    recomputed,
+)
+
+Domain = Literal["A", "B"]
+
+
+class ContentEncoder(nn.Module):
+    """Image to content code; the last residual block is shared by both domains.
+
+    Args:
+        input_dim_a: channels of domain A.
+        input_dim_b: channels of domain B.
+        dim: channels after the first convolution; the code has 4 * dim.
+        gradient_checkpointing: recompute the residual blocks in the backward pass.
+    """
+
+    multiple = 4
+    minimum = 8
+
+    def __init__(
+        self, input_dim_a: int, input_dim_b: int, dim: int, gradient_checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        self.channels = 4 * dim
+        self.gradient_checkpointing = gradient_checkpointing
+        # Official order: the optimizer's parameters are numbered by it.
+        self.conv_share = nn.Sequential(ResidualBlock(4 * dim))
+        self.convA = self._branch(input_dim_a, dim)
+        self.convB = self._branch(input_dim_b, dim)
+
+    @staticmethod
+    def _branch(channels: int, dim: int) -> nn.Sequential:
+        return nn.Sequential(
+            ConvBlock((channels, dim), 7, 1, 3, nn.LeakyReLU(inplace=True)),
+            ConvBlock((dim, 2 * dim), 3, 2, 1, nn.ReLU(inplace=True), norm=True),
+            ConvBlock((2 * dim, 4 * dim), 3, 2, 1, nn.ReLU(inplace=True), norm=True),
+            *[ResidualBlock(4 * dim) for _ in range(3)],
+        )
+
+    def forward(self, x: Tensor, domain: Domain) -> Tensor:
+        """[N, C, H, W] in [-1, 1] of `domain` to [N, 4 * dim, ceil(H / 4), ceil(W / 4)]."""
+        for layer in (*(self.convA if domain == "A" else self.convB), *self.conv_share):
+            keep = not (self.gradient_checkpointing and torch.is_grad_enabled())
+            x = layer(x) if keep or isinstance(layer, ConvBlock) else recomputed(layer, x)
+        return x
+
+
+def sample(mean: Tensor, logvar: Tensor | None, eps: Tensor | None) -> Tensor:
+    """Return mean + exp(logvar / 2) * eps; the mean itself where the encoder is deterministic."""
+    if logvar is None:
+        return mean
+    assert eps is not None
+    return mean + (0.5 * logvar).exp() * eps
+
+
+class AttributeEncoder(nn.Module):
+    """Image to attribute, deterministic: the one of the feature-wise variant (`concat: false`)."""
+
+    minimum = 16
+
+    def __init__(self, input_dim_a: int, input_dim_b: int, dim: int, nz: int) -> None:
+        super().__init__()
+        self.model_a = self._branch(input_dim_a, dim, nz)
+        self.model_b = self._branch(input_dim_b, dim, nz)
+
+    @staticmethod
+    def _branch(channels: int, dim: int, nz: int) -> nn.Sequential:
+        layers: list[nn.Module] = [pad(3), nn.Conv2d(channels, dim, 7), nn.ReLU(inplace=True)]
+        for c_in, c_out in ((1, 2), (2, 4), (4, 4), (4, 4)):
+            conv = nn.Conv2d(c_in * dim, c_out * dim, 4, stride=2)
+            layers += [pad(1), conv, nn.ReLU(inplace=True)]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Conv2d(4 * dim, nz, 1))
+
+    def forward(self, x: Tensor, domain: Domain) -> tuple[Tensor, None]:
+        """[N, C, H, W] in [-1, 1] to the attribute [N, nz]; no variance."""
+        branch = self.model_a if domain == "A" else self.model_b
+        pooled, head = branch[:-1](x), branch[-1]
+        assert isinstance(head, nn.Conv2d)
+        with torch.autocast(x.device.type, enabled=False):  # codes are never half precision
+            return head(pooled.to(head.weight.dtype)).flatten(1), None
+
+
+class ConcatAttributeEncoder(nn.Module):
+    """Image to mean and log-variance of the attribute: the one of `concat: true`."""
+
+    minimum = 16
+
+    def __init__(self, input_dim_a: int, input_dim_b: int, dim: int, nz: int) -> None:
+        super().__init__()
+        self.fc_A, self.fcVar_A = self._head(dim, nz), self._head(dim, nz)
+        self.conv_A = self._branch(input_dim_a, dim)
+        self.fc_B, self.fcVar_B = self._head(dim, nz), self._head(dim, nz)
+        self.conv_B = self._branch(input_dim_b, dim)
+
+    @staticmethod
+    def _head(dim: int, nz: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4 * dim, nz))
+
+    @staticmethod
+    def _branch(channels: int, dim: int) -> nn.Sequential:
+        return nn.Sequential(
+            pad(1),
+            nn.Conv2d(channels, dim, 4, stride=2),
+            *[DownBlock(n * dim, (n + 1) * dim) for n in (1, 2, 3)],
+            nn.LeakyReLU(0.2),
+            nn.AdaptiveAvgPool2d(1),
+        )
+
+    def forward(self, x: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        """[N, C, H, W] in [-1, 1] to mean and log-variance, each [N, nz]."""
+        of_a = domain == "A"
+        fc, fc_var = (self.fc_A, self.fcVar_A) if of_a else (self.fc_B, self.fcVar_B)
+        pooled = (self.conv_A if of_a else self.conv_B)(x).flatten(1)
+        with torch.autocast(x.device.type, enabled=False):  # codes are never half precision
+            pooled = pooled.to(fc[0].weight.dtype)
+            return fc(pooled), fc_var(pooled)
+
+
+class Generator(nn.Module):
+    """What both generators share: content and attribute to an image, in three stages.
+
+    `paint(features(share(content), domain), attribute, domain)`: the first stage belongs to both
+    domains, the second does not depend on the attribute. A caller that needs several images of one
+    content can so work out the first two once; calling the network runs all three.
+    """
+
+    gradient_checkpointing = False
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the stages, which are called on their own, in place."""
+        for name in ("share", "features", "paint"):
+            setattr(self, name, torch.compile(getattr(self, name), *args, **kwargs))
+
+    def _block(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return recomputed(block, *inputs)
+        return block(*inputs)
+
+    def share(self, content: Tensor) -> Tensor:
+        """[N, 4 * dim, h, w]: what is the same for both domains."""
+        return content
+
+    def features(self, shared: Tensor, domain: Domain) -> Tensor:
+        """[N, C, h, w]: what is the same for every attribute."""
+        return shared
+
+    def paint(self, features: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
+        """Features and attribute [N, nz] to images [N, C, 4 * h, 4 * w] in [-1, 1]."""
+        raise NotImplementedError
+
+    def forward(self, content: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
+        """Content [N, 4 * dim, h, w], attribute [N, nz] to images of `domain` in [-1, 1]."""
+        return self.paint(self.features(self.share(content), domain), attribute, domain)
+
+
+class FeatureGenerator(Generator):
+    """The generator of `concat: false`: a code from an MLP is mixed into every residual block."""
+
+    def __init__(
+        self,
+        output_dim_a: int,
+        output_dim_b: int,
+        dim: int,
+        nz: int,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
+        for domain, channels in (("A", output_dim_a), ("B", output_dim_b)):
+            for n in range(1, 5):
+                self.add_module(f"dec{domain}{n}", FeatureBlock(4 * dim))
+            self.add_module(f"dec{domain}5", self._up(dim, channels))
+        self.mlpA, self.mlpB = self._mlp(dim, nz), self._mlp(dim, nz)
+
+    @staticmethod
+    def _up(dim: int, channels: int) -> nn.Sequential:
+        return nn.Sequential(
+            UpBlock(4 * dim, 2 * dim),
+            UpBlock(2 * dim, dim),
+            nn.ConvTranspose2d(dim, channels, 1),
+            nn.Tanh(),
+        )
+
+    @staticmethod
+    def _mlp(dim: int, nz: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Linear(nz, 4 * dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(4 * dim, 4 * dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(4 * dim, 16 * dim),
+        )
+
+    def paint(self, features: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
+        """See `Generator.paint`."""
+        codes = self.get_submodule(f"mlp{domain}")(attribute).chunk(4, dim=1)  # one per block
+        x = features
+        for n, code in enumerate(codes, 1):
+            x = self._block(self.get_submodule(f"dec{domain}{n}"), x, code)
+        return self.get_submodule(f"dec{domain}5")(x)
+
+
+class ConcatGenerator(Generator):
+    """The generator of `concat: true`: the attribute is appended to the features four times."""
+
+    def __init__(
+        self,
+        output_dim_a: int,
+        output_dim_b: int,
+        dim: int,
+        nz: int,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
+        self.dec_share = nn.Sequential(ResidualBlock(4 * dim))
+        wide = 4 * dim + nz
+        half = (wide + nz) // 2
+        quarter = (half + nz) // 2
+        for domain, channels in (("A", output_dim_a), ("B", output_dim_b)):
+            blocks = nn.Sequential(*[ResidualBlock(wide) for _ in range(3)])
+            last = nn.Sequential(nn.ConvTranspose2d(quarter + nz, channels, 1), nn.Tanh())
+            self.add_module(f"dec{domain}1", blocks)
+            self.add_module(f"dec{domain}2", nn.Sequential(UpBlock(wide + nz, half)))
+            self.add_module(f"dec{domain}3", nn.Sequential(UpBlock(half + nz, quarter)))
+            self.add_module(f"dec{domain}4", last)
+        self.nz = nz
+
+    def share(self, content: Tensor) -> Tensor:
+        """See `Generator.share`."""
+        return self._block(self.dec_share[0], content)
+
+    def features(self, shared: Tensor, domain: Domain) -> Tensor:
+        """[N, 4 * dim, h, w] to [N, 4 * dim + nz, h, w], with zeros appended for the attribute.
+
+        The published blocks see the attribute itself. It is the same at every position, so behind
+        a reflection-padded convolution it is a constant per channel, which instance norm takes
+        away: it passes through the blocks by their skip connections only, and may as well be added
+        after the last one. That is exact, and spares three residual blocks per further attribute.
+        """
+        zero = torch.zeros((), dtype=shared.dtype, device=shared.device)
+        zeros = zero.expand(shared.shape[0], self.nz, *shared.shape[2:])
+        x = torch.cat([shared, zeros], 1)
+        for block in self.get_submodule(f"dec{domain}1").children():
+            x = self._block(block, x)
+        return x
+
+    def paint(self, features: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
+        """See `Generator.paint`."""
+        z = attribute.to(features.dtype)
+        x = features + F.pad(z, (features.shape[1] - self.nz, 0))[:, :, None, None]
+        for n in (2, 3, 4):
+            everywhere = z[:, :, None, None].expand(-1, -1, *x.shape[2:])
+            x = self.get_submodule(f"dec{domain}{n}")(torch.cat([x, everywhere], 1))
+        return x
+
+
+def _judge(
+    channels: int, dim: int, num_layers: int, kernel: int, conv: type[nn.Conv2d]
+) -> nn.Sequential:
+    """Stride-2 convolutions that double the channels, and a 1x1 convolution to one logit."""
+    widths = [channels, *[dim * 2**n for n in range(num_layers)]]
+    blocks = [
+        ConvBlock((c_in, c_out), kernel, 2, 1, nn.LeakyReLU(inplace=True), conv=conv)
+        for c_in, c_out in pairwise(widths)
+    ]
+    return nn.Sequential(*blocks, conv(widths[-1], 1, 1))
+
+
+class Discriminator(nn.Module):
+    """Judges patches at one scale (`dis_scale: 1`): six 3x3 convolutions, each halving the side."""
+
+    def __init__(self, channels: int, dim: int, spectral_norm: bool = False) -> None:
+        super().__init__()
+        self.model = _judge(channels, dim, 6, 3, SpectralConv2d if spectral_norm else nn.Conv2d)
+        self.minimum = 33
+        """Five rounded-up halvings leave the last reflection padding two pixels."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[N, C, H, W] to one map of logits [N, 1, H', W']."""
+        return [self.model(x)]
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """Judges the image and its halvings, each by four 4x4 convolutions of its own.
+
+    Args:
+        channels: of the images.
+        dim: channels of the first convolution; they double up to 8 * dim.
+        num_scales: official `dis_scale`.
+        spectral_norm: on every convolution.
+    """
+
+    def __init__(
+        self, channels: int, dim: int, num_scales: int, spectral_norm: bool = False
+    ) -> None:
+        super().__init__()
+        conv = SpectralConv2d if spectral_norm else nn.Conv2d
+        self.Diss = nn.ModuleList(_judge(channels, dim, 4, 4, conv) for _ in range(num_scales))
+        self.minimum = 15 * 2 ** (num_scales - 1) + 1
+        """At least 16 pixels for the smallest scale; the halvings between scales round up."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[N, C, H, W] to a map of logits [N, 1, H', W'] per scale, largest first."""
+        logits = []
+        for scale, dis in enumerate(self.Diss):
+            if scale:
+                x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+            logits.append(dis(x))
+        return logits
+
+
+class ContentDiscriminator(nn.Module):
+    """Tells from a content code which domain it comes from; published with three 7x7 layers.
+
+    Args:
+        channels: of the code, and of every layer.
+        num_layers: 7x7 convolutions of stride 2; fewer suit smaller images.
+    """
+
+    def __init__(self, channels: int, num_layers: int = 3) -> None:
+        super().__init__()
+
+        def block(kernel: int, stride: int, padding: int) -> ConvBlock:
+            activation = nn.LeakyReLU(inplace=True)
+            return ConvBlock((channels, channels), kernel, stride, padding, activation)
+
+        self.model = nn.Sequential(
+            *[block(7, 2, 1) for _ in range(num_layers)],
+            block(4, 1, 0),
+            nn.Conv2d(channels, 1, 1),
+        )
+        code = 4
+        for _ in range(num_layers):
+            code = 2 * code + 3
+        self.minimum = 4 * (code - 1) + 1
+        """Smallest image side: 209 px for three layers, 97 for two, 41 for one."""
+
+    def forward(self, content: Tensor) -> list[Tensor]:
+        """[N, C, h, w] to one map of logits [N, 1, h', w']."""
+        return [self.model(content)]

@@ -1,0 +1,157 @@
+"""Released DRIT files: read into, and written from, a family.
+
+A run of the official code leaves `<epoch>.pth` every ten epochs: {network: state dict, `<network>_
+opt`: Adam's state dict, `ep`: epoch just finished, from 0, `total_it`: full iterations so far}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from core.config import validate
+from core.errors import UserError
+from core.nn.official_layout import keep_and_load, to_official
+from core.official import read_file
+from core.options import Direction
+from drit.config import Config
+from drit.family import DRIT, NETWORKS
+
+FOR_TESTING = ("enc_c", "enc_a", "gen")
+
+_SIZES = (
+    # option, network, key of a weight, axis of its shape, divisor
+    ("dim", "enc_c", "convA.0.model.1.weight", 0, 1),
+    ("dim", "enc_a", "conv_A.1.weight", 0, 1),
+    ("dim", "enc_a", "model_a.1.weight", 0, 1),
+    ("dim", "gen", "dec_share.0.model.1.weight", 0, 4),
+    ("dim", "gen", "mlpA.0.weight", 0, 4),
+    ("dim", "disContent", "model.0.model.1.weight", 0, 4),
+    ("nz", "enc_a", "fc_A.0.weight", 0, 1),
+    ("nz", "enc_a", "model_a.16.weight", 0, 1),
+    ("nz", "gen", "mlpA.0.weight", 1, 1),
+    ("input_dim_a", "enc_c", "convA.0.model.1.weight", 1, 1),
+    ("input_dim_a", "enc_a", "conv_A.1.weight", 1, 1),
+    ("input_dim_a", "enc_a", "model_a.1.weight", 1, 1),
+    ("input_dim_a", "gen", "decA4.0.weight", 1, 1),
+    ("input_dim_a", "gen", "decA5.2.weight", 1, 1),
+    ("input_dim_b", "enc_c", "convB.0.model.1.weight", 1, 1),
+    ("input_dim_b", "enc_a", "conv_B.1.weight", 1, 1),
+    ("input_dim_b", "enc_a", "model_b.1.weight", 1, 1),
+    ("input_dim_b", "gen", "decB4.0.weight", 1, 1),
+    ("input_dim_b", "gen", "decB5.2.weight", 1, 1),
+    ("input_dim_a", "disA", "Diss.0.0.model.1.weight", 1, 1),
+    ("input_dim_a", "disA", "model.0.model.1.weight", 1, 1),
+    ("input_dim_b", "disB", "Diss.0.0.model.1.weight", 1, 1),
+    ("input_dim_b", "disB", "model.0.model.1.weight", 1, 1),
+    ("dim_dis", "disA", "Diss.0.0.model.1.weight", 0, 1),
+    ("dim_dis", "disA", "model.0.model.1.weight", 0, 1),
+)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of an official file, or of the newest one in a folder.
+
+    Raises:
+        UserError: there is none, or it holds no enc_c, enc_a and gen.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.glob("*.pth") if file.stem.isdecimal())
+        if not files:
+            raise UserError(f"{path}: no official `<epoch>.pth`, e.g. 01199.pth")
+        path = files[-1]
+    content = read_file(path)
+    if not isinstance(content, Mapping) or not all(
+        isinstance(content.get(name), Mapping) for name in FOR_TESTING
+    ):
+        raise UserError(f"{path}: not an official DRIT file, which holds enc_c, enc_a and gen")
+    return dict(content)
+
+
+def infer_model(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+    """The options that the official networks were built with, as far as their keys tell."""
+    model: dict[str, Any] = {}
+    for option, network, key, axis, divisor in _SIZES:
+        weight = states.get(network, {}).get(key)
+        if weight is not None:
+            model.setdefault(option, weight.shape[axis] // divisor)
+    if "enc_a" in states:
+        model["concat"] = "fc_A.0.weight" in states["enc_a"]
+    elif "gen" in states:
+        model["concat"] = "mlpA.0.weight" not in states["gen"]
+    gen = states.get("gen", {})
+    if "decA2.0.model.0.weight" in gen:
+        # 4 * dim + 2 * nz channels go in.
+        model.setdefault("nz", (gen["decA2.0.model.0.weight"].shape[0] - 4 * model["dim"]) // 2)
+    if "disA" in states:
+        scales = {key.split(".")[1] for key in states["disA"] if key.startswith("Diss.")}
+        model["dis_scale"] = len(scales) or 1
+        model["dis_spectral_norm"] = any(key.endswith("weight_orig") for key in states["disA"])
+    if "disContent" in states:
+        kernels = [v.shape[-1] for k, v in states["disContent"].items() if k.endswith("weight")]
+        model["num_layers_content"] = kernels.count(7)
+    return model
+
+
+def from_official(
+    states: Mapping[str, Any], direction: Direction = "AtoB", source: object = ""
+) -> DRIT:
+    """A family with the given networks only; options are read off the keys and shapes.
+
+    Args:
+        states: an official file's content, or a part of it: {network: official state dict}, and
+            {`<network>_opt`: its Adam's state}.
+        direction: what the file's A to B is in the data set's terms.
+        source: file, for errors.
+    """
+    plain = {
+        name: {key.removeprefix("module."): value for key, value in states[name].items()}
+        for name in NETWORKS
+        if name in states
+    }
+    if not plain:
+        raise UserError(f"{source}: holds none of {', '.join(NETWORKS)}")
+    data = {"root": "", "direction": direction}
+    tree = {"family": "drit", "name": "official", "data": data, "model": infer_model(plain)}
+    family = DRIT.build(validate(Config, tree, source=str(source)))
+    keep_and_load(family.networks, plain, source)
+    for name in [name for name in family.optimizers if name not in plain]:
+        del family.optimizers[name]
+    for name, optimizer in family.optimizers.items():
+        if f"{name}_opt" in states:
+            load_optimizer(optimizer, states[f"{name}_opt"], f"{source}: {name}_opt")
+    return family
+
+
+def load_optimizer(optimizer: Optimizer, official: Mapping[str, Any], source: str) -> None:
+    """Take over Adam's step counts and moments; rates and other options stay the optimizer's.
+
+    Official ids are memory addresses; their order is that of the network's parameters.
+    """
+    ids = official["param_groups"][0]["params"]
+    own = optimizer.state_dict()
+    numbers = own["param_groups"][0]["params"]
+    if len(ids) != len(numbers):
+        raise UserError(f"{source}: {len(ids)} parameters, but the network has {len(numbers)}")
+    state = {}
+    for number, address in zip(numbers, ids, strict=True):
+        if address in official["state"]:
+            entry = official["state"][address]
+            step = torch.tensor(float(entry["step"]))
+            state[number] = {
+                "step": step,
+                "exp_avg": entry["exp_avg"],
+                "exp_avg_sq": entry["exp_avg_sq"],
+            }
+    optimizer.load_state_dict({"state": state, "param_groups": own["param_groups"]})
+
+
+def to_files(family: DRIT) -> dict[str, dict[str, Any]]:
+    """{file name: content}; our checkpoints keep no official epoch, so it says 0."""
+    networks = {name: to_official(network) for name, network in family.networks.items()}
+    return {"00000.pth": {**networks, "ep": 0, "total_it": 0}}

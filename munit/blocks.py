@@ -1,0 +1,208 @@
+"""The convolution blocks that MUNIT's networks are built from (official `networks.py`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.nn.padding import ReflectionPad2d
+from munit.config import Activation, DisNorm, PadType
+from munit.upsampling import doubled_conv5
+
+
+def make_activation(name: Activation) -> nn.Module:
+    """A published activation; in place where the layer before does not need its output."""
+    makers: dict[Activation, Any] = {
+        "relu": lambda: nn.ReLU(inplace=True),
+        "lrelu": lambda: nn.LeakyReLU(0.2, inplace=True),
+        "prelu": nn.PReLU,
+        "selu": lambda: nn.SELU(inplace=True),
+        "tanh": nn.Tanh,
+    }
+    return makers[name]()
+
+
+def make_padding(name: PadType, pixels: int) -> nn.Module:
+    """Padding by `pixels` on all sides."""
+    if pixels == 0:
+        return nn.Identity()
+    makers: dict[PadType, Any] = {
+        "reflect": ReflectionPad2d,
+        "replicate": nn.ReplicationPad2d,
+        "zero": nn.ZeroPad2d,
+    }
+    return makers[name](pixels)
+
+
+def _full(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 stay."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
+def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + eps) per sample and channel; a constant channel gives exact zeros.
+
+    A channel that varies by rounding only passes no gradient either: sqrt(1 / eps) is 316, and
+    behind the twenty norms that a cycle goes through, the rounding noise of a white image would be
+    beyond float32. Statistics in float32 at least.
+
+    Args:
+        x: [N, C, H, W].
+        eps: added to the (biased) variance.
+    """
+    full = _full(x)
+    var, mean = torch.var_mean(full, (2, 3), correction=0, keepdim=True)
+    rounding = max(1e-6, torch.finfo(x.dtype).eps) * mean.detach()
+    varies = var > rounding.square() + 1e-12
+    scale = torch.where(varies, (var + eps).rsqrt(), torch.zeros_like(var))
+    return ((full - mean) * scale).to(x.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """`instance_norm` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to the same shape."""
+        return instance_norm(x)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / (std + eps) over channels and space of each sample, then a scale and shift.
+
+    Unlike PyTorch's, the standard deviation is the unbiased one and eps is added to it.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gamma = nn.Parameter(torch.rand(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to the same shape; statistics in float32 at least."""
+        full = _full(x)
+        var, mean = torch.var_mean(full, (1, 2, 3), keepdim=True)
+        # The root's slope at 0 is infinite, and infinity times 0 is not a number: held above a
+        # value that vanishes beside eps.
+        std = var.clamp_min(1e-24).sqrt()
+        scale = self.gamma[:, None, None] / (std + self.eps)
+        shift = self.beta[:, None, None] - mean * scale
+        return (full * scale + shift).to(x.dtype)
+
+
+class SpectralConv2d(nn.Module):
+    """A convolution whose weight is divided by an estimate of its largest singular value.
+
+    Miyato et al. 2018, as in the official code: one power iteration per forward, in train and in
+    eval mode alike. Initialised as PyTorch does; the published initialisation does not reach it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        plain = nn.Conv2d(in_channels, out_channels, kernel_size)
+        self.weight_bar, self.bias = nn.Parameter(plain.weight.detach()), plain.bias
+        height, width = plain.weight.flatten(1).shape
+        self.register_buffer("weight_u", F.normalize(torch.randn(height), dim=0))
+        self.register_buffer("weight_v", F.normalize(torch.randn(width), dim=0))
+        self.weight_u: Tensor
+        self.weight_v: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in, H, W] to [N, out, H', W']; advances the power iteration."""
+        with torch.autocast(x.device.type, enabled=False):
+            matrix = self.weight_bar.flatten(1)
+            with torch.no_grad():
+                v = F.normalize(matrix.T.mv(self.weight_u), dim=0, eps=1e-12)
+                u = F.normalize(matrix.mv(v), dim=0, eps=1e-12)
+                self.weight_u.copy_(u)
+                self.weight_v.copy_(v)
+            weight = self.weight_bar / u.dot(matrix.mv(v))
+        return F.conv2d(x, weight, self.bias, self.stride)
+
+
+def make_norm(name: DisNorm, channels: int) -> nn.Module:
+    """A published norm behind a convolution; `sn` lies in the convolution itself."""
+    makers: dict[DisNorm, Any] = {
+        "none": lambda _: nn.Identity(),
+        "bn": nn.BatchNorm2d,
+        "in": lambda _: InstanceNorm(),
+        "ln": LayerNorm,
+        "sn": lambda _: nn.Identity(),
+    }
+    return makers[name](channels)
+
+
+class ConvBlock(nn.Module):
+    """Padding, convolution, norm and activation (official `Conv2dBlock`).
+
+    `activ` None is no activation.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        kernel: int,
+        stride: int = 1,
+        pad: int = 0,
+        *,
+        norm: DisNorm = "none",
+        activ: Activation | None,
+        pad_type: PadType,
+    ) -> None:
+        super().__init__()
+        # The norm first, as in the published state dict, whose order an optimizer's state has too.
+        self.norm = make_norm(norm, channels[1])
+        self.activation = make_activation(activ) if activ else nn.Identity()
+        make_conv: Any = SpectralConv2d if norm == "sn" else nn.Conv2d
+        self.conv = make_conv(*channels, kernel, stride=stride)
+        self.pad = make_padding(pad_type, pad)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels[0], H, W] to [N, channels[1], H', W']."""
+        return self.activation(self.norm(self.conv(self.pad(x))))
+
+
+class DoubledConvBlock(ConvBlock):
+    """Nearest-neighbour doubling, then a `ConvBlock` of kernel 5.
+
+    Args:
+        channels: in and out.
+        activ: activation.
+        pad_type: padding of the doubled image.
+        folded: in training, doubling and convolution are one (`munit.upsampling`).
+    """
+
+    def __init__(
+        self, channels: tuple[int, int], activ: Activation, pad_type: PadType, *, folded: bool
+    ) -> None:
+        super().__init__(channels, 5, pad=2, norm="ln", activ=activ, pad_type=pad_type)
+        self.folded = folded
+        self.pad_mode = "constant" if pad_type == "zero" else pad_type
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels[0], H, W] to [N, channels[1], 2 * H, 2 * W]."""
+        if not (self.folded and self.training):
+            return super().forward(F.interpolate(x, scale_factor=2.0))
+        y = doubled_conv5(x, self.conv.weight, self.conv.bias, self.pad_mode)
+        return self.activation(self.norm(y))
+
+
+class AdaINConvBlock(ConvBlock):
+    """3x3 convolution, adaptive instance norm (Huang and Belongie 2017), activation."""
+
+    def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] to the same shape.
+
+        Args:
+            x: the image.
+            adain: [N, 2, C], shift and scale of each channel; None: plain instance norm.
+        """
+        y = instance_norm(self.conv(self.pad(x)))
+        if adain is not None:
+            shift, scale = adain[..., None, None].to(y.dtype).unbind(1)
+            y = y * scale + shift
+        return self.activation(y)

@@ -1,0 +1,50 @@
+"""Terms of MUNIT (Huang et al. 2018, section 3 and 5.1) and UNIT; pure functions of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.losses import GanMode, dis_loss, gen_loss
+from munit.config import GanType
+
+_MODES: dict[GanType, GanMode] = {"lsgan": "lsgan", "nsgan": "vanilla"}
+
+
+def multi_scale_dis_loss(
+    fake: Sequence[Tensor], real: Sequence[Tensor], gan_type: GanType
+) -> Tensor:
+    """What a discriminator minimises: fake and real term of every scale, summed, no factor 1/2.
+
+    Args:
+        fake: scores of generated images, one tensor per scale.
+        real: scores of real images.
+        gan_type: `lsgan` (targets 0 and 1) or `nsgan` (cross-entropy of logits, where the official
+            code applies a sigmoid first and clamps logarithms at -100).
+    """
+    mode = _MODES[gan_type]
+    terms = [dis_loss(scores, mode, real=False) for scores in fake]
+    return torch.stack(terms + [dis_loss(scores, mode, real=True) for scores in real]).sum()
+
+
+def multi_scale_gen_loss(fake: Sequence[Tensor], gan_type: GanType) -> Tensor:
+    """What a generator minimises: its images judged as real, summed over the scales."""
+    return torch.stack([gen_loss(scores, _MODES[gan_type]) for scores in fake]).sum()
+
+
+def kl_loss(mean: Tensor) -> Tensor:
+    """KL divergence of N(mean, 1) from N(0, 1) up to its factor 1/2: the mean of mean^2."""
+    return (mean.float() if mean.dtype.itemsize < 4 else mean).square().mean()
+
+
+def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared difference of feature maps [N, C, H, W], each instance-normalised.
+
+    Section 5.1: without the mean and scale of its channels a feature map tells little of its
+    domain. In float32 at least.
+    """
+    x, y = (F.instance_norm(f.float() if f.dtype.itemsize < 4 else f) for f in (x, y))
+    return F.mse_loss(x, y)

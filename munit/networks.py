@@ -1,0 +1,312 @@
+"""Networks of MUNIT (Huang, Liu, Belongie, Kautz, ECCV 2018) and UNIT (Liu et al., NIPS 2017).
+
+After the official `networks.py` (NVlabs/MUNIT); module names are its names, so a state dict is
+interchangeable with the released files but for the unused buffers of AdaIN and the nesting of
+spectral norm (`munit.official`).
+
+Deviations from the official code, none of which changes a number: AdaIN parameters are an argument
+of the decoder instead of an attribute of its layers; norms have a finite gradient where an image is
+constant (the official layer norm has none, its instance norms one beyond float32).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from munit.blocks import AdaINConvBlock, ConvBlock, DoubledConvBlock, make_activation
+from munit.config import Activation, AdaINGenOptions, DisOptions, PadType, VAEGenOptions
+
+
+class ResBlock(nn.Module):
+    """x + norm(conv(activation(norm(conv(x))))), no activation after the sum."""
+
+    def __init__(self, channels: int, activ: Activation, pad_type: PadType) -> None:
+        super().__init__()
+        self.model = nn.ModuleList(
+            AdaINConvBlock((channels, channels), 3, pad=1, activ=activation, pad_type=pad_type)
+            for activation in (activ, None)
+        )
+
+    def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] to the same shape; `adain` is [N, 2, 2, C] or None."""
+        y = x
+        for layer, conv in enumerate(self.model):
+            y = conv(y, None if adain is None else adain[:, layer])
+        return x + y
+
+
+class ResBlocks(nn.Module):
+    """Residual blocks in a row; `recompute` saves their memory until the backward pass."""
+
+    def __init__(
+        self, number: int, channels: int, activ: Activation, pad_type: PadType, *, recompute: bool
+    ) -> None:
+        super().__init__()
+        self.recompute = recompute
+        self.model = nn.ModuleList(ResBlock(channels, activ, pad_type) for _ in range(number))
+
+    def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] to the same shape; `adain` is [N, number, 2, 2, C] or None."""
+        for number, block in enumerate(self.model):
+            own = None if adain is None else adain[:, number]
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, own, use_reentrant=False)
+            else:
+                x = block(x, own)
+        return x
+
+
+class ContentEncoder(nn.Module):
+    """7x7 convolution, `n_downsample` halvings, residual blocks; instance norm throughout."""
+
+    def __init__(self, channels: int, options: VAEGenOptions, *, recompute: bool) -> None:
+        super().__init__()
+        dim, activ, pad_type = options.dim, options.activ, options.pad_type
+        layers: list[nn.Module] = [
+            ConvBlock((channels, dim), 7, pad=3, norm="in", activ=activ, pad_type=pad_type)
+        ]
+        for _ in range(options.n_downsample):
+            layers.append(
+                ConvBlock((dim, 2 * dim), 4, 2, 1, norm="in", activ=activ, pad_type=pad_type)
+            )
+            dim *= 2
+        layers.append(ResBlocks(options.n_res, dim, activ, pad_type, recompute=recompute))
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] in [-1, 1] to [N, dim * 2**n, H / 2**n, W / 2**n], unbounded."""
+        return self.model(images)
+
+
+class StyleEncoder(nn.Module):
+    """7x7 convolution, four halvings whatever `n_downsample`, average pooling; no norm."""
+
+    def __init__(self, channels: int, options: AdaINGenOptions) -> None:
+        super().__init__()
+        dim, activ, pad_type = options.dim, options.activ, options.pad_type
+        widths = [dim, 2 * dim, 4 * dim, 4 * dim, 4 * dim]
+        layers: list[nn.Module] = [
+            ConvBlock((channels, dim), 7, pad=3, activ=activ, pad_type=pad_type)
+        ]
+        for pair in pairwise(widths):
+            layers.append(ConvBlock(pair, 4, 2, 1, activ=activ, pad_type=pad_type))
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Conv2d(4 * dim, options.style_dim, 1)]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] in [-1, 1], sides of 16 at least, to styles [N, style_dim], unbounded."""
+        return self.model(images).flatten(1)
+
+
+class Decoder(nn.Module):
+    """Residual blocks, `n_downsample` doublings, 7x7 convolution, tanh.
+
+    Args:
+        channels: of the images.
+        options: of the generator.
+        recompute: of the residual blocks.
+        folded: of the doublings.
+    """
+
+    def __init__(
+        self, channels: int, options: VAEGenOptions, *, recompute: bool, folded: bool
+    ) -> None:
+        super().__init__()
+        activ, pad_type = options.activ, options.pad_type
+        dim = options.dim * 2**options.n_downsample
+        layers: list[nn.Module] = [
+            ResBlocks(options.n_res, dim, activ, pad_type, recompute=recompute)
+        ]
+        for _ in range(options.n_downsample):
+            # In the published list the doubling is a layer of its own: it keeps its number.
+            doubled = DoubledConvBlock((dim, dim // 2), activ, pad_type, folded=folded)
+            layers += [nn.Identity(), doubled]
+            dim //= 2
+        layers.append(ConvBlock((dim, channels), 7, pad=3, activ="tanh", pad_type=pad_type))
+        self.model = nn.ModuleList(layers)
+
+    def forward(self, content: Tensor, adain: Tensor | None = None) -> Tensor:
+        """Content [N, C', H', W'] to images [N, C, H, W] in [-1, 1].
+
+        Args:
+            content: as the content encoder gives it.
+            adain: [N, n_res, 2, 2, C'], per residual block and convolution shift and scale; None:
+                plain instance norm in the residual blocks.
+        """
+        x = content
+        for number, layer in enumerate(self.model):
+            x = layer(x, adain) if number == 0 else layer(x)
+        return x
+
+
+class LinearBlock(nn.Module):
+    """Linear layer and activation."""
+
+    def __init__(self, channels: tuple[int, int], activ: Activation | None) -> None:
+        super().__init__()
+        self.activation = make_activation(activ) if activ else nn.Identity()
+        self.fc = nn.Linear(*channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels[0]] to [N, channels[1]]."""
+        return self.activation(self.fc(x))
+
+
+class MLP(nn.Module):
+    """Style to AdaIN parameters: three linear layers, activations between them."""
+
+    def __init__(self, options: AdaINGenOptions) -> None:
+        super().__init__()
+        width, activ = options.mlp_dim, options.activ
+        self.shape = (options.n_res, 2, 2, options.dim * 2**options.n_downsample)
+        self.model = nn.Sequential(
+            LinearBlock((options.style_dim, width), activ),
+            LinearBlock((width, width), activ),
+            LinearBlock((width, torch.Size(self.shape).numel()), None),
+        )
+
+    def forward(self, styles: Tensor) -> Tensor:
+        """[N, style_dim] to [N, n_res, 2 convolutions, 2, C']: shifts, then scales."""
+        return self.model(styles).unflatten(1, self.shape)
+
+
+class _Generator(nn.Module):
+    """Parts that are called one by one, and are therefore compiled one by one."""
+
+    minimum: int
+    multiple: int
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """torch.compile of each part, in place."""
+        for part in self.children():
+            part.compile(*args, **kwargs)
+
+    def _init_weights(self) -> None:
+        """Kaiming normal for every convolution and linear layer, biases 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+class AdaINGen(_Generator):
+    """One domain's auto-encoder: an image is a content code and a style code.
+
+    Args:
+        channels: of the images.
+        options: widths and depths.
+        recompute: keep less for the backward pass (`train.gradient_checkpointing`).
+        folded: fewer multiplications in training for the same function (`munit.upsampling`).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        options: AdaINGenOptions,
+        *,
+        recompute: bool = False,
+        folded: bool = False,
+    ) -> None:
+        super().__init__()
+        self.multiple = 2**options.n_downsample
+        # The style encoder halves four times; the last time it needs two pixels.
+        self.minimum = max(16, 2 * self.multiple)
+        self.enc_style = StyleEncoder(channels, options)
+        self.enc_content = ContentEncoder(channels, options, recompute=recompute)
+        self.dec = Decoder(channels, options, recompute=recompute, folded=folded)
+        self.mlp = MLP(options)
+        self._init_weights()
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [N, C, H, W] to content [N, C', H', W'] and styles [N, style_dim]."""
+        return self.enc_content(images), self.enc_style(images)
+
+    def decode(self, content: Tensor, styles: Tensor) -> Tensor:
+        """Content and styles [N, style_dim] to images [N, C, H, W] in [-1, 1]."""
+        return self.dec(content, self.mlp(styles))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The reconstruction of images [N, C, H, W] from their own codes."""
+        return self.decode(*self.encode(images))
+
+
+class VAEGen(_Generator):
+    """UNIT's auto-encoder: the latent code is normal about `enc(x)` with deviation 1.
+
+    Args as of `AdaINGen`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        options: VAEGenOptions,
+        *,
+        recompute: bool = False,
+        folded: bool = False,
+    ) -> None:
+        super().__init__()
+        self.multiple = 2**options.n_downsample
+        self.minimum = 2 * self.multiple
+        self.enc = ContentEncoder(channels, options, recompute=recompute)
+        self.dec = Decoder(channels, options, recompute=recompute, folded=folded)
+        self._init_weights()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The reconstruction of images [N, C, H, W] from the mean of their latent codes."""
+        return self.dec(self.enc(images))
+
+
+class MsImageDis(nn.Module):
+    """Discriminators of the image at full, half, quarter ... size; outputs are raw scores.
+
+    Args:
+        channels: of the images.
+        options: widths, depths and norm.
+    """
+
+    def __init__(self, channels: int, options: DisOptions) -> None:
+        super().__init__()
+        minimum = 2**options.n_layer
+        for _ in range(1, options.num_scales):
+            minimum = 2 * minimum - 1
+        self.minimum = minimum
+        """Smallest image side: the last convolution of the smallest scale needs two pixels."""
+        self.cnns = nn.ModuleList(
+            self._make_net(channels, options) for _ in range(options.num_scales)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # not the spectral ones, as published
+                nn.init.normal_(module.weight, 0.0, 0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @staticmethod
+    def _make_net(channels: int, options: DisOptions) -> nn.Sequential:
+        dim, activ, pad_type = options.dim, options.activ, options.pad_type
+        layers: list[nn.Module] = [
+            ConvBlock((channels, dim), 4, 2, 1, activ=activ, pad_type=pad_type)
+        ]
+        for _ in range(options.n_layer - 1):
+            layers.append(
+                ConvBlock(
+                    (dim, 2 * dim), 4, 2, 1, norm=options.norm, activ=activ, pad_type=pad_type
+                )
+            )
+            dim *= 2
+        return nn.Sequential(*layers, nn.Conv2d(dim, 1, 1))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[N, C, H, W] to scores [N, 1, H / 2**n_layer, W / 2**n_layer] of each scale."""
+        scores = []
+        for number, net in enumerate(self.cnns):
+            if number:
+                images = F.avg_pool2d(images, 3, 2, 1, count_include_pad=False)
+            scores.append(net(images))
+        return scores

@@ -1,0 +1,208 @@
+"""Released MUNIT and UNIT files: read into, and written from, a family.
+
+A run of the official code leaves `gen_<n>.pt` and `dis_<n>.pt`, each {'a': state dict, 'b': state
+dict}, after n iterations; a released model (`edges2shoes.pt`) is a generator file. Both families
+have them, and their keys tell which one a file belongs to.
+
+The AdaIN layers of the official decoder carry buffers, `running_mean` and `running_var`, that are
+saved but never used: they are dropped on reading, and written as the official code makes them, so
+that it loads our files strictly. Files from PyTorch 0.3 also hold running statistics of the content
+encoder's instance norms, which are dropped for good.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.checkpoint import load_network
+from core.config import validate
+from core.errors import UserError
+from core.official import read_states
+from core.options import Direction
+from munit.blocks import AdaINConvBlock, SpectralConv2d
+from munit.config import MUNITConfig, UNITConfig
+from munit.family import MUNIT
+from munit.networks import AdaINGen
+from munit.unit import UNIT
+
+NETWORKS = ("gen_a", "gen_b", "dis_a", "dis_b")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def files(path: Path) -> dict[str, Path]:
+    """{`gen` or `dis`: file} at a path: a file of either kind, or the newest pair in a folder.
+
+    Raises:
+        UserError: nothing there.
+    """
+    if path.is_file():
+        return {"dis" if path.name.startswith("dis_") else "gen": path}
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder")
+    gens = sorted(path.glob("gen_*.pt"))
+    if not gens:
+        raise UserError(f"{path}: no `gen_<iterations>.pt`; name a released file itself")
+    found = {"gen": gens[-1]}
+    dis = path / gens[-1].name.replace("gen_", "dis_", 1)
+    return found | ({"dis": dis} if dis.is_file() else {})
+
+
+def read(path: Path) -> dict[str, dict[str, Tensor]]:
+    """{official network name: state dict} at a path."""
+    return read_states(files(path))
+
+
+def official_names(network: nn.Module) -> dict[str, str]:
+    """{official key: ours} for every key of the network."""
+    spectral = {name for name, m in network.named_modules() if isinstance(m, SpectralConv2d)}
+    names = {}
+    for key in network.state_dict():
+        prefix, _, leaf = key.rpartition(".")
+        names[f"{prefix}.module.{leaf}" if prefix in spectral else key] = key
+    return names
+
+
+def adain_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """The unused buffers of the official AdaIN layers, as the official code initialises them."""
+    buffers: dict[str, Tensor] = {}
+    if isinstance(network, AdaINGen):
+        for name, module in network.dec.named_modules(prefix="dec"):
+            if isinstance(module, AdaINConvBlock):
+                channels = module.conv.out_channels
+                buffers[f"{name}.norm.running_mean"] = torch.zeros(channels)
+                buffers[f"{name}.norm.running_var"] = torch.ones(channels)
+    return buffers
+
+
+def to_official(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state dict under the official keys, contiguous, on the CPU."""
+    own = network.state_dict()
+    state = {
+        official: own[ours].detach().cpu().contiguous()
+        for official, ours in official_names(network).items()
+    }
+    return state | adain_buffers(network)
+
+
+def load_official(
+    network: nn.Module, state: Mapping[str, Tensor], name: str, source: object
+) -> None:
+    """Load an official state dict into `network`, strictly but for statistics without a use.
+
+    Raises:
+        UserError: keys or shapes disagree.
+    """
+    names = official_names(network)
+    loaded = {
+        names.get(key, key): value
+        for key, value in state.items()
+        if key in names or key.rpartition(".")[2] not in _STATISTICS
+    }
+    load_network(network, loaded, name, source)
+
+
+def from_official(
+    states: Mapping[str, Mapping[str, Tensor]], direction: Direction = "AtoB", source: object = ""
+) -> MUNIT | UNIT:
+    """A family with the given networks only; options are read off the keys and shapes.
+
+    Activations but `prelu`, padding types and the discriminators' instance norm leave no trace in a
+    file: they are taken to be the published ones.
+
+    Args:
+        states: {`gen_a`, `gen_b`, and perhaps `dis_a`, `dis_b`: official state dict}.
+        direction: what the model's a and b are in the data set's terms.
+        source: file or folder, for errors.
+
+    Raises:
+        UserError: a generator is missing, or keys and shapes are not those of MUNIT or UNIT.
+    """
+    for name in ("gen_a", "gen_b"):
+        if name not in states:
+            raise UserError(f"{source}: holds no generator {name[-1]!r}; both are needed")
+    styles = any(key.startswith("enc_style.") for key in states["gen_a"])
+    model: dict[str, Any] = {"gen": infer_generator(states["gen_a"], source)}
+    for domain in "ab":
+        prefix = "enc_content" if styles else "enc"
+        first = _entry(states[f"gen_{domain}"], f"{prefix}.model.0.conv.weight", source)
+        model[f"input_dim_{domain}"] = first.shape[1]
+    if "dis_a" in states:
+        model["dis"] = infer_discriminator(states["dis_a"], source)
+    tree = {
+        "family": "munit" if styles else "unit",
+        "name": "official",
+        "data": {"root": "", "direction": direction},
+        "model": model,
+    }
+    family: MUNIT | UNIT
+    if styles:
+        family = MUNIT.build(validate(MUNITConfig, tree, source=str(source)))
+    else:
+        family = UNIT.build(validate(UNITConfig, tree, source=str(source)))
+    for name in NETWORKS:
+        if name in states:
+            load_official(family.networks[name], states[name], name, source)
+        else:
+            del family.networks[name]
+    return family
+
+
+def to_files(family: MUNIT | UNIT) -> dict[str, dict[str, dict[str, Tensor]]]:
+    """{file name: {'a' and 'b': official state dict}} for the networks there are.
+
+    The published training script reads its iteration off the name; rename the files to go on
+    from another one than 0.
+    """
+    written: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for name, network in family.networks.items():
+        kind, _, domain = name.partition("_")
+        written.setdefault(f"{kind}_00000000.pt", {})[domain] = to_official(network)
+    return written
+
+
+def _entry(state: Mapping[str, Tensor], key: str, source: object) -> Tensor:
+    if key not in state:
+        raise UserError(f"{source}: lacks `{key}`; not a generator or discriminator of MUNIT")
+    return state[key]
+
+
+def _places(state: Mapping[str, Tensor], pattern: str) -> int:
+    """How many different numbers the keys have in the first group of the pattern."""
+    return len({match[1] for key in state if (match := re.match(pattern, key))})
+
+
+def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, Any]:
+    """`dim`, `n_downsample`, `n_res`, with styles also `style_dim` and `mlp_dim`."""
+    enc = "enc_content" if "enc_content.model.0.conv.weight" in state else "enc"
+    n_convs = _places(state, rf"{enc}\.model\.(\d+)\.conv\.weight")
+    options: dict[str, Any] = {
+        "dim": _entry(state, f"{enc}.model.0.conv.weight", source).shape[0],
+        "n_downsample": n_convs - 1,
+        "n_res": _places(state, rf"{enc}\.model\.{n_convs}\.model\.(\d+)\."),
+    }
+    if f"{enc}.model.0.activation.weight" in state:
+        options["activ"] = "prelu"
+    if enc == "enc_content":
+        first = _entry(state, "mlp.model.0.fc.weight", source)
+        options |= {"mlp_dim": first.shape[0], "style_dim": first.shape[1]}
+    return options
+
+
+def infer_discriminator(state: Mapping[str, Tensor], source: object) -> dict[str, Any]:
+    """`dim`, `n_layer`, `num_scales` and `norm` (`in` looks like `none`)."""
+    norms = {"norm.running_mean": "bn", "norm.gamma": "ln", "conv.module.weight_bar": "sn"}
+    found = [norm for leaf, norm in norms.items() if f"cnns.0.1.{leaf}" in state]
+    prelu = "cnns.0.0.activation.weight" in state
+    return {
+        "dim": _entry(state, "cnns.0.0.conv.weight", source).shape[0],
+        # The last convolution stands by itself and not in a block.
+        "n_layer": _places(state, r"cnns\.0\.(\d+)\.conv\."),
+        "num_scales": _places(state, r"cnns\.(\d+)\."),
+        "norm": found[0] if found else "none",
+    } | ({"activ": "prelu"} if prelu else {})

@@ -1,0 +1,51 @@
+"""The domain-invariant perceptual loss, and the VGG-16 behind it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
+from munit.losses import domain_invariant_distance
+
+LAYER = "relu5_3"
+
+
+class PerceptualLoss:
+    """Compares a translation with its source by VGG features (Huang et al. 2018, section 5.1).
+
+    The VGG is no network of the family: it is neither trained nor saved. It is loaded at the first
+    call, so that nothing but training needs its weights, and lives where the images are.
+
+    Args:
+        weights: file of its weights, or None for torchvision's.
+        expected: what those weights expect of an image.
+    """
+
+    def __init__(self, weights: str | None, expected: VGGInput) -> None:
+        self.weights, self.expected = weights, expected
+        self._vgg: VGG | None = None
+
+    def vgg(self) -> VGG:
+        """The network; its fourth pooling is left out, as the published one's.
+
+        Raises:
+            UserError: no weights to be had; names the file and where to put it.
+        """
+        if self._vgg is None:
+            vgg = VGG(16, LAYER, pooled=(1, 2, 3))
+            load_vgg(vgg, self.weights)
+            self._vgg = vgg
+        return self._vgg
+
+    def features(self, images: Tensor) -> Tensor:
+        """[N, 1 or 3, H, W] in [-1, 1] to [N, 512, H / 8, W / 8]."""
+        images = images.float() if images.dtype.itemsize < 4 else images
+        vgg = self.vgg().to(images.device, images.dtype)
+        return vgg(vgg_input(images, self.expected), [LAYER])[LAYER]
+
+    def __call__(self, translated: Tensor, source: Tensor) -> Tensor:
+        """The distance; gradients go to `translated` only."""
+        with torch.no_grad():
+            target = self.features(source)
+        return domain_invariant_distance(self.features(translated), target)

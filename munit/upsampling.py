@@ -1,0 +1,69 @@
+"""Nearest-neighbour doubling and a 5x5 convolution, as one convolution of the small image.
+
+Of the 25 pixels under the kernel at most 9 are different ones before the doubling, so the 5x5
+convolution of the large image is four 3x3 convolutions of the small one, whose kernels are sums of
+the 5x5 kernel's entries: one for each place of an output pixel within its 2x2 cell. That is
+9 instead of 25 multiplications per output pixel, and a quarter of the memory for its input.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def doubled_conv5(x: Tensor, weight: Tensor, bias: Tensor, pad_mode: str) -> Tensor:
+    """`conv2d(pad(interpolate(x, scale_factor=2), 2), weight, bias)` with 36 % of its arithmetic.
+
+    Args:
+        x: [N, C, H, W], H and W at least 2.
+        weight: [O, C, 5, 5].
+        bias: [O].
+        pad_mode: `reflect`, `replicate` or `constant` (zeros), of the doubled image.
+
+    Returns:
+        [N, O, 2 * H, 2 * W].
+    """
+    cells = torch.stack([_folded(rows, 3) for rows in _folded(weight, 2)])
+    # [2 rows, 2 columns, O, C, 3, 3] to the channel order of pixel_shuffle.
+    kernels = cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
+    # Two pixels of the doubled image are one of the small one, except where it is mirrored.
+    mode = "replicate" if pad_mode == "reflect" else pad_mode
+    padded = F.pad(x, (1, 1, 1, 1), mode=mode)
+    y = F.pixel_shuffle(F.conv2d(padded, kernels, bias.repeat_interleave(4)), 2)
+    if pad_mode == "reflect":
+        top, bottom = _mirror_terms(x, weight, "reflect")
+        left, right = _mirror_terms(x.transpose(2, 3), weight.transpose(2, 3), "replicate")
+        y[:, :, :1] += top
+        y[:, :, -1:] += bottom
+        y[:, :, :, :1] += left.transpose(2, 3)
+        y[:, :, :, -1:] += right.transpose(2, 3)
+    return y
+
+
+def _folded(weight: Tensor, dim: int) -> Tensor:
+    """[2, ...]: the five taps along `dim` added up to three, for even and for odd outputs."""
+    a, b, c, d, e = weight.unbind(dim)
+    even, odd = (a + b, c + d, e), (a, b + c, d + e)
+    return torch.stack([torch.stack(even, dim), torch.stack(odd, dim)])
+
+
+def _mirror_terms(x: Tensor, weight: Tensor, across: str) -> list[Tensor]:
+    """What reflection padding of the rows gives beyond replication: two [N, O, 1, 2 * W].
+
+    The first and the last output row see one pixel that differs, two rows outside of the doubled
+    image: row 1 of the small image instead of row 0, and likewise at the bottom.
+
+    Args:
+        x: [N, C, H, W].
+        weight: [O, C, 5, 5].
+        across: pad mode of the columns; with `reflect` for one axis and `replicate` for the other
+            the corners are counted once.
+    """
+    steps = (x[:, :, 1:2] - x[:, :, :1], x[:, :, -2:-1] - x[:, :, -1:])
+    terms = []
+    for step, row in zip(steps, (weight[:, :, :1], weight[:, :, -1:]), strict=True):
+        doubled = F.interpolate(step, scale_factor=(1.0, 2.0))
+        terms.append(F.conv2d(F.pad(doubled, (2, 2, 0, 0), mode=across), row))
+    return terms

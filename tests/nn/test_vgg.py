@@ -1,0 +1,79 @@
+"""VGG: layers, layouts and inputs; torchvision's own network is the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+
+from core.errors import UserError
+from core.nn.vgg import VGG, VGGDepth, load_vgg, vgg_input, vgg_state
+
+
+@pytest.mark.parametrize(("depth", "last"), [(16, "relu5_3"), (19, "relu5_4"), (19, "relu4_1")])
+def test_torchvisions_weights_and_features(depth: VGGDepth, last: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = getattr(torchvision.models, f"vgg{depth}")(weights=None).features.eval()
+    torch.save({f"features.{k}": v for k, v in theirs.state_dict().items()}, tmp_path / "vgg.pth")
+    ours, x = VGG(depth, last), torch.rand(1, 3, 32, 48)
+    load_vgg(ours, tmp_path / "vgg.pth")
+    outputs = ours(x, ["conv1_2", "relu2_1", last])
+    with torch.no_grad():
+        for place, layer in enumerate(theirs[: len(ours.features)]):
+            x = layer(x.clone())
+            for name, output in outputs.items():
+                if ours.layers[name] == place:
+                    torch.testing.assert_close(output, x)
+
+
+def test_named_layout_left_out_pooling_and_refusals(tmp_path: Path) -> None:
+    ours = VGG(16, "relu5_3", pooled=(1, 2, 3))
+    assert ours(torch.rand(1, 3, 16, 24), ["relu5_3"])["relu5_3"].shape == (1, 512, 2, 3)
+    places = {place: name for name, place in ours.layers.items()}
+    named: dict[str, Any] = {}
+    for key, value in ours.state_dict().items():
+        _, place, leaf = key.split(".")
+        named[f"{places[int(place)]}.{leaf}"] = value
+    state = vgg_state(ours, named)
+    assert state.keys() == ours.state_dict().keys()
+    with pytest.raises(ValueError, match="VGG-16 has no layer 'relu6_1'"):
+        VGG(16, "relu6_1")
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "part.pth")
+    with pytest.raises(UserError, match=r"part.pth: does not fit network VGG-16"):
+        load_vgg(ours, tmp_path / "part.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(UserError, match="not VGG weights"):
+        load_vgg(ours, tmp_path / "text.pth")
+
+
+def test_stays_frozen_and_in_eval_mode() -> None:
+    vgg = VGG(16, "relu1_1").train()
+    assert not any(module.training for module in vgg.modules())
+    x = torch.rand(1, 3, 8, 8, requires_grad=True)
+    vgg(x, ["relu1_1"])["relu1_1"].sum().backward()
+    assert x.grad is not None and all(p.grad is None for p in vgg.parameters())
+
+
+def test_inputs() -> None:
+    x = torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)  # R, G, B
+    caffe = torch.tensor([255 - 103.939, 127.5 - 116.779, -123.680]).view(1, 3, 1, 1)
+    torch.testing.assert_close(vgg_input(x, "caffe"), caffe)
+    normalise = torchvision.transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    torch.testing.assert_close(vgg_input(x, "torchvision"), normalise((x + 1) / 2))
+    assert vgg_input(x[:, :1], "torchvision").shape == (1, 3, 1, 1)
+
+
+def test_without_a_network_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(UserError) as caught:
+        load_vgg(VGG(19, "relu1_1"))
+    path = tmp_path / "checkpoints" / "vgg19-dcbb9e9d.pth"
+    assert str(caught.value).startswith(f"{path}: ") and "no route" in str(caught.value)
