@@ -1,22 +1,27 @@
 """The main job in one command: procedural data, a small CycleGAN, pictures, and how good they are.
 
 Takes some two minutes on two CPU cores and needs no download. Called again, it goes on where it
-was. `--config configs/pix2pix/demo.yaml` does the same for pix2pix.
+was. `--config configs/pix2pix/demo.yaml` does the same for pix2pix. With a config of stylizers that
+needs no file, e.g. configs/style/neural_random.yaml, summers are painted in the style of winters.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from core import checkpoint, cli, distributed
 from core.config import load_config
 from core.data.demo import make_seasons
+from core.data.folders import find_single
+from core.errors import UserError
 from core.inference import load
 from core.known_truth import score_paired, score_unpaired
+from core.stylize_files import Showing, draw_grid, grid_jobs, stylize_all
 from core.trainer import Trainer
 from core.translate_folder import find_jobs, translate_all
-from families import FAMILIES
+from families import FAMILIES, STYLIZERS
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cyclegan" / "demo.yaml"
 
@@ -36,7 +41,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def demo(args: argparse.Namespace) -> int:
     """Make, train, translate, score."""
-    config = load_config(args.config, FAMILIES, args.set)
+    config = load_config(args.config, {**FAMILIES, **STYLIZERS}, args.set)
+    if config.family in STYLIZERS:
+        return demo_of_style(args, config)
     kind, root = FAMILIES[config.family], Path(config.data.root)
     run_dir = args.run_dir or Path("runs") / config.name
     output = args.output or Path("results") / config.name
@@ -61,6 +68,21 @@ def demo(args: argparse.Namespace) -> int:
         print(f"\n{direction}: {score}")
     print(f"\ntraining samples: {run_dir / 'index.html'}")
     print(f"held-out images:  {output / 'index.html'}")
+    return 0
+
+
+def demo_of_style(args: argparse.Namespace, config: Any) -> int:
+    """Two summers, each in the style of two winters."""
+    root, output = Path("datasets/demo/style"), args.output or Path("results") / config.name
+    make_seasons(root, layout="unpaired", size=256, num_train=1, num_test=2)
+    contents, styles = (find_single(root / folder).files for folder in ("testA", "testB"))
+    device = distributed.start(args.device).device
+    jobs = grid_jobs(contents, styles)
+    stylizer = STYLIZERS[config.family].build(config, device)
+    failures = stylize_all(stylizer, jobs, config, output, Showing(resume=True))
+    if failures:
+        raise UserError(failures[0])
+    print(f"{draw_grid(jobs, output)}\n{output / 'index.html'}")
     return 0
 
 
