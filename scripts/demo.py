@@ -2,7 +2,9 @@
 
 Takes some two minutes on two CPU cores and needs no download. Called again, it goes on where it
 was. `--config configs/pix2pix/demo.yaml` does the same for pix2pix, `configs/dcgan/demo.yaml` for
-faces from noise, and `configs/dcgan/faces_text.yaml` for faces of the colours asked for.
+faces from noise, and `configs/dcgan/faces_text.yaml` for faces of the colours asked for. With a
+config of stylizers that needs no file, e.g. configs/style/neural_random.yaml, summers are painted
+in the style of winters.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ from typing import Any
 from core import checkpoint, cli, distributed
 from core.config import load_config
 from core.data.demo import make_faces, make_seasons
+from core.data.folders import find_single
+from core.errors import UserError
 from core.inference import load
 from core.known_truth import diversity, score_captions, score_paired, score_unpaired
 from core.sample_folder import load_sampler, write_samples
 from core.style_folder import StyleChoice, choose_task
+from core.stylize_files import Showing, draw_grid, grid_jobs, stylize_all
 from core.trainer import Trainer
 from core.translate_folder import find_jobs, translate_all
-from families import FAMILIES
+from families import FAMILIES, STYLIZERS
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cyclegan" / "demo.yaml"
 
@@ -40,7 +45,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def demo(args: argparse.Namespace) -> int:
     """Make, train, translate, score."""
-    config = load_config(args.config, FAMILIES, args.set)
+    config = load_config(args.config, {**FAMILIES, **STYLIZERS}, args.set)
+    if config.family in STYLIZERS:
+        return demo_of_style(args, config)
     kind, root = FAMILIES[config.family], Path(config.data.root)
     run_dir = args.run_dir or Path("runs") / config.name
     output = args.output or Path("results") / config.name
@@ -95,6 +102,21 @@ def show_translations(args: argparse.Namespace, config: Any, run_dir: Path, outp
             pixels, features = spread[direction]
             print(f"diversity over styles: {pixels:.3f} in pixels, {features:.3f} in features")
     print(f"\nheld-out images:  {output / 'index.html'}")
+
+
+def demo_of_style(args: argparse.Namespace, config: Any) -> int:
+    """Two summers, each in the style of two winters."""
+    root, output = Path("datasets/demo/style"), args.output or Path("results") / config.name
+    make_seasons(root, layout="unpaired", size=256, num_train=1, num_test=2)
+    contents, styles = (find_single(root / folder).files for folder in ("testA", "testB"))
+    device = distributed.start(args.device).device
+    jobs = grid_jobs(contents, styles)
+    stylizer = STYLIZERS[config.family].build(config, device)
+    failures = stylize_all(stylizer, jobs, config, output, Showing(resume=True))
+    if failures:
+        raise UserError(failures[0])
+    print(f"{draw_grid(jobs, output)}\n{output / 'index.html'}")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -106,6 +106,7 @@ def with_winograd(layers: nn.Sequential, min_channels: int = 128) -> nn.Sequenti
         fits = (
             isinstance(layer, nn.Conv2d)
             and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
+            and layer.groups == layer.dilation[0] == layer.dilation[1] == 1
             and min(layer.in_channels, layer.out_channels) >= min_channels
         )
         return WinogradConv2d(layer) if fits else layer  # type: ignore[arg-type]

@@ -54,9 +54,16 @@ def _descent(config: Config, run: Run, device: torch.device) -> Descent:
 
 
 def benchmark_iterations(
-    config: Config, device: torch.device, repeats: int, steps: int
+    config: Config, device: torch.device, repeats: int, steps: int, fast: Run | None = None
 ) -> dict[str, Any]:
     """Interleaved iterations of both paths at the config's first scale.
+
+    Args:
+        config: encoder, layers, weights, optimizer, size.
+        device: where.
+        repeats: interleaved repeats of each path.
+        steps: iterations per repeat.
+        fast: the fast path; default: `fast_run`.
 
     Returns:
         Medians in seconds per iteration, their ratio, and peak memory after each path's first
@@ -72,7 +79,7 @@ def benchmark_iterations(
         float(sum(terms.values()))  # waits for the device
         return (time.perf_counter() - start) / number
 
-    fast = fast_run(device)
+    fast = fast or fast_run(device)
     for name, options in (("plain", Run()), ("fast", fast)):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)

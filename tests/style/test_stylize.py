@@ -25,7 +25,9 @@ from core.stylize_files import (
 )
 from core.stylizer import Look, Progress
 from families import STYLIZERS
-from scripts import reconstruct, stylize
+from scripts import demo, reconstruct, stylize
+from style.neural.benchmark import benchmark_iterations
+from style.neural.config import Run
 from tests.conftest import ROOT
 
 CONFIG = """\
@@ -194,6 +196,21 @@ def test_pairs_need_partners(inputs: Path) -> None:
     (inputs / "style_segment" / "a.png").unlink()
     with pytest.raises(UserError, match="a has a map on one side only"):
         pair_jobs(inputs)
+
+
+def test_demo_paints_summers_as_winters(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(inputs)
+    assert run(demo, "--config", "small.yaml", "--output", "shown", "--device", "cpu") == 0
+    assert len(list((inputs / "shown" / "images").iterdir())) == 4
+    assert (inputs / "shown" / "grid.png").is_file()
+
+
+def test_benchmark_of_iterations(inputs: Path) -> None:
+    config = load_config(inputs / "small.yaml", STYLIZERS)
+    fast = Run(channels_last=True)  # compiling would take a minute
+    report = benchmark_iterations(config, torch.device("cpu"), 2, 1, fast)
+    assert report["ratio"] > 0
+    assert report["fast_options"]["channels_last"] is True
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "style").glob("neural*.yaml")))
