@@ -38,7 +38,7 @@ SETTINGS = pytest.mark.parametrize(
 Setting = tuple[torch.dtype, bool]
 
 FLIPS = 4
-"""Elements of a tensor that may step the other way in float32: a first Adam step is nearly a sign."""
+"""Elements of a tensor that may step the other way in float32: a first step is nearly a sign."""
 
 
 @dataclass
