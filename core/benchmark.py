@@ -188,13 +188,15 @@ def benchmark_curves(
 
 
 def _files(root: str, layout: Layout) -> tuple[Path, ...]:
-    """Training images that Pillow can read too."""
-    if layout == "single":
-        found = find_domain(root, "train")
-        if found.idx:
-            raise UserError(f"{root}: idx files hold plain pixels, there is nothing to decode")
-        return found.files
-    return (find_paired if layout == "paired" else find_unpaired)(root, "train").a
+    """Image files to decode: those of domain A, or of the one domain."""
+    if layout == "paired":
+        return find_paired(root, "train").a
+    if layout == "unpaired":
+        return find_unpaired(root, "train").a
+    found = find_domain(root, "train")
+    if found.idx:
+        raise UserError(f"--loader: {found.files[0]}: has no image files to compare with Pillow")
+    return found.files
 
 
 def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, Any]:
@@ -212,7 +214,7 @@ def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, 
         seed=0,
     )
     files = _files(data.root, layout)
-    batch_images = config.train.batch_size * (1 if layout == "single" else 2)
+    images_per_item = 1 if layout == "single" else 2
     size, crop = data.load_size, data.crop_size
     generator = np.random.default_rng(0)
 
@@ -228,10 +230,11 @@ def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, 
         return len(files[:number])
 
     def with_loader(number: int) -> int:
-        batches = max(1, number // batch_images)
+        images = images_per_item * config.train.batch_size
+        batches = max(1, number // images)
         for _ in range(batches):
             next(loader)
-        return batches * batch_images
+        return batches * images
 
     rates: dict[str, list[float]] = {"pillow": [], "loader": []}
     with_loader(1)
