@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,10 @@ def _in_process(
     process.start()
     while process.is_alive() and queue.empty():
         process.join(0.2)
-    numbers = queue.get() if not queue.empty() else {"error": f"ended with {process.exitcode}"}
+    try:
+        numbers = queue.get(timeout=5)  # what was sent may still be on its way
+    except Empty:
+        numbers = {"error": f"the process ended with {process.exitcode}"}
     process.join()
     return numbers
 
