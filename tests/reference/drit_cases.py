@@ -51,8 +51,11 @@ def build(case: Case, dtype: torch.dtype = torch.float64, *, joint: bool = True)
     if "lr_content_discriminator" in hyper:
         tree["optim"]["rate_content"] = hyper["lr_content_discriminator"] / hyper["lr"]
     tree["train"]["joint_forward"] = joint
-    for network in read.networks.values():
+    for name, network in read.networks.items():
         network.to(dtype).train()
+        if name in ("enc_c", "gen"):
+            # The same numbers (tests/drit); in float64 a whole iteration takes much memory.
+            network.gradient_checkpointing = dtype == torch.float64
     return DRIT(validate(Config, tree), read.networks)
 
 
