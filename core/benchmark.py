@@ -26,7 +26,13 @@ from core.family import Family, Layout
 from core.progress import Window, peak_memory_bytes
 from core.stepper import Stepper
 
-PLAIN = ("precision=fp32", "compile=false", "channels_last=false", "joint_forward=false")
+PLAIN = (
+    "precision=fp32",
+    "compile=false",
+    "channels_last=false",
+    "winograd=false",
+    "joint_forward=false",
+)
 _WARM_UP = 2
 
 
@@ -43,7 +49,13 @@ def fast_options(device: torch.device) -> list[str]:
     bf16 autocast where the hardware has it; without it a CPU would emulate it, slower than fp32.
     """
     precision = "bf16" if has_fast_bf16(device) else "fp32"
-    return [f"precision={precision}", "compile=true", "channels_last=true", "joint_forward=true"]
+    return [
+        f"precision={precision}",
+        "compile=true",
+        "channels_last=true",
+        "winograd=true",
+        "joint_forward=true",
+    ]
 
 
 def _with(config: Any, settings: Sequence[str]) -> Any:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from core import distributed
 from core.family import Batch, Family
+from core.nn.winograd import use_winograd
 from core.optim import Updater
 from core.options import TrainOptions
 
@@ -18,7 +19,7 @@ class Stepper:
 
     Args:
         family: as built, on the CPU.
-        options: precision, channels_last, compile, clip_grad_norm.
+        options: precision, channels_last, winograd, compile, clip_grad_norm.
         device: where to train.
 
     Attributes:
@@ -32,6 +33,8 @@ class Stepper:
         networks = list(family.networks.values())
         for network in networks:
             network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
+            if options.winograd:
+                use_winograd(network)
             if options.compile:
                 network.compile()  # in place: state-dict keys stay
         distributed.broadcast_networks(networks)

@@ -174,6 +174,9 @@ class DoubledConvBlock(ConvBlock):
         activ: activation.
         pad_type: padding of the doubled image.
         folded: in training, doubling and convolution are one (`munit.upsampling`).
+
+    Attributes:
+        winograd: that one convolution goes by `core.nn.winograd`, which sets this.
     """
 
     def __init__(
@@ -181,15 +184,16 @@ class DoubledConvBlock(ConvBlock):
     ) -> None:
         super().__init__(channels, 5, pad=2, norm="ln", activ=activ, pad_type=pad_type)
         self.folded = folded
+        self.winograd = False
         self.pad_mode = "constant" if pad_type == "zero" else pad_type
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels[0], H, W] to [N, channels[1], 2 * H, 2 * W]."""
-        # Deterministic gradients of the borders on CUDA are had the plain way only.
-        fixed_order = torch.are_deterministic_algorithms_enabled() and x.is_cuda
-        if not (self.folded and self.training) or fixed_order:
+        if not (self.folded and self.training):
             return super().forward(F.interpolate(x, scale_factor=2.0))
-        y = doubled_conv5(x, self.conv.weight, self.conv.bias, self.pad_mode)
+        y = doubled_conv5(
+            x, self.conv.weight, self.conv.bias, self.pad_mode, winograd=self.winograd
+        )
         return self.activation(self.norm(y))
 
 

@@ -8,12 +8,19 @@ the 5x5 kernel's entries: one for each place of an output pixel within its 2x2 c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.nn.padding import reflection_pad, replication_pad
+from core.nn.winograd import conv3x3
 
-def doubled_conv5(x: Tensor, weight: Tensor, bias: Tensor, pad_mode: str) -> Tensor:
+
+def doubled_conv5(
+    x: Tensor, weight: Tensor, bias: Tensor, pad_mode: str, *, winograd: bool = False
+) -> Tensor:
     """`conv2d(pad(interpolate(x, scale_factor=2), 2), weight, bias)` with 36 % of its arithmetic.
 
     Args:
@@ -21,6 +28,7 @@ def doubled_conv5(x: Tensor, weight: Tensor, bias: Tensor, pad_mode: str) -> Ten
         weight: [O, C, 5, 5].
         bias: [O].
         pad_mode: `reflect`, `replicate` or `constant` (zeros), of the doubled image.
+        winograd: of the four 3x3 convolutions, by `core.nn.winograd`.
 
     Returns:
         [N, O, 2 * H, 2 * W].
@@ -29,12 +37,12 @@ def doubled_conv5(x: Tensor, weight: Tensor, bias: Tensor, pad_mode: str) -> Ten
     # [2 rows, 2 columns, O, C, 3, 3] to the channel order of pixel_shuffle.
     kernels = cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
     # Two pixels of the doubled image are one of the small one, except where it is mirrored.
-    mode = "replicate" if pad_mode == "reflect" else pad_mode
-    padded = F.pad(x, (1, 1, 1, 1), mode=mode)
-    y = F.pixel_shuffle(F.conv2d(padded, kernels, bias.repeat_interleave(4)), 2)
+    padded = F.pad(x, (1, 1, 1, 1)) if pad_mode == "constant" else replication_pad(x, 1)
+    convolve = conv3x3 if winograd else F.conv2d
+    y = F.pixel_shuffle(convolve(padded, kernels, bias.repeat_interleave(4)), 2)
     if pad_mode == "reflect":
-        top, bottom = _mirror_terms(x, weight, "reflect")
-        left, right = _mirror_terms(x.transpose(2, 3), weight.transpose(2, 3), "replicate")
+        top, bottom = _mirror_terms(x, weight, reflection_pad)
+        left, right = _mirror_terms(x.transpose(2, 3), weight.transpose(2, 3), replication_pad)
         y[:, :, :1] += top
         y[:, :, -1:] += bottom
         y[:, :, :, :1] += left.transpose(2, 3)
@@ -49,7 +57,7 @@ def _folded(weight: Tensor, dim: int) -> Tensor:
     return torch.stack([torch.stack(even, dim), torch.stack(odd, dim)])
 
 
-def _mirror_terms(x: Tensor, weight: Tensor, across: str) -> list[Tensor]:
+def _mirror_terms(x: Tensor, weight: Tensor, pad: Callable[..., Tensor]) -> list[Tensor]:
     """What reflection padding of the rows gives beyond replication: two [N, O, 1, 2 * W].
 
     The first and the last output row see one pixel that differs, two rows outside of the doubled
@@ -58,12 +66,12 @@ def _mirror_terms(x: Tensor, weight: Tensor, across: str) -> list[Tensor]:
     Args:
         x: [N, C, H, W].
         weight: [O, C, 5, 5].
-        across: pad mode of the columns; with `reflect` for one axis and `replicate` for the other
-            the corners are counted once.
+        pad: of the columns; with reflection for one axis and replication for the other the corners
+            are counted once.
     """
     steps = (x[:, :, 1:2] - x[:, :, :1], x[:, :, -2:-1] - x[:, :, -1:])
     terms = []
     for step, row in zip(steps, (weight[:, :, :1], weight[:, :, -1:]), strict=True):
         doubled = F.interpolate(step, scale_factor=(1.0, 2.0))
-        terms.append(F.conv2d(F.pad(doubled, (2, 2, 0, 0), mode=across), row))
+        terms.append(F.conv2d(pad(doubled, 2, dims=(3,)), row))
     return terms

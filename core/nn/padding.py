@@ -1,4 +1,9 @@
-"""Reflection and replication padding that also have a deterministic gradient on CUDA."""
+"""Reflection and replication padding, deterministic on CUDA and safe to compile.
+
+Torch's own gradients add up in no fixed order on CUDA and are refused where deterministic
+algorithms are asked for; that of `replication_pad2d` fails when compiled for channels_last (torch
+2.15 asserts strides that it does not have).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,9 @@ import torch
 from torch import Tensor, nn
 
 
-def reflection_pad(x: Tensor, pixels: int) -> Tensor:
-    """[N, C, H, W] to [N, C, H + 2 * pixels, W + 2 * pixels] by slices, flips and concatenation.
-
-    The same values as torch's own, whose CUDA gradient adds up in no fixed order and is therefore
-    refused where deterministic algorithms are asked for.
-    """
-    for dim in (2, 3):
+def reflection_pad(x: Tensor, pixels: int, dims: tuple[int, ...] = (2, 3)) -> Tensor:
+    """[N, C, H, W], mirrored by `pixels` on both sides of `dims`: slices, flips, concatenation."""
+    for dim in dims:
         size = x.shape[dim]
         before = x.narrow(dim, 1, pixels).flip(dim)
         after = x.narrow(dim, size - 1 - pixels, pixels).flip(dim)
@@ -20,12 +21,15 @@ def reflection_pad(x: Tensor, pixels: int) -> Tensor:
     return x
 
 
-def replication_pad(x: Tensor, pixels: int) -> Tensor:
-    """[N, C, H, W] to [N, C, H + 2 * pixels, W + 2 * pixels], the edges repeated."""
-    for dim in (2, 3):
+def replication_pad(x: Tensor, pixels: int, dims: tuple[int, ...] = (2, 3)) -> Tensor:
+    """[N, C, H, W], its edges repeated `pixels` times on both sides of `dims`."""
+    for dim in dims:
         size = x.shape[dim]
-        index = torch.arange(-pixels, size + pixels, device=x.device).clamp(0, size - 1)
-        x = x.index_select(dim, index)
+        before, after = (
+            x.narrow(dim, edge, 1).expand(*(pixels if d == dim else -1 for d in range(4)))
+            for edge in (0, size - 1)
+        )
+        x = torch.cat([before, x, after], dim)
     return x
 
 
@@ -40,10 +44,11 @@ class ReflectionPad2d(nn.ReflectionPad2d):
 
 
 class ReplicationPad2d(nn.ReplicationPad2d):
-    """`nn.ReplicationPad2d` with equal sides; the same values by indexing on CUDA if asked for."""
+    """`nn.ReplicationPad2d` with equal sides; see `replication_pad`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W], padded on all sides."""
-        if torch.are_deterministic_algorithms_enabled() and input.is_cuda:
+        exact = torch.are_deterministic_algorithms_enabled() and input.is_cuda
+        if exact or torch.compiler.is_compiling():
             return replication_pad(input, self.padding[0])
         return super().forward(input)

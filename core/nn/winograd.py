@@ -1,114 +1,244 @@
-"""3x3 convolutions by Winograd's minimal filtering, for frozen weights on a CPU.
+"""3x3 convolutions by Winograd's minimal filtering, on a CPU.
 
 F(4x4, 3x3) of Lavin and Gray (CVPR 2016): tiles of 6x6 inputs become 36 matrix products with the
 transformed filters, 2.25 multiplications an output instead of 9. cuDNN does this by itself; CPU
-libraries do not. The transforms only pay when compiled into one loop each, so this is for
-torch.compile. Same function to float32 rounding (about 1e-5 of the largest output).
+libraries do not. Here the transforms are matrix products too, over rows and columns of a tile at
+once, because those run at full speed without being compiled. Same function to float32 rounding:
+about 1e-5 of the largest output, where the direct sum has 1e-7.
+
+Convolution and gradients are two operators, opaque to torch.compile, whose graphs stay small, and
+closed under differentiation, so that a gradient penalty may go through them.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_G = (
-    (1 / 4, 0.0, 0.0),
+MIN_CHANNELS = 64
+"""Narrower convolutions are mostly transforms."""
+MIN_TILES = 16
+"""With fewer tiles of 4x4 outputs the filters' transform costs more than the products save."""
+
+# The paper's B^T (input), A^T (output) and G (filter) of one axis.
+_INPUT = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+_FILTER = (
+    (1 / 4, 0, 0),
     (-1 / 6, -1 / 6, -1 / 6),
     (-1 / 6, 1 / 6, -1 / 6),
     (1 / 24, 1 / 12, 1 / 6),
     (1 / 24, -1 / 12, 1 / 6),
-    (0.0, 0.0, 1.0),
+    (0, 0, 1),
 )
 
 
+@cache
+def _both_axes(matrix: tuple[tuple[float, ...], ...], dtype: torch.dtype) -> Tensor:
+    one = torch.tensor(matrix, dtype=torch.float64)
+    return torch.kron(one, one).to(dtype)
+
+
+def _num_tiles(size: int) -> int:
+    return -(-size // 4)
+
+
 def _filters(weight: Tensor) -> Tensor:
-    """[O, I, 3, 3] to [36, I, O], computed in float64."""
-    g = torch.tensor(_G, dtype=torch.float64, device=weight.device)
-    transformed = torch.einsum("ap,bq,oipq->abio", g, g, weight.double())
-    return transformed.flatten(0, 1).to(weight.dtype).contiguous()
+    """[O, I, 3, 3] to [36, O, I]."""
+    taps = weight.permute(2, 3, 0, 1).reshape(9, -1)
+    return (_both_axes(_FILTER, weight.dtype) @ taps).view(36, *weight.shape[:2])
 
 
-def _into(a: list[Tensor]) -> list[Tensor]:
-    """B^T of the paper's F(4, 3), six to six."""
-    p, q = a[4] - 4 * a[2], a[3] - 4 * a[1]
-    r, s = a[4] - a[2], 2 * (a[3] - a[1])
-    return [4 * a[0] - 5 * a[2] + a[4], p + q, p - q, r + s, r - s, 4 * a[1] - 5 * a[3] + a[5]]
-
-
-def _out_of(a: list[Tensor]) -> list[Tensor]:
-    """A^T of the paper's F(4, 3), six to four."""
-    p, q, r, s = a[1] + a[2], a[1] - a[2], a[3] + a[4], a[3] - a[4]
-    return [a[0] + p + r, q + 2 * s, p + 4 * r, q + 8 * s + a[5]]
-
-
-def _convolve(x: Tensor, filters: Tensor) -> Tensor:
-    """[N, I, H, W] with [36, I, O] to [N, O, H, W], zero padding 1, without bias."""
-    n, channels, height, width = x.shape
-    rows, columns = -(-height // 4), -(-width // 4)
+def _inputs(x: Tensor, padding: int) -> Tensor:
+    """[N, I, H, W] to [36, tiles, I]."""
+    channels, height, width = x.shape[1:]
+    rows, columns = (_num_tiles(size + 2 * padding - 2) for size in (height, width))
+    right, below = 4 * columns + 2 - width - padding, 4 * rows + 2 - height - padding
     # Channels last throughout: the matrix products want them side by side.
-    padded = F.pad(
-        x.permute(0, 2, 3, 1), (0, 0, 1, 4 * columns - width + 1, 1, 4 * rows - height + 1)
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding, right, padding, below))
+    tiles = padded.unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)
+    return (_both_axes(_INPUT, x.dtype) @ tiles.reshape(36, -1)).view(36, -1, channels)
+
+
+def _outputs(products: Tensor, n: int, height: int, width: int) -> Tensor:
+    """[36, tiles, O] to [N, O, height, width]."""
+    rows, columns = _num_tiles(height), _num_tiles(width)
+    tiles = _both_axes(_OUTPUT, products.dtype) @ products.flatten(1)
+    y = tiles.view(4, 4, n, rows, columns, -1).permute(2, 3, 0, 4, 1, 5)
+    y = y.reshape(n, 4 * rows, 4 * columns, -1)[:, :height, :width]
+    return y.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _gradients(gradient: Tensor) -> Tensor:
+    """[N, O, H, W], of the outputs, to [36, tiles, O]."""
+    n, channels, height, width = gradient.shape
+    rows, columns = _num_tiles(height), _num_tiles(width)
+    below, right = 4 * rows - height, 4 * columns - width
+    padded = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))
+    tiles = padded.reshape(n, rows, 4, columns, 4, channels).permute(2, 4, 0, 1, 3, 5)
+    matrix = _both_axes(_OUTPUT, gradient.dtype).T
+    return (matrix @ tiles.reshape(16, -1)).view(36, -1, channels)
+
+
+def _input_gradient(products: Tensor, x: Tensor, padding: int) -> Tensor:
+    """[36, tiles, I] to the shape of x [N, I, H, W], the tiles' overlaps added up."""
+    n, channels, height, width = x.shape
+    rows, columns = (_num_tiles(size + 2 * padding - 2) for size in (height, width))
+    matrix = _both_axes(_INPUT, x.dtype).T
+    tiles = (matrix @ products.flatten(1)).view(6, 6, n, rows, columns, channels)
+    cells = x.new_zeros(n, rows + 1, 4, columns + 1, 4, channels)
+    for i in range(6):
+        for j in range(6):
+            down, across = i // 4, j // 4
+            part = cells[:, down : down + rows, i % 4, across : across + columns, j % 4]
+            part += tiles[i, j]
+    whole = cells.view(n, 4 * rows + 4, 4 * columns + 4, channels)
+    inner = whole[:, padding : padding + height, padding : padding + width].permute(0, 3, 1, 2)
+    return inner.contiguous(memory_format=torch.channels_last)
+
+
+def _filter_gradient(products: Tensor) -> Tensor:
+    """[36, O, I] to [O, I, 3, 3]."""
+    taps = _both_axes(_FILTER, products.dtype).T @ products.flatten(1)
+    return taps.view(3, 3, *products.shape[1:]).permute(2, 3, 0, 1)
+
+
+@torch.library.custom_op("i2i::winograd", mutates_args=())
+def _convolve(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    n, _, height, width = x.shape
+    products = torch.bmm(_inputs(x, padding), _filters(weight).transpose(1, 2))
+    return _outputs(products, n, height + 2 * padding - 2, width + 2 * padding - 2)
+
+
+@torch.library.custom_op("i2i::winograd_gradients", mutates_args=())
+def _differentiate(
+    x: Tensor, weight: Tensor, gradient: Tensor, padding: int, of_x: bool, of_weight: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of input and filters; one not asked for is empty."""
+    spectrum = _gradients(gradient)
+    x_gradient, weight_gradient = x.new_empty(0), x.new_empty(0)
+    if of_x:
+        x_gradient = _input_gradient(torch.bmm(spectrum, _filters(weight)), x, padding)
+    if of_weight:
+        products = torch.bmm(spectrum.transpose(1, 2), _inputs(x, padding))
+        weight_gradient = _filter_gradient(products).contiguous()
+    return x_gradient, weight_gradient
+
+
+@_convolve.register_fake
+def _(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    n, _, height, width = x.shape
+    size = (n, weight.shape[0], height + 2 * padding - 2, width + 2 * padding - 2)
+    return x.new_empty(size).to(memory_format=torch.channels_last)
+
+
+@_differentiate.register_fake
+def _(
+    x: Tensor, weight: Tensor, gradient: Tensor, padding: int, of_x: bool, of_weight: bool
+) -> tuple[Tensor, Tensor]:
+    like_x = torch.empty_like(x, memory_format=torch.channels_last) if of_x else x.new_empty(0)
+    return like_x, x.new_empty(weight.shape) if of_weight else x.new_empty(0)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    ctx.save_for_backward(*tensors)
+    ctx.options = inputs[len(tensors) :]
+
+
+def _convolve_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    of_x, of_weight, _ = ctx.needs_input_grad
+    gx, gw = _differentiate(x, weight, gradient, *ctx.options, of_x, of_weight)
+    return gx if of_x else None, gw if of_weight else None, None
+
+
+def _differentiate_backward(ctx: Any, along_x: Tensor, along_w: Tensor) -> tuple[Any, ...]:
+    """Of <along_x, d/dx> + <along_w, d/dw>, which is bilinear in each: the same two operators."""
+    x, weight, gradient = ctx.saved_tensors
+    padding, has_x, has_weight = ctx.options
+    # The gradient by x does not depend on x, nor that by the filters on the filters.
+    of_x, of_weight, of_gradient = (
+        needed and there
+        for needed, there in zip(
+            ctx.needs_input_grad, (has_weight, has_x, has_x or has_weight), strict=False
+        )
     )
-    tiles = padded.unfold(1, 6, 4).unfold(2, 6, 4)  # [N, rows, columns, I, 6, 6]
-    down = [_into([tiles[..., i, j] for j in range(6)]) for i in range(6)]
-    across = [_into([down[i][j] for i in range(6)]) for j in range(6)]
-    spectrum = torch.stack([across[j][i] for i in range(6) for j in range(6)])
-    products = torch.bmm(spectrum.view(36, n * rows * columns, channels), filters)
-    grid = products.view(6, 6, n, rows, columns, -1)
-    down = [_out_of([grid[i, j] for j in range(6)]) for i in range(6)]
-    across = [_out_of([down[i][j] for i in range(6)]) for j in range(4)]
-    lines = [torch.stack([across[j][i] for j in range(4)], dim=3) for i in range(4)]
-    y = torch.stack(lines, dim=2).view(n, 4 * rows, 4 * columns, -1)
-    return y[:, :height, :width].permute(0, 3, 1, 2)
+    parts = []
+    if of_gradient and has_x:
+        parts.append(_convolve(along_x, weight, padding))
+    if of_gradient and has_weight:
+        parts.append(_convolve(x, along_w, padding))
+    gx = gw = None
+    if of_x or of_weight:
+        points = along_x if has_x else x, along_w if has_weight else weight
+        found = _differentiate(*points, gradient, padding, of_x, of_weight)
+        gx, gw = (g if there else None for g, there in zip(found, (of_x, of_weight), strict=True))
+    return gx, gw, sum(parts) if parts else None, None, None, None
 
 
-class _Convolution(torch.autograd.Function):
-    """Its gradient is the convolution with the filters turned and transposed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, filters: Tensor, turned: Tensor) -> Tensor:
-        ctx.save_for_backward(turned)
-        return _convolve(x, filters)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (turned,) = ctx.saved_tensors
-        return _convolve(gradients[0], turned), None, None
+_convolve.register_autograd(_convolve_backward, setup_context=_keep_inputs)
+_differentiate.register_autograd(_differentiate_backward, setup_context=_keep_inputs)
 
 
-class WinogradConv2d(nn.Module):
-    """Takes the place of a frozen `nn.Conv2d` of size 3, stride 1, zero padding 1.
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
+    """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
 
     Args:
-        convolution: its weights are transformed once; later changes to them go unnoticed.
+        x: [N, I, H, W].
+        weight: [O, I, 3, 3].
+        bias: [O] or None.
+        padding: with zeros.
+
+    Returns:
+        [N, O, H + 2 * padding - 2, W + 2 * padding - 2]; channels last where it is faster.
     """
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        weight = convolution.weight.detach()
-        self.register_buffer("filters", _filters(weight))
-        self.register_buffer("turned", _filters(weight.flip(2, 3).transpose(0, 1)))
-        self.bias = convolution.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] to [N, O, H, W]."""
-        y: Tensor = _Convolution.apply(x, self.get_buffer("filters"), self.get_buffer("turned"))
-        return y if self.bias is None else y + self.bias[:, None, None]
+    tiles = x.shape[0]
+    for size in x.shape[2:]:
+        tiles *= _num_tiles(size + 2 * padding - 2)
+    # Autocast and GPUs have convolutions of their own that are faster still.
+    fits = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    if not fits or min(weight.shape[:2]) < MIN_CHANNELS or tiles < MIN_TILES:
+        return F.conv2d(x, weight, bias, padding=padding)
+    y: Tensor = _convolve(x, weight, padding)
+    return y if bias is None else y + bias[:, None, None]
 
 
-def with_winograd(layers: nn.Sequential, min_channels: int = 128) -> nn.Sequential:
-    """The same layers, sharing what is not replaced; narrow convolutions stay, they would slow."""
+class WinogradConv2d(nn.Conv2d):
+    """An `nn.Conv2d` of size 3 and stride 1 that convolves by `conv3x3`."""
 
-    def replaced(layer: nn.Module) -> nn.Module:
-        fits = (
-            isinstance(layer, nn.Conv2d)
-            and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
-            and layer.groups == layer.dilation[0] == layer.dilation[1] == 1
-            and min(layer.in_channels, layer.out_channels) >= min_channels
-        )
-        return WinogradConv2d(layer) if fits else layer  # type: ignore[arg-type]
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, I, H, W] to [N, O, H', W']."""
+        return conv3x3(input, self.weight, self.bias, int(self.padding[0]))
 
-    return nn.Sequential(*(replaced(layer) for layer in layers))
+
+def use_winograd(network: nn.Module) -> None:
+    """Let a network's 3x3 convolutions go by `conv3x3`, in place; parameters and names stay.
+
+    A module with 3x3 convolutions of another form has an attribute `winograd`, which is set.
+    """
+    for module in network.modules():
+        if type(module) is nn.Conv2d and _is_plain_3x3(module):
+            module.__class__ = WinogradConv2d
+        elif hasattr(module, "winograd"):
+            module.winograd = True
+
+
+def _is_plain_3x3(layer: nn.Conv2d) -> bool:
+    return (
+        (layer.kernel_size, layer.stride, layer.dilation) == ((3, 3), (1, 1), (1, 1))
+        and layer.padding in ((0, 0), (1, 1), (2, 2))
+        and layer.padding_mode == "zeros"
+        and layer.groups == 1
+    )

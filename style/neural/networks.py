@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg
-from core.nn.winograd import with_winograd
+from core.nn.winograd import use_winograd
 from style.neural.config import Model, Run
 from style.neural.images import MEAN_BGR
 
@@ -158,6 +158,5 @@ def arrange(encoder: VGGEncoder | RandomFilters, run: Run, device: torch.device)
     """Move an encoder to its device, in place, as the options want it to run."""
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
-    exact_on_cpu = device.type == "cpu" and run.precision == "fp32"
-    if isinstance(encoder, VGGEncoder) and run.compile and exact_on_cpu:
-        encoder.vgg.features = with_winograd(encoder.vgg.features)
+    if run.winograd:
+        use_winograd(encoder)
