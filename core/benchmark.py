@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import operator
 import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -143,28 +146,28 @@ def compare(
     Where steps differ in what they update (WGAN's critic and generator), `steps` counts whole
     rounds, and the seconds are the mean of a round's steps.
 
-    Peak memory is the process's (or the GPU's) after each variant's first steps, in their order: on
-    a CPU the second number can only be larger.
+    Each variant has a process of its own, which waits while the other works, so that neither
+    profits from what the other left behind, and peak memory is its own.
 
     Returns:
         Medians in seconds per step, the ratio of the first to the second, data-wait shares and
         peak memory.
     """
-    paths = {}
-    peaks = {}
-    for name, variant in variants.items():
-        if world.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(world.device)
-        path = paths[name] = _Path(kind, variant, world)
-        path.run(-(-_WARM_UP // path.round) * path.round)
-        peaks[name] = peak_memory_bytes(world.device)
-    seconds: dict[str, list[float]] = {name: [] for name in paths}
-    waits: dict[str, list[float]] = {name: [] for name in paths}
-    for _ in tqdm(range(repeats), desc="repeats"):
-        for name, path in paths.items():
-            taken, wait, _ = path.run(steps * path.round)
-            seconds[name].append(taken)
-            waits[name].append(wait)
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    waits: dict[str, list[float]] = {name: [] for name in variants}
+    with ExitStack() as stack:
+        paths = {}
+        for name, variant in variants.items():
+            # Spawned: a forked process cannot use CUDA.
+            context = multiprocessing.get_context("spawn")
+            path = paths[name] = stack.enter_context(ProcessPoolExecutor(1, context))
+            path.submit(_begin, kind, variant, world.device).result()
+        for _ in tqdm(range(repeats), desc="repeats"):
+            for name, path in paths.items():
+                taken, wait = path.submit(_run, steps).result()
+                seconds[name].append(taken)
+                waits[name].append(wait)
+        peaks = {name: path.submit(_peak).result() for name, path in paths.items()}
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         **machine(world.device),
@@ -174,6 +177,25 @@ def compare(
         "data_wait_share": {name: statistics.median(values) for name, values in waits.items()},
         "peak_memory_bytes": peaks,
     }
+
+
+_own: list[_Path] = []
+"""The one path of a process that `compare` started."""
+
+
+def _begin(kind: type[Family], config: Any, device: torch.device) -> None:
+    path = _Path(kind, config, World(device=device))
+    path.run(-(-_WARM_UP // path.round) * path.round)
+    _own.append(path)
+
+
+def _run(rounds: int) -> tuple[float, float]:
+    """Seconds per step and data-wait share."""
+    return _own[0].run(rounds * _own[0].round)[:2]
+
+
+def _peak() -> float:
+    return peak_memory_bytes(_own[0].stepper.device)
 
 
 def benchmark_curves(

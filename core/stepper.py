@@ -28,7 +28,7 @@ class Stepper:
     """
 
     def __init__(self, family: Family, options: TrainOptions, device: torch.device) -> None:
-        self._family, self._options, self._device = family, options, device
+        self._family, self._options, self.device = family, options, device
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         networks = list(family.networks.values())
         for network in networks:
@@ -45,10 +45,10 @@ class Stepper:
     def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One full iteration on a batch from the loader; returns detached scalars."""
         precision = _PRECISIONS[self._options.precision]
-        on_device = batch.to(self._device, channels_last=self._options.channels_last)
+        on_device = batch.to(self.device, channels_last=self._options.channels_last)
         self.update.begin()
         half = precision is not torch.float32
-        with torch.autocast(self._device.type, precision, enabled=half):
+        with torch.autocast(self.device.type, precision, enabled=half):
             terms = self._family.training_step(on_device, step, self.update)
         self.update.finish()
         distributed.average_buffers(self._family.networks.values())

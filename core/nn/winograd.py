@@ -232,7 +232,7 @@ def use_winograd(network: nn.Module) -> None:
         if type(module) is nn.Conv2d and _is_plain_3x3(module):
             module.__class__ = WinogradConv2d
         elif hasattr(module, "winograd"):
-            module.winograd = True
+            setattr(module, "winograd", True)  # noqa: B010  (unknown to the type nn.Module)
 
 
 def _is_plain_3x3(layer: nn.Conv2d) -> bool:
