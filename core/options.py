@@ -111,8 +111,8 @@ class TrainOptions(Options):
     """Autocast type; fp16 uses a gradient scaler."""
     channels_last: bool = False
     winograd: bool = False
-    """3x3 convolutions of at least 64 channels by minimal filtering, in fp32 on a CPU: up to 2.7 x
-    faster, the same to float32 rounding; elsewhere without effect. See `core.nn.winograd`."""
+    """Wide 3x3 and 4x4 convolutions by minimal filtering, in fp32 on a CPU: up to 2.7 x faster, the
+    same to float32 rounding; elsewhere without effect. See `core.nn.winograd`."""
     compile: bool = False
     """torch.compile of each network, in place: state-dict keys stay."""
     joint_forward: bool = True

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.nn import winograd as minimal
 from core.nn.padding import reflection_pad, replication_pad
-from core.nn.winograd import conv3x3
 
 
 def doubled_conv5(
@@ -38,7 +38,7 @@ def doubled_conv5(
     kernels = cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
     # Two pixels of the doubled image are one of the small one, except where it is mirrored.
     padded = F.pad(x, (1, 1, 1, 1)) if pad_mode == "constant" else replication_pad(x, 1)
-    convolve = conv3x3 if winograd else F.conv2d
+    convolve = minimal.conv2d if winograd else F.conv2d
     y = F.pixel_shuffle(convolve(padded, kernels, bias.repeat_interleave(4)), 2)
     if pad_mode == "reflect":
         top, bottom = _mirror_terms(x, weight, reflection_pad)

@@ -102,7 +102,7 @@ class Run(Options):
     """Autocast type of the encoder."""
     channels_last: bool = False
     winograd: bool = False
-    """3x3 convolutions by minimal filtering, in fp32 on a CPU: see `core.nn.winograd`."""
+    """Wide convolutions by minimal filtering, in fp32 on a CPU: see `core.nn.winograd`."""
     compile: bool = False
     """torch.compile of encoder and terms, once for each stage; needs a C++ compiler on CPUs."""
 
