@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch._functorch.config
 from torch import Tensor
 
 from core import distributed
@@ -37,6 +38,9 @@ class Stepper:
                 use_winograd(network)
             if options.compile:
                 network.compile()  # in place: state-dict keys stay
+        if options.compile:
+            # A graph that is gone through twice (`Updater.in_turn`) must keep what it saved.
+            torch._functorch.config.donated_buffer = False
         distributed.broadcast_networks(networks)
         fp16 = options.precision == "fp16"
         self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
