@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from core.config import dump_config
-from core.data.images import has_image_extension, open_image
+from core.data.images import has_image_extension, open_image, open_label_map
 from core.errors import UserError
 from core.gallery import write_test_gallery
 from core.pictures import BACKGROUND, save_gif, save_png, write_file
@@ -233,7 +233,7 @@ class FolderProgress:
 
 
 def _open_mask(path: Path | None) -> Image.Image | None:
-    return None if path is None else open_image(path)
+    return None if path is None else open_label_map(path)
 
 
 def _with_alpha(picture: Image.Image, content: Image.Image) -> Image.Image:

@@ -82,7 +82,8 @@ class Stylizer(Protocol):
         Args:
             content: as `core.data.images.open_image` gives it; alpha is laid over white.
             styles: at least one, likewise, of any sizes.
-            content_mask: label map of the content, if transfer is to go class by class.
+            content_mask: label map of the content, if transfer is to go class by class
+                (`core.data.images.open_label_map`).
             style_masks: one per style, or none at all.
             progress: who follows the work.
 

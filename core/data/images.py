@@ -76,6 +76,25 @@ def open_image(path: Path) -> Image.Image:
     return normalised(_decode(path), path)
 
 
+def open_label_map(path: Path) -> Image.Image:
+    """Decode a map of class ids or class colours, upright, without touching ids.
+
+    Palettes keep their indices and 16 bits their values, which `open_image` would turn into colours
+    and scale down.
+
+    Returns:
+        Mode "L", "P", an integer mode, "RGB" or "RGBA"; `info["file"]` is the path, for errors.
+
+    Raises:
+        UserError: As `read_image`.
+    """
+    image = _decode(path)
+    if image.mode != "P" and not image.mode.startswith("I"):
+        image = normalised(image, path)
+    image.info["file"] = str(path)
+    return image
+
+
 def normalised(image: Image.Image, name: object = "image") -> Image.Image:
     """An image that is open already, in mode "L", "RGB" or (with transparency) "RGBA".
 

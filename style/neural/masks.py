@@ -1,4 +1,4 @@
-"""Label maps of content and styles into one mask for each class."""
+"""Label maps of content and styles as one mask for each class."""
 
 from __future__ import annotations
 
@@ -9,66 +9,42 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.data.images import Pixels, as_array
-from core.errors import UserError
-
-COLORS = np.array(
-    [
-        *[(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)],
-        *[(255, 255, 0), (128, 128, 128), (0, 255, 255), (255, 0, 255)],
-    ],
-    dtype=np.int32,
-)
-"""What a pixel of a colour-coded map is taken for, the nearest of them: soft edges are common."""
+from style.labels import LabelMap, read_maps, shared_classes
 
 Classes = dict[int, Tensor]
 """{class: mask [H, W], 0 or 1}"""
 
 
-def read_labels(label_map: Image.Image) -> Pixels:
-    """Class of each pixel, [H, W]: gray levels as they are, colours as their place in `COLORS`."""
-    if label_map.mode == "L":
-        return as_array(label_map, 1)[..., 0]
-    colors = as_array(label_map, 3).astype(np.int32)
-    distances = np.stack([np.square(colors - color).sum(axis=2) for color in COLORS])
-    return distances.argmin(axis=0).astype(np.uint8)
-
-
-def _classes(labels: Pixels) -> Classes:
-    found = np.unique(labels).tolist()
-    return {label: torch.from_numpy((labels == label).astype(np.float32)) for label in found}
+def _classes(labels: LabelMap, which: Sequence[int]) -> Classes:
+    return {label: torch.from_numpy((labels.ids == label).astype(np.float32)) for label in which}
 
 
 def class_masks(
+    content: Image.Image,
+    styles: Sequence[Image.Image],
     content_mask: Image.Image | None,
     style_masks: Sequence[Image.Image | None],
-    *,
-    num_styles: int,
 ) -> tuple[Classes, list[Classes]] | None:
-    """Masks of every class of the content and of each style; None where there are no maps.
+    """Masks of the classes that the content takes from each style (`style.labels`).
 
     Args:
-        content_mask: as `core.data.images.open_image` gives it; any size.
+        content: the image itself.
+        styles: likewise.
+        content_mask: its map, if any; any size.
         style_masks: one per style, or none.
-        num_styles: number of styles.
+
+    Returns:
+        Masks of the content, for every class that some style gives, and of each style, for those
+        that it gives; at the maps' sizes. None where there are no maps.
 
     Raises:
-        UserError: maps for the content or for the styles only, or no class in common.
+        UserError: maps that are missing, do not fit, or have no class in common.
     """
-    given = [mask for mask in style_masks if mask is not None]
-    if content_mask is None and not given:
+    maps = read_maps(content, styles, content_mask, style_masks)
+    if maps is None:
         return None
-    if content_mask is None or len(given) != num_styles:
-        raise UserError(
-            f"masks: {int(content_mask is not None)} of 1 content and {len(given)} of {num_styles} "
-            "style images have one; give all of them or none"
-        )
-    of_content = _classes(read_labels(content_mask))
-    of_styles = [_classes(read_labels(mask)) for mask in given]
-    theirs = set().union(*of_styles)
-    if not theirs & set(of_content):
-        raise UserError(
-            f"masks: the content has classes {sorted(of_content)}, the styles {sorted(theirs)}: "
-            "none in common; use the same colours or levels in both"
-        )
-    return of_content, of_styles
+    of_content, of_styles = maps
+    shared = shared_classes(of_content, of_styles)
+    return _classes(of_content, sorted(set().union(*shared))), [
+        _classes(each, which) for each, which in zip(of_styles, shared, strict=True)
+    ]

@@ -62,7 +62,7 @@ class NeuralStyle:
         each class of the content takes its style from the same class of the styles.
         """
         done, picture = (progress.resumed() if progress else None) or (0, None)
-        masks = class_masks(content_mask, style_masks, num_styles=len(styles))
+        masks = class_masks(content, styles, content_mask, style_masks)
         total = sum(scale.iterations for scale in self.config.scales)
         first = 0
         for scale in self.config.scales:

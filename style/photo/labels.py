@@ -1,8 +1,7 @@
-"""Label maps: which parts of the content take the style of which parts of the style image.
+"""Label maps in the cascade: scaled to the features, and joined where classes are related.
 
-The rules are those of the official `photo_wct.py` and `process_stylization_ade20k_ssn.py`; there
-only one-channel maps of class ids work. Colour masks are read as well: their edges are usually
-soft, so each pixel goes to the nearest pure colour.
+The rules are those of the official `photo_wct.py` and `process_stylization_ade20k_ssn.py`; how maps
+are read and which classes count is `style.labels`.
 """
 
 from __future__ import annotations
@@ -11,61 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
-from core.errors import UserError
-
-Labels = npt.NDArray[np.int64]
-
-PURE_COLOURS = np.array(
-    [
-        *((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)),
-        *((255, 255, 0), (0, 255, 255), (255, 0, 255), (128, 128, 128)),
-    ],
-    dtype=np.int64,
-)
-"""Colours of masks that are drawn by hand; gray last."""
-MOST_CLASSES = 64
-"""A colour map with more colours than this has soft edges."""
-LEAST_GRAY = 0.02
-"""Share of a soft-edged map below which gray is but the edge between black and white."""
-_MIN_PIXELS = 10
-_MAX_RATIO = 100
-
-
-def read_labels(image: Image.Image) -> Labels:
-    """Class ids of a map.
-
-    A gray or palette map holds the ids themselves; in a colour map each colour is a class, and a
-    gray level of it the id of that value. A colour map of more than `MOST_CLASSES` colours is
-    soft-edged: its pixels go to the nearest of `PURE_COLOURS`.
-
-    Args:
-        image: mode L, P, or anything that converts to RGB (alpha is dropped).
-
-    Returns:
-        [H, W].
-    """
-    if image.mode in ("L", "P"):
-        return np.asarray(image).astype(np.int64)
-    rgb = np.asarray(image.convert("RGB")).astype(np.int64)
-    ids = (rgb << np.array([16, 8, 0])).sum(-1)
-    unique, inverse = np.unique(ids, return_inverse=True)
-    colours = np.stack([unique >> 16, unique >> 8 & 255, unique & 255], -1)
-    if len(unique) > MOST_CLASSES:
-        distances = ((colours[:, None] - PURE_COLOURS) ** 2).sum(-1)
-        nearest = distances.argmin(1)
-        gray = nearest == len(PURE_COLOURS) - 1
-        if gray[inverse].mean() < LEAST_GRAY:
-            nearest = distances[:, :-1].argmin(1)
-        colours = PURE_COLOURS[nearest]
-    is_gray = (colours == colours[:, :1]).all(1)
-    # Behind the 256 gray ids, so that no colour is taken for one.
-    packed = 256 + (colours << np.array([16, 8, 0])).sum(-1)
-    return np.where(is_gray, colours[:, 0], packed)[inverse].reshape(rgb.shape[:2])
+from style.labels import LabelMap, Labels, shared_classes
 
 
 def resize_nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
@@ -77,21 +25,6 @@ def resize_nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
         for old, new in zip(labels.shape, size, strict=True)
     )
     return labels[rows[:, None], columns]
-
-
-def valid_classes(content: Labels, style: Labels) -> dict[int, bool]:
-    """{class of the content: whether it is transferred}, by the official rule.
-
-    Both maps must have more than 10 pixels of it, and neither 100 times as many as the other.
-    """
-    result = {}
-    for label in np.unique(content):
-        num_content, num_style = int((content == label).sum()), int((style == label).sum())
-        enough = min(num_content, num_style) > _MIN_PIXELS
-        result[int(label)] = enough and (
-            max(num_content, num_style) < _MAX_RATIO * min(num_content, num_style)
-        )
-    return result
 
 
 @dataclass(frozen=True)
@@ -109,19 +42,14 @@ class Regions:
     classes: tuple[int, ...]
 
     @classmethod
-    def of(cls, content: Labels, style: Labels) -> Regions:
+    def of(cls, content: LabelMap, style: LabelMap) -> Regions:
         """From two maps.
 
         Raises:
             UserError: no class can be transferred.
         """
-        classes = tuple(label for label, valid in valid_classes(content, style).items() if valid)
-        if not classes:
-            raise UserError(
-                f"masks: no class has more than {_MIN_PIXELS} pixels in both maps (content: "
-                f"{_names(content)}; style: {_names(style)}); use the same ids or colours in both"
-            )
-        return cls(torch.from_numpy(content), torch.from_numpy(style), classes)
+        (classes,) = shared_classes(content, [style])
+        return cls(torch.from_numpy(content.ids), torch.from_numpy(style.ids), classes)
 
     def masks(
         self, content_size: Sequence[int], style_size: Sequence[int], device: torch.device
@@ -131,13 +59,6 @@ class Regions:
         style = resize_nearest(self.style.to(device), style_size)
         pairs = ((content == label, style == label) for label in self.classes)
         return [(a, b) for a, b in pairs if bool(a.any()) and bool(b.any())]
-
-
-def _names(labels: Labels) -> str:
-    names = [
-        str(label) if label < 256 else f"#{label - 256:06x}" for label in np.unique(labels)[:8]
-    ]
-    return ", ".join(names)
 
 
 def _first_related(label: int, relations: Labels, allowed: set[int]) -> int:

@@ -1,13 +1,14 @@
 """FastPhotoStyle: stylise, then smooth along the content (Li et al., ECCV 2018; `demo.py`).
 
 Between the stages images are bytes, truncated as in the official code. Deviations from it: masks
-may be colour maps, and must have the shape of their images; one-pixel classes do not fail;
-post-processing also runs without a GPU.
+may be colour maps, and must have the shape of their images (`style.labels`); one-pixel classes do
+not fail; post-processing also runs without a GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -23,6 +24,7 @@ from core.errors import UserError
 from core.official import read_state
 from core.stylizer import Look, Progress
 from core.transfer import fetch
+from style.labels import LabelMap, Labels, read_maps
 from style.photo import official
 from style.photo.affine import affine_smoothing
 from style.photo.cascade import (
@@ -38,15 +40,12 @@ from style.photo.labels import (
     Regions,
     match_classes,
     merge_small,
-    read_labels,
     resize_nearest,
 )
 from style.photo.matting import extended, propagate
 
 _EDGE = 2
 """Pixels that the published matting cuts off and puts back by repeating the edge."""
-_SHAPE_TOLERANCE = 0.02
-"""Relative difference up to which a mask has the aspect ratio of its image."""
 
 
 def limited_size(width: int, height: int, limit: int) -> tuple[int, int]:
@@ -142,10 +141,6 @@ class PhotoStylizer:
         """See `core.stylizer.Stylizer`; one style, and masks for both images or neither."""
         if len(styles) != 1:
             raise UserError(f"style: photo style transfer takes one style image, not {len(styles)}")
-        style_mask = style_masks[0] if style_masks else None
-        if (content_mask is None) != (style_mask is None):
-            lacking = "content" if content_mask is None else "style"
-            raise UserError(f"masks: there is none for the {lacking} image; give both, or neither")
         content = limited(normalised(content, "content"), self.config.max_side)
         style = limited(normalised(styles[0], "style"), self.config.max_side)
         for name, image in (("content", content), ("style", style)):
@@ -154,7 +149,9 @@ class PhotoStylizer:
                     f"{name}: {image.width}x{image.height} pixels; both sides must be at least "
                     f"{self.cascade.minimum}"
                 )
-        stages = self._stages(content, style, content_mask, style_mask)
+        maps = read_maps(content, [style], content_mask, style_masks)
+        regions = self._regions(content, style, maps[0], maps[1][0]) if maps else None
+        stages = self._stages(content, style, regions)
         done, picture = (progress.resumed() if progress else None) or (0, content)
         for number, stage in enumerate(stages[done:], done + 1):
             picture = stage(picture)
@@ -163,16 +160,9 @@ class PhotoStylizer:
         return picture
 
     def _stages(
-        self,
-        content: Image.Image,
-        style: Image.Image,
-        content_mask: Image.Image | None,
-        style_mask: Image.Image | None,
+        self, content: Image.Image, style: Image.Image, regions: Regions | None
     ) -> list[Callable[[Image.Image], Image.Image]]:
         """What is done to the picture, in order; each takes what the one before gave."""
-        regions = None
-        if content_mask is not None and style_mask is not None:
-            regions = self._regions(content, style, content_mask, style_mask)
         stages: list[Callable[[Image.Image], Image.Image]] = [
             lambda _: self.transfer(content, style, regions)
         ]
@@ -185,29 +175,14 @@ class PhotoStylizer:
         return stages
 
     def _regions(
-        self,
-        content: Image.Image,
-        style: Image.Image,
-        content_mask: Image.Image,
-        style_mask: Image.Image,
+        self, content: Image.Image, style: Image.Image, of_content: LabelMap, of_style: LabelMap
     ) -> Regions:
-        maps = []
-        for name, image, mask in (
-            ("content", content, content_mask),
-            ("style", style, style_mask),
-        ):
-            ratio = mask.width * image.height / (mask.height * image.width)
-            if abs(ratio - 1) > _SHAPE_TOLERANCE:
-                raise UserError(
-                    f"{name} mask: {mask.width}x{mask.height} pixels is another shape than the "
-                    f"image's {image.width}x{image.height}; scale or crop it like the image"
-                )
-            maps.append(read_labels(mask))
-        of_content, of_style = maps
+        """The classes of two maps, prepared as the options and the cascade want it."""
         if self.config.relations is not None:
-            relations = _read_relations(Path(self.config.relations), of_content, of_style)
-            of_content, of_style = (merge_small(m, relations) for m in maps)
-            of_content, of_style = match_classes(of_content, of_style, relations)
+            relations = _read_relations(Path(self.config.relations), (of_content, of_style))
+            ids = (merge_small(labels.ids, relations) for labels in (of_content, of_style))
+            a, b = match_classes(*ids, relations=relations)
+            of_content, of_style = replace(of_content, ids=a), replace(of_style, ids=b)
         regions = Regions.of(of_content, of_style)
         if self.cascade.multiple == 1:
             return regions
@@ -276,17 +251,18 @@ class PhotoStylizer:
         return to_image(result)
 
 
-def _read_relations(path: Path, *maps: np.ndarray) -> np.ndarray:
+def _read_relations(path: Path, maps: Sequence[LabelMap]) -> Labels:
     try:
         relations = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(f"relations: {path}: {error}") from None
     if relations.ndim != 2 or relations.shape[0] != relations.shape[1]:
         raise UserError(f"relations: {path}: shape {relations.shape}; a square array is expected")
-    highest = max(int(labels.max()) for labels in maps)
-    if highest >= len(relations):
-        raise UserError(
-            f"relations: {path}: has {len(relations)} classes, a mask has id {highest}; masks must "
-            "hold these class ids"
-        )
+    for each in maps:
+        highest = int(each.ids.max())
+        if highest >= len(relations):
+            raise UserError(
+                f"relations: {path}: has {len(relations)} classes, {each.name} has id {highest}; "
+                "masks must hold these class ids"
+            )
     return relations.astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from style.labels import LabelMap
 from style.photo.config import PhotoConfig
 from style.photo.guided import guided_filter
 from style.photo.labels import Regions
@@ -68,7 +69,9 @@ def test_image_after_every_level(case: Case) -> None:
     golden, tolerance = case.arrays, case.data["tolerance"]["float64"]
     run = cascade(case)
     content, style = photo_input(case, "content"), photo_input(case, "style")
-    regions = Regions.of(photo_input(case, "content_labels"), photo_input(case, "style_labels"))
+    regions = Regions.of(
+        *(LabelMap(photo_input(case, f"{side}_labels")) for side in ("content", "style"))
+    )
     levels = [int(level) for level in case.hyper["levels"].split(",")]
     of_style, _ = run.networks.encoder(levels[0])(style)
     for prefix, chosen in (("", None), ("masked_", regions)):

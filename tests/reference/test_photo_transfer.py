@@ -7,13 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from style.photo.labels import (
-    Regions,
-    match_classes,
-    merge_small,
-    resize_nearest,
-    valid_classes,
-)
+from style.labels import LabelMap, valid_classes
+from style.photo.labels import Regions, match_classes, merge_small, resize_nearest
 from style.photo.stylizer import limited
 from style.photo.wct import PHOTO_WCT, Statistics, kept, moments, spectrum, transfer
 from tests.reference.cases import Case, close, each
@@ -62,7 +57,7 @@ def test_transfer_by_classes(case: Case, dtype: torch.dtype) -> None:
     assert list(valid) == golden["label_set"].tolist()
     indicator = golden["label_indicator"].tolist()
     assert all(bool(indicator[label]) == flag for label, flag in valid.items())
-    regions = Regions.of(of_content, of_style)
+    regions = Regions.of(LabelMap(of_content), LabelMap(of_style))
     for side, labels, feature in (("content", of_content, content), ("style", of_style, style)):
         small = resize_nearest(torch.from_numpy(labels), feature.shape[2:])
         assert torch.equal(small, golden[f"{side}_labels_at_feature_size"].long())

@@ -18,7 +18,7 @@ from style.neural.config import Config
 from style.neural.descent import Descent
 from style.neural.images import scaled_size, to_picture, to_tensor, with_colors_of
 from style.neural.losses import gram, total_variation
-from style.neural.masks import class_masks, read_labels
+from style.neural.masks import class_masks
 from style.neural.networks import RandomFilters, VGGEncoder, make_encoder
 from style.neural.objective import Objective, Picture
 from style.neural.reconstruct import reconstructions
@@ -202,7 +202,7 @@ def test_masks_send_each_style_to_its_class() -> None:
 def test_a_single_class_is_the_whole_image() -> None:
     content, style = picture(48, 40), picture(40, 48, 1)
     plain = pixels(stylize(config(), content, [style]))
-    ones = {"content_mask": half_map(10, 7, 3, 3), "style_masks": [half_map(5, 5, 3, 3)]}
+    ones = {"content_mask": half_map(12, 10, 3, 3), "style_masks": [half_map(5, 6, 3, 3)]}
     assert np.abs(pixels(stylize(config(), content, [style], **ones)) - plain).max() <= 1
 
 
@@ -221,21 +221,15 @@ def test_one_pixel_classes_and_classes_of_one_side() -> None:
     assert np.isfinite(pixels(result)).all()
 
 
-def test_bad_masks() -> None:
-    good = half_map(8, 8, 1, 2)
-    with pytest.raises(UserError, match="0 of 1 content and 1 of 1 style"):
-        class_masks(None, [good], num_styles=1)
-    with pytest.raises(UserError, match="1 of 1 content and 1 of 2 style"):
-        class_masks(good, [good, None], num_styles=2)
-    with pytest.raises(UserError, match=r"\[1, 2\].*\[3, 4\].*none in common"):
-        class_masks(good, [half_map(8, 8, 3, 4)], num_styles=1)
-    assert class_masks(None, [None], num_styles=1) is None
-
-
-def test_soft_edges_of_colours_are_no_classes() -> None:
-    colors = np.zeros((4, 4, 3), np.uint8)
-    colors[:2], colors[2:] = (250, 10, 5), (3, 0, 255)
-    assert len(np.unique(read_labels(Image.fromarray(colors)))) == 2
+def test_classes_come_from_the_styles_that_have_them() -> None:
+    image = picture(48, 40)
+    styles = [half_map(48, 40, 1, 3), half_map(12, 10, 1, 1)]
+    masks = class_masks(image, [image, image], half_map(48, 40, 1, 2), styles)
+    assert masks is not None
+    assert list(masks[0]) == [1]
+    assert [list(theirs) for theirs in masks[1]] == [[1], [1]]
+    with pytest.raises(UserError, match=r"content mask: 2 .*style mask: 3 .*use the same ids"):
+        class_masks(image, [image], half_map(48, 40, 2, 2), [half_map(48, 40, 3, 3)])
 
 
 @pytest.mark.parametrize(

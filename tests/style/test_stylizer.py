@@ -15,9 +15,10 @@ from core.config import load_config
 from core.errors import UserError
 from core.stylizer import Look
 from families import FAMILIES, STYLIZERS
+from style.labels import LabelMap, read_labels
 from style.photo import official
 from style.photo.config import PhotoConfig
-from style.photo.labels import Regions, read_labels
+from style.photo.labels import Regions
 from style.photo.networks import PhotoWCT
 from style.photo.stylizer import PhotoStylizer
 from tests.conftest import ROOT
@@ -130,17 +131,17 @@ def test_what_has_no_counterpart_keeps_its_colours() -> None:
         (lambda run: run.stylize(photo(), [photo(30, 9)]), "style: 30x9"),
         (
             lambda run: run.stylize(photo(), [photo()], content_mask=label_map()),
-            "none for the style image",
+            "1 of 1 content and 0 of 1 style images",
         ),
         (
             lambda run: run.stylize(photo(), [photo()], style_masks=[label_map()]),
-            "none for the content image",
+            "0 of 1 content and 1 of 1 style images",
         ),
         (
             lambda run: run.stylize(
                 photo(), [photo()], content_mask=label_map(40, 40), style_masks=[label_map()]
             ),
-            "content mask: 40x40 pixels is another shape than the image's 40x32",
+            "content mask: 40x40 pixels is another shape than its image's 40x32",
         ),
     ],
 )
@@ -194,13 +195,13 @@ def test_released_networks_from_a_file(tmp_path: Path) -> None:
 def test_related_classes(tmp_path: Path) -> None:
     np.save(tmp_path / "rel.npy", np.array([[0, 1, 2], [1, 2, 1], [2, 0, 0]]))
     run = stylizer(relations=str(tmp_path / "rel.npy"))
-    of_style = Image.fromarray(np.asarray(label_map()) * 2)
-    regions = run._regions(photo(), photo(), label_map(), of_style)
+    ours = LabelMap(read_labels(label_map()))
+    theirs = LabelMap(2 * ours.ids)
+    regions = run._regions(photo(), photo(), ours, theirs)
     assert regions.classes == (0, 2), "1 became 2, which the style has"
-    without = Regions.of(read_labels(label_map()), read_labels(of_style))
-    assert without.classes == (0,)
-    with pytest.raises(UserError, match="has 3 classes, a mask has id 9"):
-        run._regions(photo(), photo(), Image.new("L", (40, 32), 9), of_style)
+    assert Regions.of(ours, theirs).classes == (0,)
+    with pytest.raises(UserError, match=r"has 3 classes, far.png has id 9"):
+        run._regions(photo(), photo(), LabelMap(9 * ours.ids, "far.png"), theirs)
 
 
 class Follower:

@@ -1,0 +1,215 @@
+"""Label maps: which parts of the content take the style of which parts of a style image.
+
+Every map is read by one rule, and both methods take the same classes from it:
+
+- One channel (gray levels, palette indices, 16 bits): the values are the classes' ids, as in the
+  official FastPhotoStyle. A palette's colours do not matter.
+- Colours: each is a class; a gray one is the id of its level. Transparency is laid over white.
+- More than `MOST_CLASSES` colours or levels, nearly all of the area close to one of `PURE_COLOURS`:
+  a drawing whose edges are soft (antialiased, scaled, JPEG). A pixel counts as that colour where
+  its 3 x 3 neighbourhood agrees; edges, with whatever colour they pass through, go to the class
+  beside them. Details thinner than 3 pixels are lost. Many colours of any other kind are an error.
+- A map needs the shape of its image, not its size.
+- A class is transferred if both maps have more than 10 pixels of it, and neither 100 times as many
+  as the other (official `photo_wct.py`). All else takes no style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from core.data.images import as_array, normalised
+from core.errors import UserError
+
+Labels = npt.NDArray[np.int64]
+
+PURE_COLOURS = np.array(
+    [
+        *((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)),
+        *((255, 255, 0), (0, 255, 255), (255, 0, 255), (128, 128, 128)),
+    ],
+    dtype=np.int64,
+)
+"""Of maps that are drawn by hand."""
+MOST_CLASSES = 64
+"""A map with more colours than this either has soft edges or is no map."""
+_FIRST_COLOUR = 1 << 16
+"""Id of black as a colour: behind all ids that one channel can hold."""
+_NEAR = 32
+"""Levels, in any channel, by which a pixel of a pure colour may be off."""
+_LEAST_NEAR = 0.8
+"""Share of such pixels in a drawing."""
+_MIN_PIXELS = 10
+_MAX_RATIO = 100
+_SHAPE_TOLERANCE = 0.02
+"""Relative difference up to which a map has the aspect ratio of its image."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Class ids [H, W] at the map's own resolution, and what errors call the map."""
+
+    ids: Labels
+    name: str = "mask"
+
+
+def name_of(mask: Image.Image, otherwise: str) -> str:
+    """The file that `core.data.images.open_label_map` read a map from, if it did."""
+    return str(mask.info.get("file", otherwise))
+
+
+def read_labels(mask: Image.Image, name: str = "mask") -> Labels:
+    """Class ids of a map, [H, W].
+
+    Args:
+        mask: as `core.data.images.open_label_map` gives it, or any other mode.
+        name: what errors call it, where it knows no file.
+
+    Raises:
+        UserError: floating point values, or many colours that are not those of a drawing.
+    """
+    name = name_of(mask, name)
+    if mask.mode == "P" or mask.mode.startswith("I"):
+        return np.asarray(mask).astype(np.int64)
+    rgb = as_array(normalised(mask, name), 3).astype(np.int64)
+    packed, inverse = np.unique(_packed(rgb), return_inverse=True)
+    inverse = inverse.reshape(rgb.shape[:2])
+    colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
+    if len(packed) > MOST_CLASSES:
+        off = np.abs(colours[:, None] - PURE_COLOURS).max(-1)
+        nearest = np.where(off.min(1) <= _NEAR, off.argmin(1), -1)[inverse]
+        if (nearest >= 0).mean() >= _LEAST_NEAR:
+            return _ids(PURE_COLOURS)[_without_edges(nearest, name)]
+        if mask.mode != "L":
+            raise UserError(
+                f"{name}: {len(packed)} colours, and few of its pixels are black, white, gray 128, "
+                "red, green, blue, yellow, cyan or magenta: neither a drawing in these nor a map "
+                f"of at most {MOST_CLASSES} colours; draw it in pure colours, or save class ids as "
+                "a gray PNG"
+            )
+    return _ids(colours)[inverse]
+
+
+def _packed(colours: Labels) -> Labels:
+    """[..., 3] to 0xRRGGBB."""
+    return (colours << np.array([16, 8, 0])).sum(-1)
+
+
+def _ids(colours: Labels) -> Labels:
+    """Class of each of [K, 3] colours."""
+    is_gray = (colours == colours[:, :1]).all(1)
+    return np.where(is_gray, colours[:, 0], _FIRST_COLOUR + _packed(colours))
+
+
+def _without_edges(nearest: Labels, name: str) -> Labels:
+    """Places of the pure colours, [H, W], -1 where a pixel has none, with soft edges resolved.
+
+    Raises:
+        UserError: no area of a pure colour.
+    """
+    height, width = nearest.shape
+    around = np.pad(nearest, 1, mode="edge")
+    same = [
+        around[y : y + height, x : x + width] == nearest for y, x in product(range(3), range(3))
+    ]
+    found = np.where(np.all(same, 0), nearest, -1)
+    if (found < 0).all():
+        raise UserError(f"{name}: no area of one colour in it; is it a label map?")
+    while (found < 0).any():
+        before = np.pad(found, 1, constant_values=-1)
+        for beside in (before[:-2, 1:-1], before[2:, 1:-1], before[1:-1, :-2], before[1:-1, 2:]):
+            found = np.where(found < 0, beside, found)
+    return found
+
+
+def _fitting(mask: Image.Image, name: str, image: Image.Image) -> LabelMap:
+    """The labels of a map that belongs to an image.
+
+    Raises:
+        UserError: another shape.
+    """
+    name = name_of(mask, name)
+    width = mask.height * image.width / image.height
+    # A small map cannot have the ratio exactly.
+    if abs(mask.width - width) > max(1.0, _SHAPE_TOLERANCE * width):
+        raise UserError(
+            f"{name}: {mask.width}x{mask.height} pixels is another shape than its image's "
+            f"{image.width}x{image.height}; scale or crop it like the image"
+        )
+    return LabelMap(read_labels(mask, name), name)
+
+
+def read_maps(
+    content: Image.Image,
+    styles: Sequence[Image.Image],
+    content_mask: Image.Image | None,
+    style_masks: Sequence[Image.Image | None],
+) -> tuple[LabelMap, list[LabelMap]] | None:
+    """The maps of the content and of every style; None where there are none.
+
+    Raises:
+        UserError: maps for some of the images only, of another shape than theirs, or unreadable.
+    """
+    given = [mask for mask in style_masks if mask is not None]
+    if content_mask is None and not given:
+        return None
+    if content_mask is None or len(given) != len(styles):
+        raise UserError(
+            f"masks: {int(content_mask is not None)} of 1 content and {len(given)} of "
+            f"{len(styles)} style images have one; give all of them or none"
+        )
+    pairs = zip(given, styles, strict=True)
+    return (
+        _fitting(content_mask, "content mask", content),
+        [_fitting(mask, "style mask", style) for mask, style in pairs],
+    )
+
+
+def valid_classes(content: Labels, style: Labels) -> dict[int, bool]:
+    """{class of the content: whether it is transferred}, by the official rule.
+
+    Both maps must have more than 10 pixels of it, and neither 100 times as many as the other.
+    """
+    result = {}
+    for label in np.unique(content):
+        num_content, num_style = int((content == label).sum()), int((style == label).sum())
+        enough = min(num_content, num_style) > _MIN_PIXELS
+        result[int(label)] = enough and (
+            max(num_content, num_style) < _MAX_RATIO * min(num_content, num_style)
+        )
+    return result
+
+
+def shared_classes(content: LabelMap, styles: Sequence[LabelMap]) -> list[tuple[int, ...]]:
+    """The classes that the content takes from each style.
+
+    Raises:
+        UserError: none from any.
+    """
+    shared = [
+        tuple(label for label, valid in valid_classes(content.ids, style.ids).items() if valid)
+        for style in styles
+    ]
+    if not any(shared):
+        maps = "; ".join(f"{m.name}: {_listed(m.ids)}" for m in (content, *styles))
+        raise UserError(
+            f"masks: no class has more than {_MIN_PIXELS} pixels in both maps, and in none "
+            f"{_MAX_RATIO} times as many as in the other ({maps}); use the same ids or colours"
+        )
+    return shared
+
+
+def _listed(labels: Labels) -> str:
+    """Its classes and their pixels, the largest first."""
+    ids, counts = np.unique(labels, return_counts=True)
+    largest = counts.argsort(kind="stable")[::-1][:8]
+    return ", ".join(
+        f"{ids[k] if ids[k] < _FIRST_COLOUR else f'#{ids[k] - _FIRST_COLOUR:06x}'} ({counts[k]} px)"
+        for k in largest
+    )
