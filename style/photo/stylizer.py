@@ -180,8 +180,8 @@ class PhotoStylizer:
         """The classes of two maps, prepared as the options and the cascade want it."""
         if self.config.relations is not None:
             relations = _read_relations(Path(self.config.relations), (of_content, of_style))
-            ids = (merge_small(labels.ids, relations) for labels in (of_content, of_style))
-            a, b = match_classes(*ids, relations=relations)
+            a, b = (merge_small(labels.ids, relations) for labels in (of_content, of_style))
+            a, b = match_classes(a, b, relations)
             of_content, of_style = replace(of_content, ids=a), replace(of_style, ids=b)
         regions = Regions.of(of_content, of_style)
         if self.cascade.multiple == 1:

