@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from style.photo.labels import Regions
+from style.photo.labels import Regions, resize_nearest
 from style.photo.networks import (
     LEVELS,
     DistilledDecoder,
@@ -70,9 +70,13 @@ class WaveletCascade(nn.Module):
     """The same cascade on wavelet packets, 0..3 deep: no weights, and decoding is exact.
 
     Ours, not published. Packets are of grey levels 0..255, for which the identity that whitening
-    adds to the content's covariance is a noise floor of one level.
+    adds to the content's covariance is a noise floor of one level. Packets are blocks, whose
+    borders would show: the result is the mean over several places of the grid (cycle spinning,
+    Coifman and Donoho 1995).
     """
 
+    SHIFTS = ((0, 0), (2, 5), (4, 2), (6, 7))
+    """(down, right) in pixels by which the grid is moved, on both images."""
     multiple = 2 ** (LEVELS[0] - 1)
     minimum = 16
 
@@ -83,13 +87,32 @@ class WaveletCascade(nn.Module):
     @torch.no_grad()
     def forward(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
         """See `Cascade`."""
-        image = content * 255
-        for level in LEVELS:
-            packets = self.packets[level - 1]
-            assert isinstance(packets, WaveletPackets)
-            features = transfer(packets(image), packets(style * 255), regions, PHOTO_WCT)
-            image = packets.inverse(features)
-        return image / 255
+        height, width = content.shape[2:]
+        total = torch.zeros_like(content)
+        for down, right in self.SHIFTS:
+            sides = (right, -right % self.multiple, down, -down % self.multiple)
+            image, target = (F.pad(x * 255, sides, mode="replicate") for x in (content, style))
+            moved = None if regions is None else _padded_regions(regions, content, style, sides)
+            for level in LEVELS:
+                packets = self.packets[level - 1]
+                assert isinstance(packets, WaveletPackets)
+                features = transfer(packets(image), packets(target), moved, PHOTO_WCT)
+                image = packets.inverse(features)
+            total += image[:, :, down : down + height, right : right + width]
+        return total / (255 * len(self.SHIFTS))
+
+
+def _padded_regions(
+    regions: Regions, content: Tensor, style: Tensor, sides: tuple[int, int, int, int]
+) -> Regions:
+    """Regions at the images' sizes with their edges repeated: left, right, above, below."""
+
+    def extended(labels: Tensor, image: Tensor) -> Tensor:
+        whole = resize_nearest(labels, image.shape[2:])[None, None].double()
+        return F.pad(whole, sides, mode="replicate")[0, 0].long()
+
+    of_content, of_style = extended(regions.content, content), extended(regions.style, style)
+    return Regions(of_content, of_style, regions.classes)
 
 
 class DistilledCascade(nn.Module):

