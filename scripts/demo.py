@@ -3,8 +3,8 @@
 Takes some two minutes on two CPU cores and needs no download. Called again, it goes on where it
 was. `--config configs/pix2pix/demo.yaml` does the same for pix2pix, `configs/dcgan/demo.yaml` for
 faces from noise, and `configs/dcgan/faces_text.yaml` for faces of the colours asked for. With a
-config of stylizers that needs no file, e.g. configs/style/neural_random.yaml, summers are painted
-in the style of winters.
+config of stylizers that needs no file, configs/style/neural_random.yaml or photo_wavelet.yaml,
+summers become a winter and procedural paintings.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from core import checkpoint, cli, distributed
 from core.config import load_config
 from core.data.demo import make_faces, make_seasons
+from core.data.demo_paintings import make_paintings
 from core.data.folders import find_single
 from core.errors import UserError
 from core.inference import load
@@ -105,10 +106,11 @@ def show_translations(args: argparse.Namespace, config: Any, run_dir: Path, outp
 
 
 def demo_of_style(args: argparse.Namespace, config: Any) -> int:
-    """Two summers, each in the style of two winters."""
+    """Two summers, each as a winter and as three paintings."""
     root, output = Path("datasets/demo/style"), args.output or Path("results") / config.name
-    make_seasons(root, layout="unpaired", size=256, num_train=1, num_test=2)
-    contents, styles = (find_single(root / folder).files for folder in ("testA", "testB"))
+    make_seasons(root, layout="unpaired", size=512, num_train=1, num_test=2)
+    contents, winters = (find_single(root / folder).files for folder in ("testA", "testB"))
+    styles = [*winters[:1], *make_paintings(root / "paintings", size=512)]
     device = distributed.start(args.device).device
     jobs = grid_jobs(contents, styles)
     stylizer = STYLIZERS[config.family].build(config, device)

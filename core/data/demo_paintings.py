@@ -7,11 +7,14 @@ style transfer can be tried and shown without anybody's painting.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from core.pictures import save_png
 
 PaintingKind = Literal["whirls", "dabs", "mosaic"]
 KINDS: tuple[PaintingKind, ...] = get_args(PaintingKind)
@@ -81,6 +84,14 @@ def draw_painting(kind: PaintingKind, size: int, seed: int = 0) -> NDArray[np.ui
                 line.append((x, y))
             pen.line(line, fill=colour, width=max(1, round(0.8 * step)), joint="curve")
     return np.asarray(picture.resize((size, size), Image.Resampling.BOX))
+
+
+def make_paintings(folder: Path, *, size: int, seed: int = 0) -> list[Path]:
+    """Writes one painting of each kind, `<kind>.png`; returns the files."""
+    files = [folder / f"{kind}.png" for kind in KINDS]
+    for kind, file in zip(KINDS, files, strict=True):
+        save_png(Image.fromarray(draw_painting(kind, size, seed)), file)
+    return files
 
 
 def _inside(position: float, side: int) -> int:
