@@ -160,7 +160,8 @@ def _correlate(x: Tensor, gradient: Tensor, padding: int, taps: int) -> Tensor:
     spectrum = _output_gradients(gradient, taps).transpose(1, 2)
     products = torch.bmm(spectrum, _inputs(x, taps, padding))
     sums = _transforms(taps, x.dtype).to_filter.T @ products.flatten(1)
-    return sums.view(taps, taps, *products.shape[1:]).permute(2, 3, 0, 1).contiguous()
+    weight = sums.view(taps, taps, *products.shape[1:]).permute(2, 3, 0, 1)
+    return weight.contiguous(memory_format=torch.channels_last)
 
 
 @_convolve.register_fake
@@ -178,7 +179,8 @@ def _(gradient: Tensor, weight: Tensor, padding: int, height: int, width: int) -
 
 @_correlate.register_fake
 def _(x: Tensor, gradient: Tensor, padding: int, taps: int) -> Tensor:
-    return x.new_empty(gradient.shape[1], x.shape[1], taps, taps)
+    weight = x.new_empty(gradient.shape[1], x.shape[1], taps, taps)
+    return weight.contiguous(memory_format=torch.channels_last)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
