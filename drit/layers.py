@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from core.nn.padding import ReflectionPad2d
+from core.nn.spectral import power_step
 
 instance_norm = partial(nn.InstanceNorm2d, affine=False, track_running_stats=False)
 """No scale, no shift, the current statistics in training and evaluation; eps 1e-5."""
@@ -23,10 +24,9 @@ def pad(pixels: int) -> nn.Module:
 class SpectralConv2d(nn.Conv2d):
     """A convolution with spectral normalisation (Miyato et al. 2018), as the official code has it.
 
-    In training mode every forward takes one step of the power method, v = W^T u / |W^T u| and then
-    u = W v / |W v|, and convolves with W / (u . W v). The buffer `weight` keeps that quotient, and
-    in evaluation mode it is what convolves. `torch.nn.utils.parametrizations.spectral_norm` takes
-    the two half steps in the other order and stores v, so its numbers and keys are others.
+    In training mode every forward takes one step of the power method and divides the weight by the
+    singular value. The buffer `weight` keeps that quotient, and in evaluation mode it is what
+    convolves.
     """
 
     weight: Tensor
@@ -41,12 +41,8 @@ class SpectralConv2d(nn.Conv2d):
         self.register_buffer("weight_u", F.normalize(torch.randn(len(weight)), dim=0, eps=1e-12))
 
     def _normalised(self) -> Tensor:
-        with torch.autocast(self.weight_orig.device.type, enabled=False):
-            matrix = self.weight_orig.flatten(1)
-            with torch.no_grad():
-                v = F.normalize(matrix.T @ self.weight_u, dim=0, eps=1e-12)
-                u = F.normalize(matrix @ v, dim=0, eps=1e-12)
-            weight = self.weight_orig / torch.dot(u, matrix @ v)
+        sigma, u, _ = power_step(self.weight_orig, self.weight_u)
+        weight = self.weight_orig / sigma
         with torch.no_grad():
             self.weight_u.copy_(u)
             self.weight.copy_(weight)

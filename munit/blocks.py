@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
+from core.nn.spectral import power_step
 from munit.config import Activation, DisNorm, PadType
 from munit.upsampling import doubled_conv5
 
@@ -113,15 +114,11 @@ class SpectralConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in, H, W] to [N, out, H', W']; advances the power iteration."""
-        with torch.autocast(x.device.type, enabled=False):
-            matrix = self.weight_bar.flatten(1)
-            with torch.no_grad():
-                v = F.normalize(matrix.T.mv(self.weight_u), dim=0, eps=1e-12)
-                u = F.normalize(matrix.mv(v), dim=0, eps=1e-12)
-                self.weight_u.copy_(u)
-                self.weight_v.copy_(v)
-            weight = self.weight_bar / u.dot(matrix.mv(v))
-        return F.conv2d(x, weight, self.bias, self.stride)
+        sigma, u, v = power_step(self.weight_bar, self.weight_u)
+        with torch.no_grad():
+            self.weight_u.copy_(u)
+            self.weight_v.copy_(v)
+        return F.conv2d(x, self.weight_bar / sigma, self.bias, self.stride)
 
 
 def make_norm(name: DisNorm, channels: int) -> nn.Module:
