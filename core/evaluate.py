@@ -1,4 +1,4 @@
-"""How good is a translator? Every metric that its data and the weights at hand allow, in a table.
+"""How good are translations? Every metric that the data and the weights at hand allow, in a table.
 
 Everything is measured on RGB images of 8 bits, as they would be written to files. Beside each value
 stands, where that makes sense, the value of handing back the input unchanged.
@@ -6,38 +6,53 @@ stands, where that makes sense, the value of handing back the input unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from core.errors import UserError
-from core.evaluation_set import EvaluationSet, Pictures, Preprocess, find_evaluation_set
+from core.evaluation_set import EvaluationSet, Pictures
 from core.family import to_float
-from core.inference import Translator
+from core.feature_distances import FeatureDistances, weights_folder
 from core.metrics import edge_correlation as edges
 from core.metrics import lpips, weights
 from core.metrics.color_inversion import color_inversion
 from core.metrics.diversity import feature_distance, pixel_distance
-from core.metrics.fid import frechet_distance
-from core.metrics.inception import FeatureCollector, Inception
-from core.metrics.kid import kernel_distance
 from core.metrics.psnr import psnr
 from core.metrics.ssim import ssim
 from core.options import Direction, EvaluateOptions
-from core.pictures import to_uint8
+from core.pictures import to_rgb, to_uint8
 from core.scores import Evaluation, Measure, Scores, ScoreTable
 
-T = TypeVar("T")
 
+class ImageMap(Protocol):
+    """Whatever makes images of one domain out of images of the other, and can so be measured.
 
-def _rgb(image: Tensor) -> Tensor:
-    """Uint8 [C, H, W] to [3, H, W]: gray repeated, transparency left out."""
-    return image.expand(3, -1, -1) if len(image) == 1 else image[:3]
+    `core.inference.Translator` is one. Images are [C, H, W], float in [-1, 1].
+    """
+
+    device: torch.device
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Those there are, in the data set's terms."""
+
+    @property
+    def has_styles(self) -> bool:
+        """Whether one image has many translations."""
+
+    def translations(
+        self, image: Tensor, direction: Direction, num: int, seed: int
+    ) -> list[Tensor]:
+        """`num` different ones, the same for a seed; one where there are no styles."""
+
+    def in_style_of(self, image: Tensor, example: Tensor, direction: Direction) -> Tensor:
+        """In the style of an image of the target domain; asked only where there are styles."""
 
 
 def _add_fidelity(table: ScoreTable, x: Tensor, y: Tensor, truth: Tensor, name: str) -> None:
@@ -57,49 +72,35 @@ def _lpips(folder: Path | None) -> lpips.LPIPS:
 
 
 class Evaluator:
-    """Measures a translator on the test images of a data set, as often as it is called.
+    """Measures translations of test images, as often as it is called.
 
-    What does not depend on the translator (features of the real images) is kept between calls. The
+    What does not depend on who translates (features of the real images) is kept between calls. The
     random numbers drawn here (styles, dropout in pix2pix) are the same at every call and leave
     those of the caller as they were.
 
     Args:
-        translator: whose networks are used as they are at the time of a call.
-        root: the data set's folder; see `core.evaluation_set` for what is found there.
-        options: `every` does not count here.
-        preprocess: see `find_evaluation_set`.
+        translator: used as it is at the time of a call.
+        test_set: what it is measured on.
+        options: `every` and `max_images` do not count here.
 
     Raises:
-        UserError: no test images, or damaged weights. Weights that are not there only lead to a
-            note in the result.
+        UserError: damaged weights. Weights that are not there only lead to a note in the result.
     """
 
     def __init__(
-        self,
-        translator: Translator,
-        root: Path,
-        options: EvaluateOptions,
-        preprocess: Preprocess = "official",
+        self, translator: ImageMap, test_set: EvaluationSet, options: EvaluateOptions
     ) -> None:
-        self._translator, self._options = translator, options
-        self._set: EvaluationSet = find_evaluation_set(
-            root, translator, preprocess, options.max_images
-        )
+        self._translator, self._options, self._set = translator, options, test_set
         self._notes: list[str] = []
         self._real_features: dict[str, Tensor] = {}
-        folder = Path(options.weights).expanduser() if options.weights else None
-        if folder is not None and not folder.is_dir():
-            raise UserError(f"evaluate.weights: {folder}: no such folder")
-        device = translator.device
+        self._lpips: lpips.LPIPS | None = None
         with self._own_random_numbers():
-            self._inception = self._if_there(
-                "fid and kid", lambda: Inception(weights.locate(weights.INCEPTION, folder), device)
-            )
-            self._lpips = (
-                self._if_there("lpips_diversity", lambda: _lpips(folder).to(device))
-                if translator.styles is not None
-                else None
-            )
+            self._distances = FeatureDistances(options, translator.device)
+            if translator.has_styles:
+                try:
+                    self._lpips = _lpips(weights_folder(options)).to(translator.device)
+                except weights.MissingError as error:
+                    self._notes.append(f"lpips_diversity not measured: {error}")
 
     def __call__(self) -> Evaluation:
         """Translate and measure every direction there is.
@@ -108,8 +109,8 @@ class Evaluator:
             UserError: an image that cannot be read, or is too small to be measured.
         """
         with self._own_random_numbers():
-            scores = {d: self._measure(d) for d in self._translator.directions}
-        return Evaluation(scores, tuple(dict.fromkeys(self._notes)))
+            scores: dict[str, Scores] = {d: self._measure(d) for d in self._translator.directions}
+        return Evaluation(scores, tuple(dict.fromkeys([*self._distances.notes, *self._notes])))
 
     @contextmanager
     def _own_random_numbers(self) -> Iterator[None]:
@@ -118,19 +119,12 @@ class Evaluator:
             torch.manual_seed(0)
             yield
 
-    def _if_there(self, metric: str, build: Callable[[], T]) -> T | None:
-        try:
-            return build()
-        except weights.MissingError as error:
-            self._notes.append(f"{metric} not measured: {error}")
-            return None
-
     def _measure(self, direction: Direction) -> Scores:
         """Of one direction."""
         inputs, truths = self._set.inputs(direction), self._set.truths(direction)
         reals = self._set.reals(direction)
         table = ScoreTable()
-        fakes = FeatureCollector(self._inception) if self._inception else None
+        fakes = self._distances.collector()
         for i in tqdm(range(len(inputs)), f"evaluate {direction}", leave=False, disable=None):
             image = inputs.read(i)
             if min(image.shape[1:]) < edges.MINIMUM:
@@ -138,37 +132,28 @@ class Evaluator:
                     f"{inputs.name(i)}: {image.shape[2]}x{image.shape[1]} px; measured are images "
                     f"of at least {edges.MINIMUM} px"
                 )
-            outputs = self._translate(image, direction, i)
-            fake = _rgb(to_uint8(outputs[0]))
+            x, num = to_float(image), self._options.num_styles
+            outputs = self._translator.translations(x, direction, num, seed=i)
+            fake = to_rgb(to_uint8(outputs[0]))
             if fakes:
                 fakes.add(fake)
-            x = _rgb(image)[None]
+            given = to_rgb(image)[None]
             if truths is not None:
-                truth = truths.read(i)
-                guided = self._guided(image, truth, direction) if len(outputs) > 1 else fake
-                _add_fidelity(table, x, guided[None], _rgb(truth)[None], inputs.name(i))
-            table.add("edge_correlation", "higher", edges.edge_correlation(x, fake[None]))
-            table.add("color_inversion", "higher", color_inversion(x, fake[None]))
+                truth, guided = truths.read(i), fake
+                if self._translator.has_styles:
+                    # In the truth's style, as content comes from the input.
+                    result = self._translator.in_style_of(x, to_float(truth), direction)
+                    guided = to_rgb(to_uint8(result))
+                _add_fidelity(table, given, guided[None], to_rgb(truth)[None], inputs.name(i))
+            table.add("edge_correlation", "higher", edges.edge_correlation(given, fake[None]))
+            table.add("color_inversion", "higher", color_inversion(given, fake[None]))
             if len(outputs) > 1:
                 self._add_diversity(table, outputs)
-        found = self._distances(direction, fakes.features()) if fakes else ()
+        found = self._to_the_reals(direction, fakes.features()) if fakes else ()
         return Scores(len(inputs), len(reals), (*found, *table.measures()))
 
-    def _translate(self, image: Tensor, direction: Direction, i: int) -> list[Tensor]:
-        """Translations [C, H, W] of an image: several in a family with styles, else one."""
-        x = to_float(image)
-        if self._translator.styles is None:
-            return [self._translator(x, direction)]
-        styles = self._translator.random_styles(self._options.num_styles, seed=i)
-        return self._translator.in_styles(x, styles, direction)
-
-    def _guided(self, image: Tensor, truth: Tensor, direction: Direction) -> Tensor:
-        """The translation in the truth's style, as content comes from the input; [3, H, W]."""
-        style = self._translator.encode_style(to_float(truth), direction)
-        return _rgb(to_uint8(self._translator.in_styles(to_float(image), style, direction)[0]))
-
     def _add_diversity(self, table: ScoreTable, outputs: list[Tensor]) -> None:
-        images = torch.stack([to_float(_rgb(to_uint8(output))) for output in outputs])
+        images = torch.stack([to_float(to_rgb(to_uint8(output))) for output in outputs])
         if self._lpips is not None and min(images.shape[2:]) < lpips.MINIMUM:
             self._notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
         elif self._lpips is not None:
@@ -177,37 +162,20 @@ class Evaluator:
         table.add("diversity", "higher", pixel_distance(images[:, None]))
         table.add("diversity_features", "higher", feature_distance(images[:, None]))
 
-    def _distances(self, direction: Direction, fakes: Tensor) -> tuple[Measure, ...]:
+    def _to_the_reals(self, direction: Direction, fakes: Tensor) -> tuple[Measure, ...]:
         """FID and KID of the translations, and of the inputs, to the target domain."""
         reals = self._features("b" if direction == "AtoB" else "a")
         inputs = self._features("a" if direction == "AtoB" else "b")
-        number = min(len(reals), len(fakes))
-        if number < 2:
-            self._notes.append("fid and kid not measured: they need two images of each domain")
-            return ()
-        size = min(self._options.kid_subset_size, number)
-        if size < self._options.kid_subset_size:
-            self._notes.append(
-                f"kid takes subsets of {size} images, for there are no more; fid of so few "
-                "compares only with fid of equally many"
-            )
-        kid, copied = (kernel_distance(features, reals, size) for features in (fakes, inputs))
-        return (
-            Measure(
-                "fid", frechet_distance(fakes, reals), frechet_distance(inputs, reals), "lower"
-            ),
-            Measure("kid", kid.mean, copied.mean, "lower"),
-            Measure("kid_std", kid.std, copied.std, ""),
-        )
+        return self._distances.measures(fakes, reals, inputs)
 
     def _features(self, domain: Literal["a", "b"]) -> Tensor:
         """Inception features of the real images of a domain, extracted once."""
-        assert self._inception is not None, "asked for only where there is the network"
         if domain not in self._real_features:
             pictures: Pictures = getattr(self._set, domain)
-            collector = FeatureCollector(self._inception)
+            collector = self._distances.collector()
+            assert collector is not None, "asked for only where there is the network"
             title = f"features of {domain.upper()}"
             for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
-                collector.add(_rgb(pictures.read(i)))
+                collector.add(to_rgb(pictures.read(i)))
             self._real_features[domain] = collector.features()
         return self._real_features[domain]

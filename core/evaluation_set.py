@@ -96,12 +96,39 @@ def find_evaluation_set(
     """
     options = for_testing(translator.family.config.data)
     if preprocess == "none":
-        # Of all rules the one that never resizes; nothing is cropped here.
-        options = options.model_copy(update={"preprocess": "crop"})
+        options = as_they_are(options)
     channels = translator.channels("AtoB")
+    paired = translator.family.layout == "paired"
+    return evaluation_set(root, channels, options, max_images, paired=paired)
+
+
+def as_they_are(options: DataOptions) -> DataOptions:
+    """Options that never resize; nothing is cropped where images are measured."""
+    return options.model_copy(update={"preprocess": "crop"})
+
+
+def evaluation_set(
+    root: Path,
+    channels: tuple[int, int],
+    options: DataOptions,
+    max_images: int | None = None,
+    *,
+    paired: bool = False,
+) -> EvaluationSet:
+    """The same for no translator in particular.
+
+    Args:
+        root: the data set's folder.
+        channels: of A and B.
+        options: rule of the resize.
+        max_images: at most so many per domain.
+        paired: look for pairs, also where there is an unpaired set.
+
+    Raises:
+        UserError: as `find_evaluation_set`.
+    """
     unpaired = has_split(root, "test", paired=False)
-    pairs_only = not unpaired and has_split(root, "test", paired=True)
-    if translator.family.layout == "paired" or pairs_only:
+    if paired or (not unpaired and has_split(root, "test", paired=True)):
         pairs = Source.pairs(find_paired(root, "test", max_images), channels, options)
         a, b = Pictures(pairs, 0), Pictures(pairs, 1)
         return EvaluationSet(a, b, truth_a=a, truth_b=b)

@@ -69,6 +69,11 @@ def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor
     return images, starts[0], starts[1]
 
 
+def other_way(direction: Direction) -> Direction:
+    """The opposite direction."""
+    return "BtoA" if direction == "AtoB" else "AtoB"
+
+
 class Translator:
     """Translates images with the generators of one checkpoint.
 
@@ -193,6 +198,58 @@ class Translator:
         family = self._require_styles()
         return family.random_styles(num, torch.Generator().manual_seed(seed))
 
+    @property
+    def has_styles(self) -> bool:
+        """Whether one image has many translations."""
+        return self.styles is not None
+
+    def translations(
+        self, image: ImageOrTensor, direction: Direction, num: int, seed: int
+    ) -> list[ImageOrTensor]:
+        """`num` translations in random styles; just one in a family without styles."""
+        if self.styles is None:
+            return [self(image, direction)]
+        return self.in_styles(image, self.random_styles(num, seed), direction)
+
+    def in_style_of(
+        self, image: ImageOrTensor, example: ImageOrTensor, direction: Direction
+    ) -> ImageOrTensor:
+        """The translation in the style of an image of the target domain."""
+        return self.in_styles(image, self.encode_style(example, direction), direction)[0]
+
+    @property
+    def reconstruction(self) -> Literal["own style", "there and back", ""]:
+        """What `reconstruct` gives: content decoded in its own style, a cycle, or nothing."""
+        if self.styles is not None:
+            return "own style"
+        return "there and back" if len(self.directions) == 2 else ""
+
+    def reconstruct(self, images: Tensor, direction: Direction) -> Tensor:
+        """Images of the direction's source domain as the networks give them back.
+
+        With styles: the content decoded in the image's own style, within the domain (Huang et al.
+        2018, eq. 1; the self-reconstruction of Lee et al. 2018). Otherwise translated and back.
+
+        Args:
+            images: [N, C, H, W] in [-1, 1].
+            direction: whose source domain they are of.
+
+        Returns:
+            As `images`, float32.
+
+        Raises:
+            UserError: there is no way back.
+        """
+        direction, back = self.check_direction(direction), other_way(direction)
+        if self.styles is None:
+            return self(self(images, direction), self.check_direction(back))
+        family, codes = self.styles, self.encode_style(images, back).to(self.device)
+
+        def work(x: Tensor) -> Tensor:
+            return family.decode(family.encode_content(x, direction), codes, back)
+
+        return self._padded(images, work).to(images.device)
+
     def _require_styles(self) -> StyleFamily:
         if self.styles is None:
             raise UserError(
@@ -250,6 +307,19 @@ class Translator:
         with self._test_modes():
             results = self._run(padded, direction, styles)
         return [x[..., top : top + height, left : left + width].float() for x in results]
+
+    def _padded(self, images: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+        """`work` on images of any size, in tiles where they do not fit."""
+        height, width = images.shape[-2:]
+        padded, top, left = pad_to_multiple(images, self.family.multiple, self.family.minimum)
+        with self._test_modes():
+            tile = self._tile_side(padded, work)
+            if tile:
+                self._refuse_dropout(padded)
+                result = run_tiled(work, padded.cpu(), tile=tile, device=self.device)
+            else:
+                result = work(padded.to(self.device))
+        return result[..., top : top + height, left : left + width].float()
 
     def _run(self, images: Tensor, direction: Direction, styles: Tensor | None) -> list[Tensor]:
         """Legal images through the generator, whole or in tiles, once per style."""

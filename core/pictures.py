@@ -56,6 +56,11 @@ def to_uint8(images: Tensor, rounding: Literal["nearest", "truncate"] = "nearest
     return (levels.round() if rounding == "nearest" else levels).to(torch.uint8)
 
 
+def to_rgb(image: Tensor) -> Tensor:
+    """[C, H, W] to [3, H, W]: gray repeated, transparency left out."""
+    return image.expand(3, -1, -1) if len(image) == 1 else image[:3]
+
+
 def to_pil(image: Tensor) -> Image.Image:
     """Turn one image into a Pillow image.
 

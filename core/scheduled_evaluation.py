@@ -8,6 +8,7 @@ import torch
 
 from core.errors import UserError
 from core.evaluate import Evaluator
+from core.evaluation_set import find_evaluation_set
 from core.family import Family, TranslationFamily
 from core.inference import Translator
 from core.run_log import RunLog
@@ -32,8 +33,10 @@ class ScheduledEvaluation:
                 "what is measured; set evaluate.every: 0"
             )
         config = family.config
-        translator = Translator(family, device)
-        self._evaluator = Evaluator(translator, Path(config.data.root), config.evaluate)
+        translator, options = Translator(family, device), config.evaluate
+        root = Path(config.data.root)
+        test_set = find_evaluation_set(root, translator, max_images=options.max_images)
+        self._evaluator = Evaluator(translator, test_set, options)
         self._notes: set[str] = set()
 
     def measure(self, step: int, log: RunLog) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
-
-from core.options import Direction
 
 Better = Literal["higher", "lower", ""]
 
@@ -50,11 +49,11 @@ class Evaluation:
     """The result.
 
     Attributes:
-        directions: scores of each direction there is.
+        directions: scores of each direction there is, or of `samples`.
         notes: what was not measured and why, and what limits the rest.
     """
 
-    directions: dict[Direction, Scores]
+    directions: Mapping[str, Scores]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -62,7 +61,8 @@ class Evaluation:
         lines = []
         for direction, scores in self.directions.items():
             title = f"{direction}, {scores.num_images} images"
-            lines += ["", f"{title:<26}{'translated':>12}{'input copied':>14}   better"]
+            made = "drawn" if direction == "samples" else "translated"
+            lines += ["", f"{title:<26}{made:>12}{'input copied':>14}   better"]
             for m in scores.measures:
                 copied = "" if m.copied is None else f"{m.copied:.4f}"
                 lines.append(f"{m.name:<26}{m.value:>12.4f}{copied:>14}   {m.better}")

@@ -23,7 +23,7 @@ from core.data.transforms import for_testing, resize
 from core.distributed import World
 from core.errors import UserError
 from core.gallery import write_test_gallery
-from core.inference import Translator
+from core.inference import Translator, other_way
 from core.options import DataOptions, Direction
 from core.pictures import save_png
 
@@ -179,11 +179,6 @@ class Plain:
 def _half(direction: Direction) -> int:
     """Of a side-by-side file, A is the left half and B the right one."""
     return 0 if direction == "AtoB" else 1
-
-
-def other_way(direction: Direction) -> Direction:
-    """The opposite direction."""
-    return "BtoA" if direction == "AtoB" else "AtoB"
 
 
 def read_input(translator: Translator, job: Job, official: DataOptions | None) -> Image.Image:

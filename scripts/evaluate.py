@@ -1,7 +1,8 @@
 """Measure a model: `python scripts/evaluate.py --checkpoint RUN --data datasets/horse2zebra`.
 
-Prints a table per direction and writes it as JSON. What is measured, and where the weights behind
-FID, KID and LPIPS come from, is in docs/evaluation.md.
+Prints a table per direction and writes it as JSON. Of families that make images from noise (dcgan,
+wgan) samples are compared with the real images. What is measured, and where the weights behind FID,
+KID and LPIPS come from, is in docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from core import checkpoint, cli
+from core import checkpoint, cli, distributed
 from core.errors import UserError
 from core.evaluate import Evaluator
-from core.inference import load
+from core.evaluate_samples import evaluate_samples
+from core.evaluation_set import find_evaluation_set
+from core.family import GenerativeFamily, TranslationFamily
+from core.inference import Translator, from_state
 from core.metrics.weights import default_folder, fetch_missing
 from core.options import EvaluateOptions
 from core.pictures import write_file
+from core.sample_folder import Sampler
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -64,10 +69,17 @@ def evaluate(args: argparse.Namespace) -> int:
         fetch_missing(Path(args.weights).expanduser() if args.weights else None)
     file, _ = checkpoint.find(args.checkpoint)
     mode: Literal["eval", "published"] = "eval" if args.eval else "published"
-    translator = load(file, args.device, args.precision, mode)
-    config = translator.family.config
+    family = from_state(checkpoint.load(file), source=str(file))
+    config, device = family.config, distributed.start(args.device).device
     root = args.data or Path(config.data.root)
-    result = Evaluator(translator, root, options, args.preprocess)()
+    if isinstance(family, GenerativeFamily):
+        result = evaluate_samples(Sampler(family, device, args.precision), root, options)
+    elif isinstance(family, TranslationFamily):
+        translator = Translator(family, device, args.precision, mode)
+        test_set = find_evaluation_set(root, translator, args.preprocess, options.max_images)
+        result = Evaluator(translator, test_set, options)()
+    else:
+        raise UserError(f"{file}: {family.name} neither translates nor draws from noise")
     print(result)
     record = {
         "checkpoint": str(file),

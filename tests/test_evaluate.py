@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import torch
 import torchvision
 from PIL import Image
 
-import core.evaluate
+import core.feature_distances
+from core.config import validate
 from core.errors import UserError
 from core.evaluate import Evaluator
-from core.evaluation_set import find_evaluation_set
+from core.evaluate_samples import evaluate_samples
+from core.evaluation_set import Preprocess, find_evaluation_set
 from core.inference import Translator
 from core.metrics import weights
 from core.metrics.diversity import pixel_distance
@@ -25,7 +28,10 @@ from core.metrics.fid import frechet_distance
 from core.metrics.kid import kernel_distance
 from core.metrics.lpips import LPIPS, lpips_diversity
 from core.options import EvaluateOptions
+from core.pictures import to_uint8
+from core.sample_folder import Sampler
 from core.scores import Evaluation, Measure, Scores
+from dcgan.family import DCGAN
 from tests.small import family
 from tests.toy_styles import Tint
 
@@ -72,6 +78,17 @@ def pictures(number: int, seed: int, side: int = 32) -> list[np.ndarray]:
     return [rng.integers(0, 256, (side, side, 3)).astype(np.uint8) for _ in range(number)]
 
 
+def evaluator(
+    translator: Translator,
+    root: Path,
+    options: EvaluateOptions,
+    preprocess: Preprocess = "official",
+) -> Evaluator:
+    """On the test split below a folder."""
+    test_set = find_evaluation_set(root, translator, preprocess, options.max_images)
+    return Evaluator(translator, test_set, options)
+
+
 @pytest.fixture
 def unpaired(tmp_path: Path) -> Path:
     """Three images of A, four of B; of A the truth is known: the negative, one level off."""
@@ -94,7 +111,7 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scores_that_can_be_told_by_hand(unpaired: Path) -> None:
-    result = Evaluator(known(), unpaired, EvaluateOptions())()
+    result = evaluator(known(), unpaired, EvaluateOptions())()
     there, back = result.directions["AtoB"], result.directions["BtoA"]
     assert (there.num_images, there.num_real, back.num_images) == (3, 4, 4)
     scores = by_name(there)
@@ -116,7 +133,7 @@ def test_pairs_know_their_truth_also_for_a_family_without_pairs(tmp_path: Path) 
     for i, pixels in enumerate(pictures(2, 0)):
         write(tmp_path / "val" / f"{i}.png", np.concatenate([pixels, 255 - pixels], axis=1))
     for name in ("pix2pix", "cyclegan"):
-        result = Evaluator(known(name), tmp_path, EvaluateOptions())()
+        result = evaluator(known(name), tmp_path, EvaluateOptions())()
         assert by_name(result.directions["AtoB"])["psnr"].value == math.inf
         tree = json.loads(json.dumps(result.tree(), allow_nan=False))
         assert tree["directions"]["AtoB"]["measures"]["psnr"]["value"] is None
@@ -133,21 +150,21 @@ def test_sizes_follow_the_published_test_or_stay(tmp_path: Path) -> None:
     native = find_evaluation_set(tmp_path, translator, "none")
     assert official.a.read(0).shape == (3, 32, 32)
     assert native.b.read(0).shape == (3, 20, 50)
-    Evaluator(translator, tmp_path, EvaluateOptions(), "none")()
+    evaluator(translator, tmp_path, EvaluateOptions(), "none")()
     small = known(size=8)
     with pytest.raises(UserError, match=r"testA/0.png: 8x8 px; measured are images of at least 12"):
-        Evaluator(small, tmp_path, EvaluateOptions())()
+        evaluator(small, tmp_path, EvaluateOptions())()
 
 
 def test_truths_must_be_complete_and_fit(unpaired: Path) -> None:
     with pytest.raises(UserError, match=r"evaluate.weights: .* no such folder"):
-        Evaluator(known(), unpaired, EvaluateOptions(weights=str(unpaired / "none")))
+        evaluator(known(), unpaired, EvaluateOptions(weights=str(unpaired / "none")))
     write(unpaired / "truthB" / "1.png", np.zeros((32, 16, 3)))
     with pytest.raises(UserError, match=r"1.png: its translation has 32x32 px, its truth 16x32"):
-        Evaluator(known(), unpaired, EvaluateOptions(), "none")()
+        evaluator(known(), unpaired, EvaluateOptions(), "none")()
     (unpaired / "truthB" / "1.png").unlink()
     with pytest.raises(UserError, match=r"lacks 1 of 3 truths, first 1.png"):
-        Evaluator(known(), unpaired, EvaluateOptions())
+        evaluator(known(), unpaired, EvaluateOptions())
 
 
 def test_styles_diversity_and_guidance_by_the_truth(tmp_path: Path) -> None:
@@ -158,8 +175,8 @@ def test_styles_diversity_and_guidance_by_the_truth(tmp_path: Path) -> None:
         write(tmp_path / "testB" / f"{i}.png", np.full((16, 16, 3), color))
         write(tmp_path / "truthB" / f"{i}.png", np.array(color) + ramp.repeat(16, 0))
     translator = tint()
-    evaluator = Evaluator(translator, tmp_path, EvaluateOptions(num_styles=4))
-    result = evaluator()
+    measure = evaluator(translator, tmp_path, EvaluateOptions(num_styles=4))
+    result = measure()
     scores = by_name(result.directions["AtoB"])
     assert scores["psnr"].value > 45 > 20 > (scores["psnr"].copied or 99)
     assert {"diversity", "diversity_features"} <= scores.keys()
@@ -171,7 +188,7 @@ def test_styles_diversity_and_guidance_by_the_truth(tmp_path: Path) -> None:
         expected.append(float(pixel_distance(outputs[:, None])))
     assert scores["diversity"].value == pytest.approx(np.mean(expected), abs=0.005)
     assert any("lpips_diversity not measured" in note for note in result.notes)
-    assert evaluator() == result, "the same at every call"
+    assert measure() == result, "the same at every call"
 
 
 class Mean:
@@ -193,15 +210,15 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, trunk: Any = None, linear: Any = N
         opened.append(path)
         return Mean()
 
-    monkeypatch.setattr(core.evaluate, "Inception", build)
+    monkeypatch.setattr(core.feature_distances, "Inception", build)
     return opened
 
 
 def test_fid_and_kid_of_the_right_sets(unpaired: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = stand_in(monkeypatch)
     options = EvaluateOptions(kid_subset_size=3)
-    evaluator = Evaluator(known(), unpaired, options)
-    scores = by_name(evaluator().directions["AtoB"])
+    measure = evaluator(known(), unpaired, options)
+    scores = by_name(measure().directions["AtoB"])
     assert opened == [Path(weights.INCEPTION.name)]
     a, b = (torch.from_numpy(np.stack(pictures(n, s))).movedim(3, 1) for n, s in ((3, 0), (4, 1)))
     fakes, inputs, reals = Mean()(255 - a), Mean()(a), Mean()(b)
@@ -210,10 +227,10 @@ def test_fid_and_kid_of_the_right_sets(unpaired: Path, monkeypatch: pytest.Monke
     assert scores["kid"].value == pytest.approx(kernel_distance(fakes, reals, 3).mean)
     assert scores["kid_std"].value == pytest.approx(kernel_distance(fakes, reals, 3).std)
     assert [m.better for m in scores.values()][:3] == ["lower", "lower", ""]
-    assert evaluator().notes == ()
-    few = Evaluator(known(), unpaired, EvaluateOptions())()
+    assert measure().notes == ()
+    few = evaluator(known(), unpaired, EvaluateOptions())()
     assert any("subsets of 3 images" in note for note in few.notes)
-    one = Evaluator(known(), unpaired, EvaluateOptions(max_images=1))()
+    one = evaluator(known(), unpaired, EvaluateOptions(max_images=1))()
     assert "fid" not in by_name(one.directions["AtoB"])
     assert any("need two images" in note for note in one.notes)
 
@@ -228,16 +245,62 @@ def test_lpips_of_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         write(tmp_path / f"test{domain}" / "0.png", pictures(1, seed, 40)[0])
     translator = tint()
     options = EvaluateOptions(num_styles=3)
-    scores = by_name(Evaluator(translator, tmp_path, options, "none")().directions["AtoB"])
+    scores = by_name(evaluator(translator, tmp_path, options, "none")().directions["AtoB"])
     image = find_evaluation_set(tmp_path, translator, "none").a.read(0)
     styles = translator.random_styles(3, seed=0)
     outputs = torch.stack(translator.in_styles(image / 127.5 - 1, styles, "AtoB"))
     expected = float(lpips_diversity(LPIPS(trunk, linear), outputs))
     assert scores["lpips_diversity"].value == pytest.approx(expected, rel=0.02)
     # At the official 16 px AlexNet has nothing left.
-    small = Evaluator(translator, tmp_path, options)()
+    small = evaluator(translator, tmp_path, options)()
     assert "lpips_diversity" not in by_name(small.directions["AtoB"])
     assert any("below 31 px" in note for note in small.notes)
+
+
+def drawing(root: Path, tags: str | None = None) -> Sampler:
+    """An untrained DCGAN of 16 px; with tags it draws what it is told."""
+    tree: dict[str, Any] = {
+        "family": "dcgan",
+        "data": {"root": str(root), "load_size": 16, "crop_size": 16, "tags": tags},
+        "model": {"nz": 5, "ngf": 4, "ndf": 4} | ({"text": {"projection_dim": 4}} if tags else {}),
+    }
+    torch.manual_seed(0)
+    return Sampler(DCGAN.build(validate(DCGAN.Config, tree)), CPU)
+
+
+def test_samples_are_compared_with_the_real_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch)
+    for i, pixels in enumerate(pictures(5, 0, 16)):
+        write(tmp_path / "test" / f"{i}.png", np.pad(pixels, ((0, 0), (4, 4), (0, 0))))
+    for i, pixels in enumerate(pictures(2, 1, 16), start=5):
+        write(tmp_path / "train" / f"{i}.png", pixels)
+    lines = [f"{i},{('blue', 'red')[i % 2]} hair" for i in range(7)]
+    (tmp_path / "tags.csv").write_text("\n".join(lines))
+    options = EvaluateOptions(kid_subset_size=4, max_images=4)
+    sampler = drawing(tmp_path)
+    result = evaluate_samples(sampler, tmp_path, options)
+    scores = by_name(result.directions["samples"])
+    noise = sampler.family.random_noise(4, torch.Generator().manual_seed(0))
+    fakes = Mean()(to_uint8(sampler(noise)))
+    # The middle of the wide pictures, which is what the networks learn from.
+    reals = Mean()(torch.from_numpy(np.stack(pictures(5, 0, 16)[:4])).movedim(3, 1))
+    assert scores["fid"].value == pytest.approx(frechet_distance(fakes, reals))
+    assert scores["kid"].value == pytest.approx(kernel_distance(fakes, reals, 4).mean)
+    assert scores["fid"].copied is None and result.notes == ()
+    assert "samples, 4 images" in str(result) and "drawn" in str(result)
+    assert evaluate_samples(sampler, tmp_path, options) == result
+    told = drawing(tmp_path, "tags.csv")
+    captions = [line.partition(",")[2] for line in lines[:4]]
+    fakes = Mean()(to_uint8(told(noise, captions)))
+    scores = by_name(evaluate_samples(told, tmp_path, options).directions["samples"])
+    assert scores["fid"].value == pytest.approx(frechet_distance(fakes, reals))
+    shutil.rmtree(tmp_path / "test")
+    with pytest.raises(UserError, match="no images for split 'test'"):
+        evaluate_samples(sampler, tmp_path, options)
+    (tmp_path / "train").rename(tmp_path / "images")
+    assert "no test split" in evaluate_samples(sampler, tmp_path, options).notes[-1]
 
 
 def test_random_numbers_of_the_caller_stay(unpaired: Path) -> None:
@@ -251,10 +314,10 @@ def test_random_numbers_of_the_caller_stay(unpaired: Path) -> None:
     torch.manual_seed(7)
     (unpaired / "testA").rename(unpaired / "A_elsewhere")
     (unpaired / "testB").rename(unpaired / "B_elsewhere")
-    evaluator = Evaluator(Translator(built, CPU), unpaired, EvaluateOptions())
-    first = evaluator()
+    measure = evaluator(Translator(built, CPU), unpaired, EvaluateOptions())
+    first = measure()
     assert torch.equal(torch.rand(3), expected)
-    assert evaluator() == first, "dropout is drawn anew, but from the same seed"
+    assert measure() == first, "dropout is drawn anew, but from the same seed"
 
 
 def test_table() -> None:
