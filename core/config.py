@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -115,10 +115,14 @@ def _apply_override(tree: dict[str, Any], marks: Marks, override: str) -> None:
 
 
 def _valid_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Keys of the section that `path` leads to."""
+    """Keys of the section that `path` leads to; numbers in it are places in a list."""
     for part in path:
-        field = model.model_fields.get(str(part))
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
         inner = field.annotation if field else None
+        if get_origin(inner) is tuple:
+            inner = get_args(inner)[0]
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner

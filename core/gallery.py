@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from core.errors import UserError
 from core.gallery_page import LIGHTBOX, RUN_STYLE, SCRIPT, TEST_STYLE, text, url, write_page
 from core.pictures import write_file
+from core.run_record import read_record
 
 CHART_WIDTH, CHART_HEIGHT = 240, 48
 MAX_ABREAST = 8
@@ -44,49 +44,6 @@ class Sample:
     time: str
     width: int
     height: int
-
-
-@dataclass
-class _Log:
-    """What the page shows of log.jsonl."""
-
-    losses: dict[int, dict[str, float]] = field(default_factory=dict)
-    measures: dict[int, dict[str, float]] = field(default_factory=dict)
-    alarms: list[tuple[int, str]] = field(default_factory=list)
-    num_unreadable: int = 0
-
-    def add(self, step: int, record: Mapping[str, Any], latest: int) -> None:
-        if step < latest:
-            # The run went back to a checkpoint: what it had logged after it did not happen.
-            self.losses = {s: terms for s, terms in self.losses.items() if s < step}
-            self.measures = {s: values for s, values in self.measures.items() if s < step}
-            self.alarms = [alarm for alarm in self.alarms if alarm[0] < step]
-        for kept, key in ((self.losses, "losses"), (self.measures, "measures")):
-            if record.get(key):
-                kept[step] = {
-                    name: math.nan if value is None else float(value)
-                    for name, value in record[key].items()
-                }
-        if record.get("alarm"):
-            self.alarms.append((step, str(record["alarm"])))
-
-
-def _read_log(path: Path) -> _Log:
-    """Read a log; lines cut off by a crash are counted, not fatal, since the run goes on."""
-    log, latest = _Log(), -1
-    if not path.exists():
-        return log
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            try:
-                record = json.loads(line)
-                step = int(record["step"])
-                log.add(step, record, latest)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                log.num_unreadable += 1
-            else:
-                latest = step
-    return log
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
@@ -127,18 +84,25 @@ def _chart(term: str, points: Sequence[tuple[int, float]]) -> str:
     )
 
 
-def _charts(title: str, records: Mapping[int, Mapping[str, float]]) -> str:
+def charts(title: str, records: Mapping[int, Mapping[str, float]], level: int = 2) -> str:
+    """A heading, and a small chart for each term; nothing where there are no records.
+
+    Args:
+        title: of the heading.
+        records: {step: {term: value}}.
+        level: of the heading.
+    """
     if not records:
         return ""
     terms: dict[str, list[tuple[int, float]]] = {}
     for step, values in records.items():
         for term, value in values.items():
             terms.setdefault(term, []).append((step, value))
-    charts = "\n".join(_chart(term, points) for term, points in terms.items())
+    figures = "\n".join(_chart(term, points) for term, points in terms.items())
     first, last = min(records), max(records)
     return (
-        f'<h2>{title} <span class="soft number">steps {first:,} to {last:,}</span></h2>\n'
-        f'<div class="charts">\n{charts}\n</div>'
+        f'<h{level}>{text(title)} <span class="soft number">steps {first:,} to {last:,}</span>'
+        f'</h{level}>\n<div class="charts">\n{figures}\n</div>'
     )
 
 
@@ -237,7 +201,7 @@ class RunGallery:
         """
         entries = json.dumps([asdict(sample) for sample in self.samples], indent=1)
         write_file(self._index, lambda file: file.write(entries.encode("utf-8")))
-        log = _read_log(self.run_dir / "log.jsonl")
+        log = read_record(self.run_dir / "log.jsonl")
         title = self.run_dir.resolve().name
         now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
         left_out = (
@@ -249,8 +213,8 @@ class RunGallery:
         body = (
             f"<header><h1>{text(title)}</h1>"
             f'<div class="soft number">written {now}{left_out}</div></header>\n<main>\n'
-            f"{_alarms(log.alarms)}\n{_charts('Losses', log.losses)}\n"
-            f"{_charts('Measures', log.measures)}\n<h2>Samples</h2>\n"
+            f"{_alarms(log.alarms)}\n{charts('Losses', log.losses)}\n"
+            f"{charts('Measures', log.measures)}\n<h2>Samples</h2>\n"
             f"{samples or '<p>None yet.</p>'}\n</main>"
         )
         write_page(self.run_dir / "index.html", title, RUN_STYLE, body)
@@ -263,6 +227,32 @@ def _cell(name: str, label: str, path: str | None) -> str:
     return (
         f'<figure><a href="{url(path)}" data-label="{text(label)}"><img loading="lazy" '
         f'src="{url(path)}" alt="{text(label)} of {text(name)}"></a>{caption}</figure>'
+    )
+
+
+def article(
+    name: str,
+    images: Mapping[str, str],
+    columns: Sequence[str],
+    attributes: str = "",
+    *,
+    gaps: bool = True,
+) -> str:
+    """One input's pictures side by side, as the lightbox goes through them.
+
+    Args:
+        name: heading.
+        images: {label: path relative to the page}.
+        columns: labels in their order.
+        attributes: of the element, escaped already, e.g. an id.
+        gaps: whether the place of a label that it lacks stays empty.
+    """
+    cells = "".join(
+        _cell(name, label, images.get(label)) for label in columns if label in images or gaps
+    )
+    return (
+        f'<article class="card"{attributes}><h2>{text(name)}</h2>'
+        f'<div class="cells">{cells}</div></article>'
     )
 
 
@@ -296,16 +286,8 @@ def write_test_gallery(
         f'<a href="{url(picture)}"><img src="{url(picture)}" alt="{text(caption)}"></a></figure>\n'
         for caption, picture in figures
     )
-    articles = "\n".join(
-        f'<article class="card"><h2>{text(name)}</h2><div class="cells">'
-        + "".join(
-            _cell(name, label, images.get(label))
-            for label in columns
-            if label in images or len(columns) <= MAX_ABREAST
-        )
-        + "</div></article>"
-        for name, images in rows
-    )
+    gaps = len(columns) <= MAX_ABREAST
+    articles = "\n".join(article(name, images, columns, gaps=gaps) for name, images in rows)
     body = (
         f'<header class="bar"><h1>{text(title)}</h1>'
         f'<span class="soft number" id="count">{len(rows)}</span>'

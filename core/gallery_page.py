@@ -106,8 +106,10 @@ find("filter").addEventListener("input", event => {
   find("count").textContent = count === rows.length ? `${count}` : `${count} of ${rows.length}`;
 });
 
-const links = row => [...row.querySelectorAll("a")];
-const stops = () => rows.filter(row => !row.hidden && links(row).length);
+const links = row => [...row.querySelectorAll("a[data-label]")];
+// A page may have several groups of rows; stepping stays within one.
+const stops = () => rows.filter(one =>
+  !one.hidden && links(one).length && one.dataset.group === row.dataset.group);
 const shown = () => links(row).find(link => link.dataset.label === label) || links(row)[0];
 const step = (list, item, by) => list[(list.indexOf(item) + by + list.length) % list.length];
 
@@ -137,7 +139,7 @@ const stepInput = by => show(step(stops(), row, by), label);
 const stepLabel = by => show(row, step(links(row), shown(), by).dataset.label);
 
 document.querySelector("main").addEventListener("click", event => {
-  const link = event.target.closest("a");
+  const link = event.target.closest("a[data-label]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   show(link.closest("article"), link.dataset.label);

@@ -1,0 +1,187 @@
+"""The comparison itself: prepare every entry, measure, draw, write the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from core.benchmark import machine
+from core.compare.config import Config
+from core.compare.cost import measure_cost
+from core.compare.drawing import Drawer, Drawing, overview
+from core.compare.entries import Families, Method, Stylizers, prepare
+from core.compare.report import write_report
+from core.compare.tables import Result, csv_text, markdown, tree
+from core.data.demo import make_seasons
+from core.errors import UserError
+from core.evaluate import Evaluator
+from core.evaluation_set import EvaluationSet, as_they_are, evaluation_set
+from core.options import DataOptions, EvaluateOptions
+from core.pictures import write_file
+
+_DEFAULT_SIZE = 256
+"""Pixels; for timing, where images are taken as they are."""
+_OPEN, _CLOSE = "<!-- compare -->", "<!-- /compare -->"
+PICTURE = Path("docs") / "images" / "compare.jpg"
+"""Relative to the README's folder."""
+
+
+def find_test_set(config: Config) -> EvaluationSet:
+    """The images that every entry gets, drawn first if they are procedural.
+
+    Raises:
+        UserError: no test images.
+    """
+    data = config.data
+    if data.seasons is not None and data.size is not None:
+        make_seasons(data.root, layout="unpaired", size=data.size, **data.seasons.model_dump())
+    options = DataOptions(root=data.root, flip=False)
+    if data.size is None:
+        options = as_they_are(options)
+    else:
+        options = options.model_copy(update={"load_size": data.size, "crop_size": data.size})
+    return evaluation_set(Path(data.root), (3, 3), options, data.max_images)
+
+
+def _measure(method: Method, config: Config, test_set: EvaluationSet) -> Result:
+    """Cost and quality of a loaded method; what fails is added to its problems."""
+    result = Result(method)
+    if method.translator is None:
+        return result
+    sizes = config.inference.sizes or (config.data.size or _DEFAULT_SIZE,)
+    result.cost = measure_cost(method, test_set, sizes, config.inference.repeats)
+    options = EvaluateOptions(**config.evaluate.model_dump())
+    try:
+        result.evaluation = Evaluator(method.translator, test_set, options)()
+    except (UserError, torch.cuda.OutOfMemoryError) as error:
+        method.problems.append(f"not measured: {' '.join(str(error).split())}")
+    return result
+
+
+def _notes(results: Sequence[Result], test_set: EvaluationSet) -> list[str]:
+    """On the measures, each said once."""
+    found = [note for r in results if r.evaluation for note in r.evaluation.notes]
+    if test_set.truth_a is not None or test_set.truth_b is not None:
+        found.append(
+            "PSNR and SSIM are taken against the true counterpart of each image; methods with "
+            "styles are given the truth's own style"
+        )
+    kinds = {r.method.kind for r in results}
+    if {"styles", "style method"} & kinds:
+        found.append(
+            "diversity is over random styles; of a style method, over examples of the target domain"
+        )
+    devices = [r.method.translator.device.type for r in results if r.method.translator]
+    if "cpu" in devices:
+        found.append(
+            "peak memory on a CPU is all that the process holds, Python and torch included; each "
+            "method was trained and timed in a process of its own"
+        )
+    return list(dict.fromkeys(found))
+
+
+def compare(
+    config: Config, folder: Path, families: Families, stylizers: Stylizers, device: str = "auto"
+) -> tuple[list[Result], Drawing]:
+    """Do all of it and write the report into `folder`.
+
+    Args:
+        config: what to compare.
+        folder: of the report; files of an earlier one are replaced.
+        families: {name: family}.
+        stylizers: {name: style method}.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        What was found of every entry, and what was drawn.
+
+    Raises:
+        UserError: no test images, or no entry works.
+        KeyboardInterrupt: a training was stopped; the same call goes on with it.
+    """
+    test_set = find_test_set(config)
+    methods = []
+    for entry in config.entries:
+        print(f"-- {entry.name}", flush=True)
+        method = prepare(entry, config, test_set, families, stylizers, device)
+        for problem in method.problems:
+            print(f"{entry.name}: {problem}", flush=True)
+        methods.append(method)
+    if not any(method.translator for method in methods):
+        first = methods[0]
+        raise UserError(f"no entry can be compared; {first.name}: {first.problems[0]}")
+    results = [_measure(method, config, test_set) for method in methods]
+    drawing = Drawer(test_set, config.show, folder).draw(methods)
+    _write(config, folder, test_set, results, drawing)
+    return results, drawing
+
+
+def _write(
+    config: Config,
+    folder: Path,
+    test_set: EvaluationSet,
+    results: Sequence[Result],
+    drawing: Drawing,
+) -> None:
+    """Page, tables and the picture of all."""
+    notes = _notes(results, test_set)
+    size = f"{config.data.size} px" if config.data.size else "as they are"
+    computer = machine(torch.device("cpu"))
+    summary = (
+        f"{len(results)} methods on {len(test_set.a)} + {len(test_set.b)} test images of "
+        f"{config.data.root}, {size}. {computer['machine']}, torch {computer['torch']}."
+    )
+    record = {
+        "name": config.name,
+        "summary": summary,
+        "methods": tree(results),
+        "notes": notes,
+        "config": config.model_dump(mode="json"),
+    }
+    numbers = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    _write_text(folder / "comparison.json", numbers)
+    _write_text(folder / "table.csv", csv_text(results))
+    _write_text(folder / "table.md", markdown(results, notes))
+    picture = overview(drawing, [r.method for r in results], folder)
+    if picture is not None:
+        write_file(folder / "compare.jpg", lambda file: picture.save(file, "JPEG", quality=88))
+    write_report(folder / "index.html", config.name, summary, results, drawing, notes)
+
+
+def _write_text(path: Path, text: str) -> None:
+    # A file name that is no valid Unicode shows a question mark.
+    write_file(path, lambda file: file.write(text.encode("utf-8", "replace")))
+
+
+def update_readme(readme: Path, folder: Path, results: Sequence[Result], command: str) -> None:
+    """Put tables and picture between the two marks of a README.
+
+    Args:
+        readme: has `<!-- compare -->` and `<!-- /compare -->`.
+        folder: of the report.
+        results: what `compare` returned.
+        command: by which this can be made again.
+
+    Raises:
+        UserError: the file cannot be read or written, or the marks are not there.
+    """
+    try:
+        old = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--readme {readme}: cannot be read ({error})") from None
+    before, opened, rest = old.partition(_OPEN)
+    _, closed, after = rest.partition(_CLOSE)
+    if not opened or not closed:
+        raise UserError(f"--readme {readme}: has no {_OPEN} ... {_CLOSE} to write between")
+    picture = folder / "compare.jpg"
+    if picture.is_file():
+        write_file(readme.parent / PICTURE, lambda file: file.write(picture.read_bytes()))
+    new = (
+        f"{before}{_OPEN}\n![Inputs down, methods across]({PICTURE.as_posix()})\n\n"
+        f"*Written by `{command}`. Inputs down, methods across.*\n\n"
+        f"{markdown(results, [])}{_CLOSE}{after}"
+    )
+    _write_text(readme, new)

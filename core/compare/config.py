@@ -1,0 +1,130 @@
+"""Options of a comparison: which methods, on which images, what of them is shown and measured."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.options import CountInt, EvaluateOptions, NamedConfig, Options, PositiveInt
+
+RESERVED = ("input", "example", "truth", "reconstruction")
+"""What pictures beside those of the methods are called."""
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name or an address: lower case, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+class Seasons(Options):
+    """Procedural landscapes, drawn into `data.root` if they are not there (docs/data.md)."""
+
+    num_train: PositiveInt = 400
+    num_test: PositiveInt = 24
+    seed: int = 0
+
+
+class Data(Options):
+    """The test images; every entry gets the same ones."""
+
+    root: str
+    """A data set with a test split: two domains, or pairs."""
+    size: PositiveInt | None = 256
+    """Pixels; images are resized to squares of this side. None takes them as they are."""
+    max_images: PositiveInt | None = None
+    """At most so many per domain are measured."""
+    seasons: Seasons | None = None
+
+    @model_validator(mode="after")
+    def _drawn_at_a_size(self) -> Self:
+        if self.seasons is not None and self.size is None:
+            raise ValueError("seasons are drawn at data.size: give it in pixels")
+        return self
+
+
+class Show(Options):
+    """What is drawn."""
+
+    num_images: PositiveInt = 6
+    """Inputs of each domain, from the first."""
+    num_examples: PositiveInt = 3
+    """Images of the target domain whose style is taken, in methods that take one."""
+    num_random: CountInt = 3
+    """Random styles, in methods that can draw them."""
+
+
+class Inference(Options):
+    """How long one image takes."""
+
+    sizes: tuple[PositiveInt, ...] = ()
+    """Pixels; sides of the images. None given: `data.size`, or 256."""
+    repeats: PositiveInt = 10
+    """Runs that the median is taken of, after a first one that does not count; fewer of a method
+    that is slow."""
+
+
+class Entry(Options):
+    """One method: a checkpoint, a training, or a style method."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    checkpoint: str | None = None
+    """Checkpoint file or run folder of a family that translates."""
+    config: str | None = None
+    """Config file: of a family, which is trained first unless it is finished, or of a style
+    method."""
+    set: tuple[str, ...] = ()
+    """Changes to that config, `section.key=value`."""
+    run: str | None = None
+    """Run folder of the training; default `runs/<name of the comparison>/<name of the entry>`."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.checkpoint is None) == (self.config is None):
+            raise ValueError("give either checkpoint or config")
+        if self.config is None and (self.set or self.run is not None):
+            raise ValueError("set and run go with config; a checkpoint states its own options")
+        if not slug(self.name):
+            raise ValueError("name needs a letter or a digit, for it names files")
+        if slug(self.name) in RESERVED:
+            raise ValueError(f"name: other pictures are called {', '.join(RESERVED)}")
+        return self
+
+
+class Evaluate(Options):
+    """What is measured; see `core.options.EvaluateOptions`."""
+
+    num_styles: Annotated[int, Field(ge=2)] = EvaluateOptions().num_styles
+    kid_subset_size: Annotated[int, Field(ge=2)] = EvaluateOptions().kid_subset_size
+    weights: str | None = None
+
+
+class Config(NamedConfig):
+    """A comparison."""
+
+    folder: ClassVar[str] = "compare"
+    family: Literal["compare"] = "compare"
+    data: Data
+    entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
+    show: Show = Show()
+    evaluate: Evaluate = Evaluate()
+    inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> Self:
+        names = [slug(entry.name) for entry in self.entries]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                first = self.entries[names.index(name)].name
+                raise ValueError(
+                    f"entries: {first!r} and {self.entries[i].name!r} would name the same files; "
+                    "give them names that differ in letters or digits"
+                )
+        return self
+
+
+class Comparison:
+    """What `core.config.load_config` looks for under `family: compare`."""
+
+    Config = Config

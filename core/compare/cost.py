@@ -1,0 +1,142 @@
+"""What a method costs: parameters, and time and memory for one image."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from core.compare.entries import FromCheckpoint, FromStylizer, Method
+from core.compare.processes import apart
+from core.compare.style_method import StyleMethod
+from core.errors import UserError
+from core.evaluation_set import EvaluationSet
+from core.inference import Translator
+from core.pictures import to_pil
+from core.progress import peak_memory_bytes
+
+_SECONDS = 8.0
+"""Of a slow method no further run is begun after so long."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one image size.
+
+    Attributes:
+        size: pixels; side of the square image.
+        seconds: median of the runs.
+        runs: how many there were, the first one not counted.
+        peak_memory_bytes: most that the process held until then: allocated on a GPU; on a CPU
+            resident, Python and torch included.
+        made: (width, height) of the result, which may be another than the input's.
+    """
+
+    size: int
+    seconds: float
+    runs: int
+    peak_memory_bytes: float
+    made: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a method.
+
+    Attributes:
+        parameters: of all its networks.
+        used: of those that translate; the same where it is not known.
+        timings: by size, ascending.
+        device: on which.
+    """
+
+    parameters: int
+    used: int
+    timings: tuple[Timing, ...]
+    device: str
+
+
+def device_name(device: torch.device) -> str:
+    """As the table names it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _once(translator: Translator | StyleMethod, size: int) -> tuple[int, int]:
+    """One image of noise through the method; the size of the result."""
+    generator = torch.Generator().manual_seed(size)
+    if isinstance(translator, StyleMethod):
+        noise = torch.rand(2, 3, size, size, generator=generator).mul(255).byte()
+        content, style = (to_pil(image) for image in noise)
+        return translator(content, style).size
+    direction = translator.directions[0]
+    channels = translator.channels(direction)[0]
+    image = torch.rand(channels, size, size, generator=generator) * 2 - 1
+    (result, *_) = translator.translations(image.to(translator.device), direction, 1, seed=0)
+    height, width = result.shape[-2:]
+    return width, height
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def time_images(
+    source: FromCheckpoint | FromStylizer,
+    test_set: EvaluationSet,
+    sizes: tuple[int, ...],
+    repeats: int,
+) -> tuple[list[Timing], list[str], str]:
+    """Load and time; meant for a process of its own (`apart`), whose memory is then the method's.
+
+    Returns:
+        Timings, what a size was refused for, and the device.
+    """
+    translator, timings, refused = source.load(test_set), [], []
+    for size in sorted(sizes):
+        try:
+            made = _once(translator, size)
+            _wait(source.device)
+            taken: list[float] = []
+            while len(taken) < repeats and sum(taken) < _SECONDS:
+                start = time.perf_counter()
+                _once(translator, size)
+                _wait(source.device)
+                taken.append(time.perf_counter() - start)
+        except UserError as error:
+            refused.append(f"not timed at {size} px: {error}")
+            continue
+        memory = peak_memory_bytes(source.device)
+        timings.append(Timing(size, statistics.median(taken), len(taken), memory, made))
+    return timings, refused, device_name(source.device)
+
+
+def measure_cost(
+    method: Method, test_set: EvaluationSet, sizes: tuple[int, ...], repeats: int
+) -> Cost:
+    """Of a loaded method; what fails is added to its problems."""
+    translator = method.translator
+    assert translator is not None and method.source is not None, "of loaded methods"
+    if isinstance(translator, StyleMethod):
+        parameters = used = translator.num_parameters
+    else:
+        networks = translator.family.networks
+        counts = {n: sum(p.numel() for p in net.parameters()) for n, net in networks.items()}
+        parameters = sum(counts.values())
+        used = sum(counts.get(name, 0) for name in translator.family.ema_networks) or parameters
+    try:
+        timings, refused, device = apart(time_images, method.source, test_set, sizes, repeats)
+    except UserError as error:
+        method.problems.append(f"not timed: {error}")
+        return Cost(parameters, used, (), device_name(translator.device))
+    method.problems += refused
+    for timing in timings:
+        if timing.made != (timing.size, timing.size):
+            width, height = timing.made
+            method.problems.append(f"makes {width}x{height} px of {timing.size}x{timing.size} px")
+    return Cost(parameters, used, tuple(timings), device)

@@ -1,0 +1,232 @@
+"""What a comparison shows: every picture as a file, sheets of one input, grids of one method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from core.compare.config import RESERVED, Show, slug
+from core.compare.entries import Method
+from core.compare.style_method import StyleMethod
+from core.data.images import open_image
+from core.errors import UserError
+from core.evaluation_set import EvaluationSet
+from core.family import to_float
+from core.options import Direction
+from core.pictures import save_png, table, to_pil
+
+DIRECTIONS: tuple[Direction, ...] = ("AtoB", "BtoA")
+INPUT, EXAMPLE, TRUTH, RECONSTRUCTION = RESERVED
+_LEAST_SIDE = 128
+"""Pixels; smaller pictures are enlarged in sheets and grids by a whole factor."""
+_MOST_SIDE = 320
+"""Pixels; larger ones are reduced."""
+
+
+@dataclass
+class Row:
+    """Pictures of one input.
+
+    Attributes:
+        direction: that it is translated in.
+        number: among the inputs of its direction, from 0.
+        name: file of the data set.
+        anchor: its address on the page.
+        images: {label: path relative to the report}; the labels are `INPUT`, `EXAMPLE`, names of
+            methods, names with what is reconstructed, `TRUTH`.
+        sheet: all of them in one picture.
+    """
+
+    direction: Direction
+    number: int
+    name: str
+    anchor: str
+    images: dict[str, str] = field(default_factory=dict)
+    sheet: str = ""
+
+
+@dataclass
+class Drawing:
+    """Everything that was drawn.
+
+    Attributes:
+        rows: input by input, direction by direction.
+        grids: {direction: {method: path relative to the report}}.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    grids: dict[Direction, dict[str, str]] = field(default_factory=dict)
+
+    def columns(self, direction: Direction, names: Sequence[str]) -> list[str]:
+        """Labels of a direction in their order, with a place for every method of `names`."""
+        found = dict.fromkeys(
+            label for row in self.rows if row.direction == direction for label in row.images
+        )
+        before = [label for label in (INPUT, EXAMPLE) if label in found]
+        return list(dict.fromkeys([*before, *names, *found]))
+
+
+def reconstruction_label(method: Method) -> str:
+    """`MUNIT: own style`, or `CycleGAN: there and back`; empty where there is none."""
+    translator = method.translator
+    if translator is None or isinstance(translator, StyleMethod) or not translator.reconstruction:
+        return ""
+    return f"{method.name}: {translator.reconstruction}"
+
+
+def scaled(picture: Image.Image) -> Image.Image:
+    """As large as a sheet shows it."""
+    side = max(picture.size)
+    if side < _LEAST_SIDE:
+        factor = -(-_LEAST_SIDE // side)
+        size = (picture.width * factor, picture.height * factor)
+        return picture.resize(size, Image.Resampling.NEAREST)
+    if side > _MOST_SIDE:
+        picture = picture.copy()
+        picture.thumbnail((_MOST_SIDE, _MOST_SIDE), Image.Resampling.LANCZOS)
+    return picture
+
+
+class Drawer:
+    """Draws the methods of a comparison on its first test images.
+
+    Args:
+        test_set: where inputs, examples and truths come from.
+        show: how many of each.
+        folder: of the report.
+    """
+
+    def __init__(self, test_set: EvaluationSet, show: Show, folder: Path) -> None:
+        self._set, self._show, self._folder = test_set, show, folder
+
+    def draw(self, methods: Sequence[Method]) -> Drawing:
+        """Write all pictures; what a method cannot do is added to its problems."""
+        drawing = Drawing()
+        for direction in DIRECTIONS:
+            able = [m for m in methods if m.translator and direction in m.translator.directions]
+            if not able:
+                continue
+            rows = self._inputs(direction, any(m.kind != "translator" for m in able))
+            drawing.grids[direction] = {}
+            for method in tqdm(able, f"pictures {direction}", unit="method", disable=None):
+                try:
+                    path = self._draw_method(method, direction, rows)
+                except UserError as error:
+                    method.problems.append(f"not drawn {direction}: {error}")
+                else:
+                    drawing.grids[direction][method.name] = path
+            for row in rows:
+                self._finish(row, able)
+            drawing.rows += rows
+        return drawing
+
+    def _examples(self, direction: Direction) -> list[Tensor]:
+        reals = self._set.reals(direction)
+        return [to_float(reals.read(k)) for k in range(min(self._show.num_examples, len(reals)))]
+
+    def _inputs(self, direction: Direction, with_example: bool) -> list[Row]:
+        """Rows with the input, and the style example where a method takes one."""
+        inputs, rows = self._set.inputs(direction), []
+        for i in range(min(self._show.num_images, len(inputs))):
+            name = inputs.name(i)
+            row = Row(direction, i, name, f"{direction}-{i:02d}-{slug(Path(name).stem)}")
+            self._save(row, INPUT, to_float(inputs.read(i)))
+            if with_example:
+                self._save(row, EXAMPLE, self._examples(direction)[0])
+            rows.append(row)
+        return rows
+
+    def _save(self, row: Row, label: str, image: Tensor) -> None:
+        """A picture that the page shows."""
+        row.images[label] = self._write(row, slug(label), to_pil(image))
+
+    def _write(self, row: Row, stem: str, picture: Image.Image) -> str:
+        path = f"images/{row.anchor}/{stem}.png"
+        save_png(picture, self._folder / path)
+        return path
+
+    def _draw_method(self, method: Method, direction: Direction, rows: Sequence[Row]) -> str:
+        """Pictures of one method, and its grid: contents down, styles or stages across."""
+        examples = self._examples(direction) if method.kind != "translator" else []
+        inputs, truths = self._set.inputs(direction), self._set.truths(direction)
+        lines: list[list[Image.Image | None]] = []
+        header: list[str] = []
+        for row in rows:
+            image = to_float(inputs.read(row.number))
+            pictures = {INPUT: to_pil(image)}
+            made = self._columns(method, image, direction, examples)
+            for place, (label, result) in enumerate(made.items()):
+                pictures[label] = to_pil(result)
+                # With a dot, which no name of a method brings along.
+                stem = f"{method.slug}.{slug(label)}" if place else method.slug
+                path = self._write(row, stem, pictures[label])
+                if place == 0:
+                    row.images[method.name] = path
+                elif label == RECONSTRUCTION:
+                    row.images[reconstruction_label(method)] = path
+            if truths is not None:
+                pictures[TRUTH] = to_pil(truths.read(row.number))
+            header = list(pictures)
+            lines.append([scaled(picture) for picture in pictures.values()])
+        if examples:
+            lines.insert(0, [None, *(scaled(to_pil(example)) for example in examples)])
+        path = f"grids/{direction}_{method.slug}.png"
+        save_png(table(lines, header), self._folder / path)
+        return path
+
+    def _columns(
+        self, method: Method, image: Tensor, direction: Direction, examples: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """{label: picture} of one input; the first is what stands for the method."""
+        translator = method.translator
+        assert translator is not None, "of methods that are there"
+        made: dict[str, Tensor] = {}
+        for k, example in enumerate(examples, start=1):
+            made[f"example {k}"] = translator.in_style_of(image, example, direction)
+        if method.kind == "translator":
+            (made["translation"],) = translator.translations(image, direction, 1, seed=0)
+        elif method.kind == "styles" and self._show.num_random:
+            # Of one seed: the same styles for every input.
+            drawn = translator.translations(image, direction, self._show.num_random, seed=0)
+            made |= {f"random {k}": picture for k, picture in enumerate(drawn, start=1)}
+        if reconstruction_label(method) and not isinstance(translator, StyleMethod):
+            made[RECONSTRUCTION] = translator.reconstruct(image[None], direction)[0]
+        return made
+
+    def _finish(self, row: Row, methods: Sequence[Method]) -> None:
+        """The truth, if it is known; the labels in their order; the sheet."""
+        truths = self._set.truths(row.direction)
+        if truths is not None:
+            self._save(row, TRUTH, truths.read(row.number))
+        order = [INPUT, EXAMPLE, *(m.name for m in methods), TRUTH]
+        order += [reconstruction_label(m) for m in methods]
+        row.images = {label: row.images[label] for label in order if label in row.images}
+        cells = [scaled(open_image(self._folder / path)) for path in row.images.values()]
+        row.sheet = f"sheets/{row.anchor}.png"
+        save_png(table([cells], list(row.images)), self._folder / row.sheet)
+
+
+def overview(
+    drawing: Drawing, methods: Sequence[Method], folder: Path, num_rows: int = 2
+) -> Image.Image | None:
+    """The first inputs of each direction in one picture; None where nothing was drawn."""
+    names = [INPUT, EXAMPLE, *(m.name for m in methods if m.translator), TRUTH]
+    rows: list[Row] = []
+    for direction in DIRECTIONS:
+        rows += [row for row in drawing.rows if row.direction == direction][:num_rows]
+    if not rows:
+        return None
+    labels = [name for name in names if any(name in row.images for row in rows)]
+    cells = [
+        [
+            scaled(open_image(folder / row.images[label])) if label in row.images else None
+            for label in labels
+        ]
+        for row in rows
+    ]
+    return table(cells, labels)

@@ -1,0 +1,202 @@
+"""From an entry of a comparison to a method that translates, trained first where it has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from core import checkpoint, distributed
+from core.compare.config import Config, Entry, slug
+from core.compare.processes import apart
+from core.compare.style_method import StyleMethod
+from core.config import load_config
+from core.errors import UserError
+from core.evaluation_set import EvaluationSet
+from core.family import Family, TranslationFamily
+from core.inference import Translator, from_state
+from core.run_record import RunRecord, read_record
+from core.stylizer import Stylizer
+from core.trainer import Trainer
+
+Families = Mapping[str, type[Family]]
+Stylizers = Mapping[str, type[Stylizer]]
+
+
+@dataclass(frozen=True)
+class FromCheckpoint:
+    """How to get a translator, here or in another process."""
+
+    file: Path
+    device: torch.device
+    families: dict[str, type[Family]]
+
+    def load(self, test_set: EvaluationSet) -> Translator:
+        """With the (averaged) weights of the file.
+
+        Raises:
+            UserError: damaged, or of a family that does not translate.
+        """
+        family = from_state(checkpoint.load(self.file), self.families, str(self.file))
+        if not isinstance(family, TranslationFamily):
+            raise UserError(
+                f"{self.file}: {family.name} translates no images, so there is nothing to compare; "
+                "scripts/evaluate.py measures samples"
+            )
+        return Translator(family, self.device)
+
+
+@dataclass(frozen=True)
+class FromStylizer:
+    """How to get a style method, here or in another process."""
+
+    kind: type[Stylizer]
+    config: Any
+    device: torch.device
+
+    def load(self, test_set: EvaluationSet) -> StyleMethod:
+        """With its weights, and the test images as examples.
+
+        Raises:
+            UserError: weights are missing.
+        """
+        return StyleMethod(self.kind.build(self.config, self.device), self.device, test_set)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a run says of itself.
+
+    Attributes:
+        steps: done at the checkpoint.
+        seconds: wall time of them, interrupted pieces added up; None where not recorded.
+        peak_memory_bytes: None where not recorded.
+        record: its log.
+    """
+
+    steps: int
+    seconds: float | None
+    peak_memory_bytes: float | None
+    record: RunRecord
+
+
+@dataclass
+class Method:
+    """One entry, ready to be looked at, or what keeps it from that.
+
+    Attributes:
+        name: as the reader sees it.
+        source: how to load it; None if it failed.
+        translator: loaded; None if it failed.
+        training: None for style methods and converted checkpoints.
+        problems: what is wrong or missing, one sentence each.
+    """
+
+    name: str
+    source: FromCheckpoint | FromStylizer | None = None
+    translator: Translator | StyleMethod | None = None
+    training: Training | None = None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def slug(self) -> str:
+        """The name as part of file names."""
+        return slug(self.name)
+
+    @property
+    def kind(self) -> Literal["translator", "styles", "style method", ""]:
+        """One translation of each input, many, or by examples alone."""
+        if self.translator is None:
+            return ""
+        if isinstance(self.translator, StyleMethod):
+            return "style method"
+        return "styles" if self.translator.has_styles else "translator"
+
+
+def _train(kind: type[Family], config: Any, run_dir: Path, device: str) -> bool:
+    """Train from the start or from the newest intact checkpoint; True when finished."""
+    state = None
+    if checkpoint.listed(run_dir / "checkpoints"):
+        state = checkpoint.load(checkpoint.find(run_dir)[0])
+    return Trainer(kind, config, run_dir, distributed.start(device), state).train()
+
+
+def _finished(state: Mapping[str, Any]) -> bool:
+    """Whether a run's checkpoint is that of its last step."""
+    train = state["config"]["train"]
+    if train["num_steps"] is not None:
+        return bool(state["step"] >= train["num_steps"] + train["num_steps_decay"])
+    return bool(state["loader"]["epoch"] >= train["num_epochs"] + train["num_epochs_decay"])
+
+
+def _read_run(file: Path, method: Method) -> None:
+    """What the checkpoint and the log beside it say of the training."""
+    state = checkpoint.load(file)
+    if "optimizers" not in state:
+        return  # converted: who trained it, how long, is not known
+    if not _finished(state):
+        method.problems.append(f"unfinished: stopped at step {state['step']:,}")
+    record = read_record(file.parent.parent / "log.jsonl")
+    record.forget(state["step"] + 1)
+    memory = record.peak_memory_bytes or None
+    method.training = Training(state["step"], state.get("elapsed_seconds"), memory, record)
+
+
+def _source(
+    entry: Entry,
+    config: Config,
+    method: Method,
+    families: Families,
+    stylizers: Stylizers,
+    device: str,
+) -> FromCheckpoint | FromStylizer:
+    """Where the entry's networks come from; trains them first where they are to be trained."""
+    place = distributed.start(device).device
+    start = Path(entry.checkpoint) if entry.checkpoint is not None else None
+    if entry.config is not None:
+        own = load_config(entry.config, {**families, **stylizers}, entry.set)
+        if own.family in stylizers:
+            if entry.run is not None:
+                raise UserError(f"run: {entry.run}: {own.family} is not trained; leave it out")
+            return FromStylizer(stylizers[own.family], own, place)
+        start = Path(entry.run) if entry.run else Path("runs") / config.name / method.slug
+        if not _is_complete(start, own):
+            apart(_train, families[own.family], own, start, device)
+    assert start is not None, "an entry has a config or a checkpoint"
+    file, damaged = checkpoint.find(start)
+    method.problems += [f"damaged: {line}" for line in damaged]
+    _read_run(file, method)
+    return FromCheckpoint(file, place, dict(families))
+
+
+def _is_complete(run_dir: Path, config: Any) -> bool:
+    """Whether the run folder holds this training to its end, so that nothing is to be done."""
+    if not checkpoint.listed(run_dir / "checkpoints"):
+        return False
+    state = checkpoint.load(checkpoint.find(run_dir)[0])
+    return "optimizers" in state and _finished({**state, "config": config.model_dump(mode="json")})
+
+
+def prepare(
+    entry: Entry,
+    config: Config,
+    test_set: EvaluationSet,
+    families: Families,
+    stylizers: Stylizers,
+    device: str,
+) -> Method:
+    """Load an entry, after training it if need be; what goes wrong is said in the result.
+
+    Raises:
+        KeyboardInterrupt: a training was stopped; the same call goes on with it.
+    """
+    method = Method(entry.name)
+    try:
+        method.source = _source(entry, config, method, families, stylizers, device)
+        method.translator = method.source.load(test_set)
+    except UserError as error:
+        method.problems.append(str(error))
+    return method
