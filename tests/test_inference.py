@@ -92,3 +92,34 @@ def test_one_and_four_channels() -> None:
     translate = Translator(family("cyclegan", gray), CPU)
     assert translate(Image.new("RGB", (9, 7))).mode == "RGBA"
     assert translate(Image.new("RGBA", (9, 7)), "BtoA").mode == "L"
+
+
+@pytest.mark.parametrize("name", ["munit", "drit"])
+def test_reconstruction_in_the_own_style(name: str) -> None:
+    translate = Translator(family(name), CPU)
+    assert translate.reconstruction == "own style"
+    net = translate.family
+    x = torch.rand(2, 3, 24, 32) * 2 - 1
+    for direction, back in (("AtoB", "BtoA"), ("BtoA", "AtoB")):
+        for network in net.networks.values():
+            network.eval()
+        with torch.no_grad():
+            expected = net.decode(net.encode_content(x, direction), net.encode_style(x, back), back)
+        assert torch.allclose(translate.reconstruct(x, direction), expected, atol=1e-6)  # type: ignore[arg-type]
+    odd = torch.rand(1, 3, 21, 35) * 2 - 1
+    whole = translate.reconstruct(odd, "AtoB")
+    assert whole.shape == odd.shape
+    translate.tile = 32
+    assert torch.allclose(translate.reconstruct(odd, "AtoB"), whole, atol=1e-4)
+
+
+def test_reconstruction_there_and_back_or_none() -> None:
+    translate = Translator(family("cyclegan"), CPU)
+    x = torch.rand(1, 3, 24, 32) * 2 - 1
+    assert translate.reconstruction == "there and back"
+    there_and_back = translate(translate(x, "BtoA"), "AtoB")
+    assert torch.equal(translate.reconstruct(x, "BtoA"), there_and_back)
+    one_way = Translator(family("pix2pix"), CPU)
+    assert one_way.reconstruction == ""
+    with pytest.raises(UserError, match="only translates AtoB"):
+        one_way.reconstruct(x, "AtoB")
