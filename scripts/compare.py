@@ -18,6 +18,7 @@ from core.compare.config import Comparison
 from core.compare.tables import markdown
 from core.config import load_config
 from core.errors import UserError
+from core.metrics.weights import fetch_missing
 from families import FAMILIES, STYLIZERS
 
 
@@ -32,6 +33,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         help="also write tables and picture between its <!-- compare --> marks",
     )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch the weights of FID, KID and LPIPS not there"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args(argv)
 
@@ -42,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
     folder = args.output or Path("results") / config.name
     if args.readme is not None and not args.readme.is_file():
         raise UserError(f"--readme {args.readme}: there is no such file")
+    if args.download:
+        weights = config.evaluate.weights
+        fetch_missing(Path(weights).expanduser() if weights else None)
     try:
         results, _ = compare(config, folder, FAMILIES, STYLIZERS, args.device)
     except KeyboardInterrupt:

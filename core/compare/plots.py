@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from core.gallery_page import text
 
@@ -151,6 +152,8 @@ class _Labels:
         ]
         left, base = next((p for p in places if self._free(*p, width)), places[0])
         self._boxes.append((left, base - _LINE + 3, left + width, base + 3))
+        if left < x:  # its end is what stands beside the point, however wide the letters are
+            return f'<text class="end" x="{left + width:.1f}" y="{base:.1f}">{text(label)}</text>'
         return f'<text x="{left:.1f}" y="{base:.1f}">{text(label)}</text>'
 
     def _free(self, left: float, base: float, width: float) -> bool:
@@ -160,6 +163,17 @@ class _Labels:
         return all(
             right <= x0 or left >= x1 or bottom <= y0 or top >= y1 for x0, y0, x1, y1 in self._boxes
         )
+
+
+def _along(points: Sequence[Point], num: int = 12) -> list[Point]:
+    """Points of a line, with some on the way between them."""
+    shares = [k / num for k in range(num)]
+    between = [
+        (x0 + share * (x1 - x0), y0 + share * (y1 - y0))
+        for (x0, y0), (x1, y1) in pairwise(points)
+        for share in shares
+    ]
+    return [*between, points[-1]]
 
 
 def chart(
@@ -198,7 +212,7 @@ def chart(
     x_axis = _Axis([x for one in kept for x, _ in one.points], _LEFT + 8, WIDTH - _RIGHT, log_x)
     y_axis = _Axis(ys, HEIGHT - _BOTTOM, _TOP + 14, log=False)
     drawn, ends = [_axes(x_axis, y_axis, x_label, y_label)], []
-    labels = _Labels([(x_axis.at(x), y_axis.at(y)) for one in kept for x, y in one.points])
+    labels = _Labels([(x_axis.at(x), y_axis.at(y)) for one in kept for x, y in _along(one.points)])
     if baseline is not None and math.isfinite(baseline[1]):
         at = y_axis.at(baseline[1])
         drawn.append(f'<path class="baseline" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')

@@ -17,7 +17,7 @@ from core.compare.tables import (
     directions,
     quality_table,
 )
-from core.gallery import article, charts
+from core.gallery import MAX_ABREAST, article, charts
 from core.gallery_page import LIGHTBOX, RUN_STYLE, SCRIPT, TEST_STYLE, text, write_page
 
 STYLE = f"""{RUN_STYLE}{TEST_STYLE}
@@ -59,6 +59,8 @@ thead [aria-sort=none] button {{ color: var(--soft); }}
 h3 {{ margin: 1.25rem 0 .5rem; font-size: .95rem; font-weight: 600; }}
 h3 .soft {{ font-weight: 400; }}
 .run .charts path {{ stroke: var(--ink); }}
+.rows.wide .cells {{ align-items: start; }}
+.grids .missing {{ aspect-ratio: 3; }}
 .rows.wide {{ grid-template-columns: minmax(0, 1fr); }}
 .rows.grids .cells {{ grid-template-columns:
   repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }}
@@ -181,14 +183,20 @@ def _losses(results: Sequence[Result]) -> str:
     return "<h2>Loss curves</h2>\n" + "\n".join(parts) if parts else ""
 
 
-def _problems(results: Sequence[Result], notes: Sequence[str]) -> str:
-    lines = [
-        f"<li><b>{text(result.method.name)}</b>: {text(problem)}</li>"
-        for result in results
-        for problem in result.method.problems
-    ]
-    lines += [f"<li>{text(note)}</li>" for note in notes]
-    return f'<ul class="notes">{"".join(lines)}</ul>' if lines else "<p>Nothing is missing.</p>"
+def _list(title: str, lines: Sequence[str]) -> str:
+    items = "".join(f"<li>{line}</li>" for line in lines)
+    return f'<h2>{title}</h2>\n<ul class="notes">{items}</ul>' if lines else ""
+
+
+def _problems(results: Sequence[Result]) -> str:
+    return _list(
+        "What is missing",
+        [
+            f"<b>{text(result.method.name)}</b>: {text(problem)}"
+            for result in results
+            for problem in result.method.problems
+        ],
+    )
 
 
 def _pictures(drawing: Drawing, results: Sequence[Result]) -> str:
@@ -212,7 +220,7 @@ def _pictures(drawing: Drawing, results: Sequence[Result]) -> str:
         )
         for row in drawing.rows
     )
-    width = min(8, len(names) + 3)
+    width = min(MAX_ABREAST, len(names) + 3)  # with input, example and truth
     return (
         f'<h2 id="grids">Grids</h2>\n<div class="rows wide grids" style="--columns: 2">{grids}'
         f'</div>\n<h2 id="inputs">Every input</h2>\n<div class="rows wide" '
@@ -253,11 +261,12 @@ def write_report(
         '<input type="search" id="filter" placeholder="Filter inputs" aria-label="Filter inputs">'
         f'</header>\n<p>{text(summary)} <span class="soft number">Written {now}.</span></p>\n'
         f"<nav>{nav}</nav>\n<main>\n"
-        f'<section id="missing"><h2>Notes</h2>{_problems(results, notes)}</section>\n'
+        f'<section id="missing">{_problems(results)}</section>\n'
         f'<section id="numbers">{numbers}\n<p class="soft">Best of a column in bold; ↑ higher is '
         "better, ↓ lower. The tables also lie beside this page as "
         '<a href="table.csv">CSV</a>, <a href="comparison.json">JSON</a> and '
-        '<a href="table.md">Markdown</a>.</p></section>\n'
+        '<a href="table.md">Markdown</a>.</p>\n'
+        f"{_list('Notes', [text(note) for note in notes])}</section>\n"
         f'<section id="plots">{_plots(results)}\n{_losses(results)}</section>\n'
         f'<section id="pictures">{_pictures(drawing, results)}</section>\n</main>\n'
         f"{LIGHTBOX}<script>{SCRIPT}{SORT}</script>"

@@ -121,7 +121,9 @@ def cost_table(results: Sequence[Result]) -> Table:
         },
     )
     for result in results:
-        row = {"method": Cell(result.method.name, result.method.name)}
+        name = result.method.name
+        shown = name if result.method.translator is not None else f"{name} (not compared)"
+        row = {"method": Cell(name, shown)}
         training, cost = result.method.training, result.cost
         if training is not None:
             row["training_steps"] = Cell(training.steps, f"{training.steps:,}")
