@@ -31,7 +31,7 @@ from core.data.transforms import for_testing, resize
 from core.errors import UserError
 from core.family import Family, StyleFamily, TranslationFamily, to_float
 from core.nn.modes import evaluating, published_test_mode
-from core.options import Direction
+from core.options import Direction, other_way
 from core.pictures import to_pil
 from core.tiling import fits, run_tiled
 
@@ -67,11 +67,6 @@ def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor
             index = reflected(length, before, wanted - length - before)
             images = images.index_select(axis, index.to(images.device))
     return images, starts[0], starts[1]
-
-
-def other_way(direction: Direction) -> Direction:
-    """The opposite direction."""
-    return "BtoA" if direction == "AtoB" else "AtoB"
 
 
 class Translator:
@@ -234,9 +229,6 @@ class Translator:
             images: [N, C, H, W] in [-1, 1].
             direction: whose source domain they are of.
 
-        Returns:
-            As `images`, float32.
-
         Raises:
             UserError: there is no way back.
         """
@@ -248,7 +240,8 @@ class Translator:
         def work(x: Tensor) -> Tensor:
             return family.decode(family.encode_content(x, direction), codes, back)
 
-        return self._padded(images, work).to(images.device)
+        results = self._padded(images, lambda x: [self._through(work, x, self._tile_side(x, work))])
+        return results[0].to(images.device)
 
     def _require_styles(self) -> StyleFamily:
         if self.styles is None:
@@ -302,24 +295,15 @@ class Translator:
             raise UserError(
                 f"{direction}: the network takes {expected} channel(s), got {images.shape[1]}"
             )
-        height, width = images.shape[-2:]
-        padded, top, left = pad_to_multiple(images, self.family.multiple, self.family.minimum)
-        with self._test_modes():
-            results = self._run(padded, direction, styles)
-        return [x[..., top : top + height, left : left + width].float() for x in results]
+        return self._padded(images, partial(self._run, direction=direction, styles=styles))
 
-    def _padded(self, images: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
-        """`work` on images of any size, in tiles where they do not fit."""
+    def _padded(self, images: Tensor, run: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+        """What `run` makes of images padded to a legal size, cut back to their own."""
         height, width = images.shape[-2:]
         padded, top, left = pad_to_multiple(images, self.family.multiple, self.family.minimum)
         with self._test_modes():
-            tile = self._tile_side(padded, work)
-            if tile:
-                self._refuse_dropout(padded)
-                result = run_tiled(work, padded.cpu(), tile=tile, device=self.device)
-            else:
-                result = work(padded.to(self.device))
-        return result[..., top : top + height, left : left + width].float()
+            results = run(padded)
+        return [x[..., top : top + height, left : left + width].float() for x in results]
 
     def _run(self, images: Tensor, direction: Direction, styles: Tensor | None) -> list[Tensor]:
         """Legal images through the generator, whole or in tiles, once per style."""
@@ -332,14 +316,17 @@ class Translator:
             codes = [code.expand(len(images), -1) for code in styles.to(self.device)]
             works = [partial(family.translate, direction=direction, styles=c) for c in codes]
         tile = self._tile_side(images, works[0])
-        if tile:
-            self._refuse_dropout(images)
-            return [run_tiled(work, images.cpu(), tile=tile, device=self.device) for work in works]
-        images = images.to(self.device)
-        if styles is None:
-            return [works[0](images)]
-        content = family.encode_content(images, direction)
+        if tile or styles is None:
+            return [self._through(work, images, tile) for work in works]
+        content = family.encode_content(images.to(self.device), direction)
         return [family.decode(content, code, direction) for code in codes]
+
+    def _through(self, work: Callable[[Tensor], Tensor], images: Tensor, tile: int) -> Tensor:
+        """Legal images through `work`, whole (0) or in tiles."""
+        if not tile:
+            return work(images.to(self.device))
+        self._refuse_dropout(images)
+        return run_tiled(work, images.cpu(), tile=tile, device=self.device)
 
     def _tile_side(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> int:
         """Side of the tiles, or 0 for the whole image at once."""

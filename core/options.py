@@ -28,6 +28,11 @@ Preprocess = Literal[
 Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
 
 
+def other_way(direction: Direction) -> Direction:
+    """The opposite direction."""
+    return "BtoA" if direction == "AtoB" else "AtoB"
+
+
 class Options(BaseModel):
     """Base of every option model: immutable, unknown keys and infinite numbers refused."""
 

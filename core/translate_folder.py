@@ -23,8 +23,8 @@ from core.data.transforms import for_testing, resize
 from core.distributed import World
 from core.errors import UserError
 from core.gallery import write_test_gallery
-from core.inference import Translator, other_way
-from core.options import DataOptions, Direction
+from core.inference import Translator
+from core.options import DataOptions, Direction, other_way
 from core.pictures import save_png
 
 
