@@ -33,7 +33,7 @@ def find_test_set(config: Config) -> EvaluationSet:
     """The images that every entry gets, drawn first if they are procedural.
 
     Raises:
-        UserError: no test images.
+        UserError: no test images, or one that cannot be read: now rather than after the trainings.
     """
     data = config.data
     if data.seasons is not None and data.size is not None:
@@ -43,7 +43,12 @@ def find_test_set(config: Config) -> EvaluationSet:
         options = as_they_are(options)
     else:
         options = options.model_copy(update={"load_size": data.size, "crop_size": data.size})
-    return evaluation_set(Path(data.root), (3, 3), options, data.max_images)
+    found = evaluation_set(Path(data.root), (3, 3), options, data.max_images)
+    truths = [pictures for pictures in (found.truth_a, found.truth_b) if pictures is not None]
+    for pictures in (found.a, found.b, *truths):
+        for i in range(len(pictures)):
+            pictures.read(i)
+    return found
 
 
 def _measure(method: Method, config: Config, test_set: EvaluationSet) -> Result:
@@ -77,8 +82,8 @@ def _notes(results: Sequence[Result], test_set: EvaluationSet) -> list[str]:
     devices = [r.method.translator.device.type for r in results if r.method.translator]
     if "cpu" in devices:
         found.append(
-            "peak memory on a CPU is all that the process holds, Python and torch included; each "
-            "method was trained and timed in a process of its own"
+            "peak memory on a CPU: of a training all that its process held, Python and torch "
+            "included; of an image what was held beyond that"
         )
     return list(dict.fromkeys(found))
 
@@ -181,7 +186,7 @@ def update_readme(readme: Path, folder: Path, results: Sequence[Result], command
         write_file(readme.parent / PICTURE, lambda file: file.write(picture.read_bytes()))
     new = (
         f"{before}{_OPEN}\n![Inputs down, methods across]({PICTURE.as_posix()})\n\n"
-        f"*Written by `{command}`. Inputs down, methods across.*\n\n"
+        f"*Written by `{command.replace('`', '')}`. Inputs down, methods across.*\n\n"
         f"{markdown(results, [])}{_CLOSE}{after}"
     )
     _write_text(readme, new)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -103,7 +103,6 @@ class Evaluate(Options):
 class Config(NamedConfig):
     """A comparison."""
 
-    folder: ClassVar[str] = "compare"
     family: Literal["compare"] = "compare"
     data: Data
     entries: Annotated[tuple[Entry, ...], Field(min_length=1)]

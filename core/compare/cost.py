@@ -29,8 +29,8 @@ class Timing:
         size: pixels; side of the square image.
         seconds: median of the runs.
         runs: how many there were, the first one not counted.
-        peak_memory_bytes: most that the process held until then: allocated on a GPU; on a CPU
-            resident, Python and torch included.
+        peak_memory_bytes: most that was held until then: allocated on a GPU; on a CPU, by how much
+            more was resident than ever before the networks were loaded.
         made: (width, height) of the result, which may be another than the input's.
     """
 
@@ -97,6 +97,7 @@ def time_images(
     Returns:
         Timings, what a size was refused for, and the device.
     """
+    before = peak_memory_bytes(source.device)
     translator, timings, refused = source.load(test_set), [], []
     for size in sorted(sizes):
         try:
@@ -111,7 +112,7 @@ def time_images(
         except UserError as error:
             refused.append(f"not timed at {size} px: {error}")
             continue
-        memory = peak_memory_bytes(source.device)
+        memory = peak_memory_bytes(source.device) - before
         timings.append(Timing(size, statistics.median(taken), len(taken), memory, made))
     return timings, refused, device_name(source.device)
 

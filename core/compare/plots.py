@@ -28,7 +28,7 @@ MARKERS = (
 """Around the origin; their number has no factor in common with that of the colours."""
 WIDTH, HEIGHT = 380, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 40
-_LETTER, _LINE = 6.3, 14.0
+_LETTER, _LINE = 7.0, 14.0
 """Pixels that a letter takes on average, and a line of text."""
 
 Point = tuple[float, float]

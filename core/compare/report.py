@@ -188,9 +188,9 @@ def _list(title: str, lines: Sequence[str]) -> str:
     return f'<h2>{title}</h2>\n<ul class="notes">{items}</ul>' if lines else ""
 
 
-def _problems(results: Sequence[Result]) -> str:
+def _remarks(results: Sequence[Result]) -> str:
     return _list(
-        "What is missing",
+        "Remarks",
         [
             f"<b>{text(result.method.name)}</b>: {text(problem)}"
             for result in results
@@ -261,7 +261,7 @@ def write_report(
         '<input type="search" id="filter" placeholder="Filter inputs" aria-label="Filter inputs">'
         f'</header>\n<p>{text(summary)} <span class="soft number">Written {now}.</span></p>\n'
         f"<nav>{nav}</nav>\n<main>\n"
-        f'<section id="missing">{_problems(results)}</section>\n'
+        f'<section id="remarks">{_remarks(results)}</section>\n'
         f'<section id="numbers">{numbers}\n<p class="soft">Best of a column in bold; ↑ higher is '
         "better, ↓ lower. The tables also lie beside this page as "
         '<a href="table.csv">CSV</a>, <a href="comparison.json">JSON</a> and '

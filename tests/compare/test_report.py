@@ -189,6 +189,15 @@ def test_nothing_works(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_unreadable_image_is_found_before_the_trainings(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "data")
+    (root / "truthB" / "2 #%.png").write_bytes(b"no image")
+    entry = {"name": "one", "checkpoint": str(tmp_path / "one")}
+    config = load(write_config(tmp_path, compare_tree(root, [entry])))
+    with pytest.raises(UserError, match=r"truthB/2 #%\.png"):
+        comparison.compare(config, tmp_path / "out", FAMILIES, STYLIZERS, "cpu")
+
+
 # -- in a browser ---------------------------------------------------------------------------------
 
 

@@ -387,3 +387,18 @@ def test_configs_train_on_the_real_sets(
     done = script("train", "--config", path, "--run-dir", run, *options)
     assert done.returncode == 0, done.stderr
     assert (run / "samples" / "samples.gif").exists()
+
+
+def test_evaluate_compares_samples(
+    run_dir: Path, tmp_path: Path, script: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    output = tmp_path / "found.json"
+    options = ("--device", "cpu", "--max-images", 3, "--output", output)
+    done = script("evaluate", "--checkpoint", run_dir, *options)
+    assert done.returncode == 0, done.stderr
+    assert "samples, 3 images" in done.stdout
+    assert "fid and kid not measured" in done.stdout
+    record = json.loads(output.read_text())
+    assert record["directions"]["samples"]["num_real"] == 3
+    assert any("no test split" in note for note in record["notes"])
