@@ -34,7 +34,7 @@ th, td {{ padding: .45rem .7rem; text-align: right; border-bottom: 1px solid var
 td {{ white-space: nowrap; }}
 tbody tr:last-child > * {{ border-bottom: 0; }}
 th:first-child {{ position: sticky; left: 0; text-align: left; background: var(--card);
-  font-weight: 500; overflow-wrap: anywhere; min-width: 7rem; }}
+  font-weight: 500; overflow-wrap: anywhere; min-width: min(9rem, 30vw); }}
 thead th {{ font-weight: 500; min-width: 5.5rem; }}
 thead button {{ width: 100%; padding: 0; border: 0; background: none; text-align: inherit;
   color: var(--soft); line-height: 1.25; }}

@@ -91,7 +91,9 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def _bytes_text(num_bytes: float | None) -> str:
-    return f"{num_bytes / 1e9:.2f} GB" if num_bytes else ""
+    if not num_bytes:
+        return ""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 / 2 else f"{num_bytes / 1e6:.0f} MB"
 
 
 def _count(value: int) -> str:
