@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -42,5 +43,9 @@ def peak_memory_bytes(device: torch.device) -> float:
         return float(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return 0.0
+    with suppress(OSError, StopIteration):
+        # Linux: unlike ru_maxrss not inherited from the process that started this one.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024.0 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(kilobytes if sys.platform == "darwin" else kilobytes * 1024)

@@ -26,6 +26,7 @@ from core.errors import UserError
 from core.evaluation_set import evaluation_set
 from core.family import to_float
 from core.options import DataOptions
+from core.progress import peak_memory_bytes
 from core.run_record import RunRecord, read_record
 from core.scores import Evaluation, Measure, Scores
 from families import FAMILIES, STYLIZERS
@@ -53,6 +54,15 @@ def test_a_stop_reaches_the_process_and_is_waited_for(tmp_path: Path) -> None:
 def test_a_process_that_ends_without_an_answer() -> None:
     with pytest.raises(UserError, match="ended with code 3 and no answer"):
         apart(os._exit, 3)
+
+
+def test_the_memory_of_a_process_is_its_own() -> None:
+    held = bytearray(500_000_000)
+    held[::4096] = b"x" * len(held[::4096])  # touched, so that it is resident
+    device = torch.device("cpu")
+    ours = peak_memory_bytes(device)
+    assert ours > 500_000_000
+    assert 50_000_000 < apart(peak_memory_bytes, device) < ours - 200_000_000
 
 
 # -- runs -----------------------------------------------------------------------------------------
