@@ -152,9 +152,12 @@ class _Labels:
         ]
         left, base = next((p for p in places if self._free(*p, width)), places[0])
         self._boxes.append((left, base - _LINE + 3, left + width, base + 3))
-        if left < x:  # its end is what stands beside the point, however wide the letters are
-            return f'<text class="end" x="{left + width:.1f}" y="{base:.1f}">{text(label)}</text>'
-        return f'<text x="{left:.1f}" y="{base:.1f}">{text(label)}</text>'
+        # Its end is what stands beside the point, however wide the letters are.
+        near, end = (left + width, ' class="end"') if left < x else (left, "")
+        lead = ""
+        if abs(base - y) > _LINE:  # another point may lie between
+            lead = f'<path class="lead" d="M{x:.1f} {y:.1f}L{near:.1f} {base - 4:.1f}"/>'
+        return f'{lead}<text{end} x="{near:.1f}" y="{base:.1f}">{text(label)}</text>'
 
     def _free(self, left: float, base: float, width: float) -> bool:
         top, right, bottom = base - _LINE + 3, left + width, base + 3

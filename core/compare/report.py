@@ -50,6 +50,7 @@ thead [aria-sort=none] button {{ color: var(--soft); }}
 .chart .soft {{ fill: var(--soft); font-size: 12px; }}
 .chart .end {{ text-anchor: end; }}
 .chart .middle {{ text-anchor: middle; }}
+.lead {{ stroke: var(--soft); stroke-width: .75; }}
 .grid, .axis {{ fill: none; stroke: var(--line); }}
 .axis {{ stroke: var(--soft); }}
 .baseline {{ stroke: var(--soft); stroke-dasharray: 1 3; fill: none; }}
