@@ -194,7 +194,13 @@ def write_nearest(
 
 
 def write_attribute(
-    sampler: Sampler, folder: Path, name: str, num: int, seed: int, strength: float
+    sampler: Sampler,
+    folder: Path,
+    name: str,
+    num: int,
+    seed: int,
+    strength: float,
+    texts: Sequence[str] = (),
 ) -> tuple[int, int]:
     """Give an attribute to samples without it: noise + strength * (mean with - mean without).
 
@@ -202,12 +208,13 @@ def write_attribute(
     Writes `attribute.png`, each sample above itself changed, and the direction, `direction.npy`.
 
     Args:
-        sampler: trained on those faces, without captions.
+        sampler: trained on those faces.
         folder: where to.
         name: `mask` or `glasses`.
         num: samples to change; none of them served to find the direction.
         seed: of the noise.
         strength: 1 is the plain difference.
+        texts: one caption for all, if the model takes captions.
 
     Returns:
         How many of the changed samples show the attribute, and how many were changed.
@@ -215,8 +222,12 @@ def write_attribute(
     Raises:
         UserError: hardly any sample has the attribute, or lacks it.
     """
+
+    def draw(noise: Tensor) -> Tensor:
+        return sampler.draw(noise, _one_condition(sampler, texts, len(noise)))
+
     noise = random_noise(sampler, _FIRST_LOOK, seed)
-    has = has_attribute(sampler.draw(noise), name)
+    has = has_attribute(draw(noise), name)
     if not 0 < int(has.sum()) < len(has):
         raise UserError(
             f"--attribute {name}: {int(has.sum())} of {len(has)} samples show it, so there is "
@@ -224,10 +235,10 @@ def write_attribute(
         )
     direction = noise[has].mean(dim=0) - noise[~has].mean(dim=0)
     fresh = random_noise(sampler, _FIRST_LOOK, seed + 1)
-    without = fresh[~has_attribute(sampler.draw(fresh), name)][:num]
+    without = fresh[~has_attribute(draw(fresh), name)][:num]
     if len(without) < num:
         raise UserError(f"--num {num}: only {len(without)} of {len(fresh)} samples lack {name}")
-    before, after = sampler.draw(without), sampler.draw(without + strength * direction)
+    before, after = draw(without), draw(without + strength * direction)
     _save_pairs(before, after, folder / "attribute.png")
     save_noise(direction, folder / "direction.npy")
     return int(has_attribute(after, name).sum()), num

@@ -75,7 +75,7 @@ def latent(args: argparse.Namespace) -> int:
         files = (args.a, args.b, args.c)
         print(latent_tools.write_arithmetic(sampler, out, files, texts))
     elif args.tool == "attribute":
-        chosen = (args.attribute, args.num, args.seed, args.strength)
+        chosen = (args.attribute, args.num, args.seed, args.strength, texts)
         shown, num = latent_tools.write_attribute(sampler, out, *chosen)
         print(f"{shown} of {num} samples without {args.attribute} now show it: {out}/attribute.png")
     else:

@@ -196,6 +196,13 @@ def test_an_attribute_is_found_added_and_counted(tmp_path: Path) -> None:
     assert none == 0
 
 
+def test_an_attribute_of_a_model_with_captions(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give --text once"):
+        tools.write_attribute(talking(), tmp_path, "mask", 20, 0, 1.0)
+    with pytest.raises(UserError, match="nothing to tell it by"):
+        tools.write_attribute(talking(), tmp_path, "mask", 20, 0, 1.0, ["blue hair pink eyes"])
+
+
 def test_an_attribute_that_no_sample_shows(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to tell it by"):
         tools.write_attribute(sampler(), tmp_path, "mask", 20, 0, 1.0)
