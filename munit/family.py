@@ -15,21 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from core.family import ImageBatch, Layout, Update
+from core.family import ImageBatch, Update
 from core.losses import l1
-from core.optim import adam, frozen
+from core.optim import frozen
 from core.options import Direction
 from munit.config import MUNITConfig
-from munit.joint import decode_each, judge_each, samples_meet
+from munit.joint import decode_each, judge_each
 from munit.losses import multi_scale_dis_loss, multi_scale_gen_loss
-from munit.networks import AdaINGen, MsImageDis
-from munit.perceptual import PerceptualLoss
+from munit.networks import AdaINGen
+from munit.two_domains import TwoDomains
 
 NUM_PREVIEW_STYLES = 3
 
@@ -68,69 +67,12 @@ class Translations:
     x_bab: Tensor | None
 
 
-class MUNIT:
+class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
     """Two auto-encoders and two discriminators; see the module's text for their names."""
 
     name: ClassVar[str] = "munit"
     Config: ClassVar[type[MUNITConfig]] = MUNITConfig
-    layout: ClassVar[Layout] = "unpaired"
-    ema_networks: ClassVar[tuple[str, ...]] = ("gen_a", "gen_b")
-    objective: ClassVar[str] = "gen"
-
-    def __init__(self, config: MUNITConfig, networks: dict[str, nn.Module]) -> None:
-        self.config = config
-        self.networks = networks
-        self.optimizers: dict[str, Optimizer] = {
-            "gen": adam([networks["gen_a"], networks["gen_b"]], config.optim),
-            "dis": adam([networks["dis_a"], networks["dis_b"]], config.optim),
-        }
-        self.state: dict[str, Any] = {}
-        model = config.model
-        self.joint = config.train.joint_forward
-        self.joint_dis = self.joint and not samples_meet(model.dis)
-        self.perceptual_loss = PerceptualLoss(model.vgg_weights, model.vgg_input)
-
-    @classmethod
-    def build(cls, config: MUNITConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
-        model, train = config.model, config.train
-        a, b = model.input_dim_a, model.input_dim_b
-
-        def gen(channels: int) -> AdaINGen:
-            recompute, folded = train.gradient_checkpointing, train.joint_forward
-            return AdaINGen(channels, model.gen, recompute=recompute, folded=folded)
-
-        return cls(
-            config,
-            {
-                "gen_a": gen(a),
-                "gen_b": gen(b),
-                "dis_a": MsImageDis(a, model.dis),
-                "dis_b": MsImageDis(b, model.dis),
-            },
-        )
-
-    def _gen(self, domain: str) -> AdaINGen:
-        return cast("AdaINGen", self.networks[f"gen_{domain}"])
-
-    def _domains(self, direction: Direction) -> tuple[str, str]:
-        """Source and target; data.direction BtoA makes the data set's B the model's a."""
-        return ("a", "b") if direction == self.config.data.direction else ("b", "a")
-
-    @property
-    def multiple(self) -> int:
-        """Image sides must be multiples of this."""
-        return self._gen("a").multiple
-
-    @property
-    def minimum(self) -> int:
-        """Smallest image side for translating."""
-        return self._gen("a").minimum
-
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """Both: one generator encodes, the other decodes."""
-        return ("AtoB", "BtoA")
+    Generator: ClassVar[type[nn.Module]] = AdaINGen
 
     @property
     def style_dim(self) -> int:

@@ -13,22 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from core.family import ImageBatch, Layout, Update
+from core.family import ImageBatch, Update
 from core.losses import l1
 from core.nn.factory import forward_each
-from core.optim import adam, frozen
+from core.optim import frozen
 from core.options import Direction
 from munit.config import UNITConfig
-from munit.joint import judge_each, samples_meet
+from munit.joint import judge_each
 from munit.losses import kl_loss, multi_scale_dis_loss, multi_scale_gen_loss
-from munit.networks import MsImageDis, VAEGen
-from munit.perceptual import PerceptualLoss
+from munit.networks import VAEGen
+from munit.two_domains import TwoDomains
 
 
 @dataclass(frozen=True)
@@ -43,69 +42,12 @@ class Noise:
     n_a_recon: Tensor
 
 
-class UNIT:
+class UNIT(TwoDomains[UNITConfig, VAEGen]):
     """Two variational auto-encoders and two discriminators; see the module's text."""
 
     name: ClassVar[str] = "unit"
     Config: ClassVar[type[UNITConfig]] = UNITConfig
-    layout: ClassVar[Layout] = "unpaired"
-    ema_networks: ClassVar[tuple[str, ...]] = ("gen_a", "gen_b")
-    objective: ClassVar[str] = "gen"
-
-    def __init__(self, config: UNITConfig, networks: dict[str, nn.Module]) -> None:
-        self.config = config
-        self.networks = networks
-        self.optimizers: dict[str, Optimizer] = {
-            "gen": adam([networks["gen_a"], networks["gen_b"]], config.optim),
-            "dis": adam([networks["dis_a"], networks["dis_b"]], config.optim),
-        }
-        self.state: dict[str, Any] = {}
-        model = config.model
-        self.joint = config.train.joint_forward
-        self.joint_dis = self.joint and not samples_meet(model.dis)
-        self.perceptual_loss = PerceptualLoss(model.vgg_weights, model.vgg_input)
-
-    @classmethod
-    def build(cls, config: UNITConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
-        model, train = config.model, config.train
-        a, b = model.input_dim_a, model.input_dim_b
-
-        def gen(channels: int) -> VAEGen:
-            recompute, folded = train.gradient_checkpointing, train.joint_forward
-            return VAEGen(channels, model.gen, recompute=recompute, folded=folded)
-
-        return cls(
-            config,
-            {
-                "gen_a": gen(a),
-                "gen_b": gen(b),
-                "dis_a": MsImageDis(a, model.dis),
-                "dis_b": MsImageDis(b, model.dis),
-            },
-        )
-
-    def _gen(self, domain: str) -> VAEGen:
-        return cast("VAEGen", self.networks[f"gen_{domain}"])
-
-    def _domains(self, direction: Direction) -> tuple[str, str]:
-        """Source and target; data.direction BtoA makes the data set's B the model's a."""
-        return ("a", "b") if direction == self.config.data.direction else ("b", "a")
-
-    @property
-    def multiple(self) -> int:
-        """Image sides must be multiples of this."""
-        return self._gen("a").multiple
-
-    @property
-    def minimum(self) -> int:
-        """Smallest image side for translating."""
-        return self._gen("a").minimum
-
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """Both: one generator encodes, the other decodes."""
-        return ("AtoB", "BtoA")
+    Generator: ClassVar[type[nn.Module]] = VAEGen
 
     # -- training ---------------------------------------------------------------------------
 
