@@ -23,9 +23,7 @@ _WARM_UP = 2
 def fast_run(device: torch.device) -> Run:
     """Options that leave the objective as it is: layout, one compiled graph, bf16 in hardware."""
     half = has_fast_bf16(device)
-    return Run(
-        precision="bf16" if half else "fp32", channels_last=True, winograd=True, compile=True
-    )
+    return Run(precision="bf16" if half else "fp32", channels_last=True, compile=True)
 
 
 def _descent(config: Config, run: Run, device: torch.device) -> Descent:
