@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from core.compare.entries import FromCheckpoint, FromStylizer, Method
-from core.compare.processes import apart
 from core.compare.style_method import StyleMethod
 from core.errors import UserError
 from core.evaluation_set import EvaluationSet
 from core.inference import Translator
 from core.pictures import to_pil
+from core.processes import apart
 from core.progress import peak_memory_bytes
 
 _SECONDS = 8.0

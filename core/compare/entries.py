@@ -11,13 +11,13 @@ import torch
 
 from core import checkpoint, distributed
 from core.compare.config import Config, Entry, slug
-from core.compare.processes import apart
 from core.compare.style_method import StyleMethod
 from core.config import load_config
 from core.errors import UserError
 from core.evaluation_set import EvaluationSet
 from core.family import Family, TranslationFamily
 from core.inference import Translator, from_state
+from core.processes import apart
 from core.run_record import RunRecord, read_record
 from core.stylizer import Stylizer
 from core.trainer import Trainer

@@ -7,10 +7,8 @@ its default ordering: what the official code falls back to where UMFPACK is not 
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable
-from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from core.benchmark import machine
 from core.data.demo_scene import draw_scene
 from core.data.demo_seasons import render
 from core.errors import UserError
+from core.processes import apart
 from core.progress import peak_memory_bytes
 from style.photo.matting import affinity, propagate
 from style.photo.stencil import Stencil, half_offsets
@@ -104,35 +103,25 @@ def _ours(size: int, path: str) -> dict[str, float]:
 
 
 def _measured(
-    work: Callable[[int, str], dict[str, float]], size: int, path: str, threads: int, queue: Any
-) -> None:
+    work: Callable[[int, str], dict[str, float]], size: int, path: str, threads: int
+) -> dict[str, float]:
     torch.set_num_threads(threads)
     before = peak_memory_bytes(_CPU)
     try:
         numbers = work(size, path)
-    except (MemoryError, RuntimeError, UserError) as error:
-        queue.put({"error": str(error)})
-        return
-    queue.put(numbers | {"peak_memory_bytes": peak_memory_bytes(_CPU) - before})
+    except (MemoryError, RuntimeError) as error:  # SuperLU tells of too little memory by both
+        raise UserError(str(error)) from None
+    return numbers | {"peak_memory_bytes": peak_memory_bytes(_CPU) - before}
 
 
 def _in_process(
     work: Callable[[int, str], dict[str, float]], size: int, path: str
 ) -> dict[str, Any]:
     """Run `work` in a process of its own, so that its peak of memory is its own."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    arguments = (work, size, path, torch.get_num_threads(), queue)
-    process = context.Process(target=_measured, args=arguments)
-    process.start()
-    while process.is_alive() and queue.empty():
-        process.join(0.2)
     try:
-        numbers = queue.get(timeout=5)  # what was sent may still be on its way
-    except Empty:
-        numbers = {"error": f"the process ended with {process.exitcode}"}
-    process.join()
-    return numbers
+        return dict(apart(_measured, work, size, path, torch.get_num_threads()))
+    except UserError as error:
+        return {"error": str(error)}
 
 
 def benchmark_smoothing(

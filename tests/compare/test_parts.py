@@ -19,13 +19,13 @@ from core.compare import entries
 from core.compare.config import Entry
 from core.compare.entries import Method, Training, prepare
 from core.compare.plots import COLORS, DASHES, MARKERS, Series, chart, look
-from core.compare.processes import apart
 from core.compare.style_method import StyleMethod
 from core.compare.tables import Result, csv_text, markdown_text, quality_table, seconds_text
 from core.errors import UserError
 from core.evaluation_set import evaluation_set
 from core.family import to_float
 from core.options import DataOptions
+from core.processes import apart
 from core.progress import peak_memory_bytes
 from core.run_record import RunRecord, read_record
 from core.scores import Evaluation, Measure, Scores
