@@ -7,11 +7,12 @@ import operator
 import platform
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ PLAIN = (
     "compile=false",
     "channels_last=false",
     "winograd=false",
+    "keep_memory=false",
     "joint_forward=false",
 )
 _WARM_UP = 2
@@ -58,6 +60,7 @@ def fast_options(device: torch.device) -> list[str]:
         f"compile={'true' if half else 'false'}",
         "channels_last=true",
         "winograd=true",
+        "keep_memory=true",
         "joint_forward=true",
     ]
 
@@ -80,6 +83,7 @@ class _Path:
         family = kind.build(config)
         self.round: int = getattr(family, "steps_per_round", 1)
         """Steps of one kind differ in what they update: only whole rounds compare."""
+        self.device = world.device
         self.stepper = Stepper(family, train, world.device)
         self.step = 0
         self.loader: Loader = build_loader(
@@ -91,6 +95,11 @@ class _Path:
             seed=train.seed,
             pin_memory=world.device.type == "cuda",
         )
+
+    def measure(self, rounds: int) -> dict[str, float]:
+        """Seconds per step and data-wait share."""
+        seconds, wait, _ = self.run(rounds * self.round)
+        return {"seconds_per_step": seconds, "data_wait_share": wait}
 
     def run(self, steps: int) -> tuple[float, float, dict[str, float]]:
         """Seconds per step, data-wait share, and each term of the last step that had it."""
@@ -142,61 +151,84 @@ def benchmark_against(
 def compare(
     kind: type[Family], variants: Mapping[str, Any], world: World, repeats: int, steps: int
 ) -> dict[str, Any]:
-    """Interleaved training steps of two variants of a config.
+    """Interleaved training steps of two variants of a config; see `interleaved`.
 
     Where steps differ in what they update (WGAN's critic and generator), `steps` counts whole
     rounds, and the seconds are the mean of a round's steps.
-
-    Each variant has a process of its own, which waits while the other works, so that neither
-    profits from what the other left behind, and peak memory is its own.
 
     Returns:
         Medians in seconds per step, the ratio of the first to the second, data-wait shares and
         peak memory.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    waits: dict[str, list[float]] = {name: [] for name in variants}
+    alone = World(device=world.device)
+    starts = {name: partial(_Path, kind, variant, alone) for name, variant in variants.items()}
+    return {**machine(world.device), **interleaved(starts, repeats, steps)}
+
+
+class Measured(Protocol):
+    """One of the ways that `interleaved` compares."""
+
+    device: torch.device
+
+    def measure(self, rounds: int) -> dict[str, float]:
+        """Do the work so many times; the first number is the one that the ratio is taken of."""
+
+
+def interleaved(
+    starts: Mapping[str, Callable[[], Measured]], repeats: int, rounds: int
+) -> dict[str, Any]:
+    """Two ways of doing a thing, by turns.
+
+    Each has a process of its own, which waits while the other works, so that neither profits from
+    what the other left behind, and peak memory is its own.
+
+    Args:
+        starts: what makes each way; travels by pickle.
+        repeats: turns of each.
+        rounds: of the work, in a turn.
+
+    Returns:
+        The median of every number, its ratio of the first way to the second, and peak memory.
+    """
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in starts}
     with ExitStack() as stack:
-        paths = {}
-        for name, variant in variants.items():
+        ways = {}
+        for name, start in starts.items():
             # Spawned: a forked process cannot use CUDA.
             context = multiprocessing.get_context("spawn")
-            path = paths[name] = stack.enter_context(ProcessPoolExecutor(1, context))
-            path.submit(_begin, kind, variant, world.device).result()
+            way = ways[name] = stack.enter_context(ProcessPoolExecutor(1, context))
+            way.submit(_begin, start).result()
         for _ in tqdm(range(repeats), desc="repeats"):
-            for name, path in paths.items():
-                taken, wait = path.submit(_run, steps).result()
-                seconds[name].append(taken)
-                waits[name].append(wait)
-        peaks = {name: path.submit(_peak).result() for name, path in paths.items()}
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+            for name, way in ways.items():
+                found[name].append(way.submit(_measure, rounds).result())
+        peaks = {name: way.submit(_peak).result() for name, way in ways.items()}
+    quantities = list(next(iter(found.values()))[0])
+    values = {q: {n: [turn[q] for turn in turns] for n, turns in found.items()} for q in quantities}
+    medians = {q: {n: statistics.median(v) for n, v in of.items()} for q, of in values.items()}
     return {
-        **machine(world.device),
-        "seconds_per_step": medians,
-        "all_seconds": seconds,
-        "ratio": operator.truediv(*medians.values()),
-        "data_wait_share": {name: statistics.median(values) for name, values in waits.items()},
+        **medians,
+        "all_seconds": values[quantities[0]],
+        "ratio": operator.truediv(*medians[quantities[0]].values()),
         "peak_memory_bytes": peaks,
     }
 
 
-_own: list[_Path] = []
-"""The one path of a process that `compare` started."""
+_own: list[Measured] = []
+"""The one way of a process that `interleaved` started."""
 
 
-def _begin(kind: type[Family], config: Any, device: torch.device) -> None:
-    path = _Path(kind, config, World(device=device))
-    path.run(-(-_WARM_UP // path.round) * path.round)
-    _own.append(path)
+def _begin(start: Callable[[], Measured]) -> None:
+    way = start()
+    way.measure(_WARM_UP)
+    _own.append(way)
 
 
-def _run(rounds: int) -> tuple[float, float]:
-    """Seconds per step and data-wait share."""
-    return _own[0].run(rounds * _own[0].round)[:2]
+def _measure(rounds: int) -> dict[str, float]:
+    return _own[0].measure(rounds)
 
 
 def _peak() -> float:
-    return peak_memory_bytes(_own[0].stepper.device)
+    return peak_memory_bytes(_own[0].device)
 
 
 def benchmark_curves(

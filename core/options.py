@@ -118,6 +118,9 @@ class TrainOptions(Options):
     winograd: bool = False
     """Wide 3x3 and 4x4 convolutions by minimal filtering, in fp32 on a CPU: up to 2.7 x faster, the
     same to float32 rounding; elsewhere without effect. See `core.nn.winograd`."""
+    keep_memory: bool = False
+    """On a CPU, keep freed memory for the next tensor: faster where tensors are over 32 MiB, with
+    a little more of it held; elsewhere without effect. See `core.allocator`."""
     compile: bool = False
     """torch.compile of each network, in place: state-dict keys stay."""
     joint_forward: bool = True

@@ -7,6 +7,7 @@ import torch._functorch.config
 from torch import Tensor
 
 from core import distributed
+from core.allocator import keep_freed_memory
 from core.family import Batch, Family
 from core.nn.winograd import use_winograd
 from core.optim import Updater
@@ -20,7 +21,7 @@ class Stepper:
 
     Args:
         family: as built, on the CPU.
-        options: precision, channels_last, winograd, compile, clip_grad_norm.
+        options: precision, channels_last, winograd, keep_memory, compile, clip_grad_norm.
         device: where to train.
 
     Attributes:
@@ -30,6 +31,8 @@ class Stepper:
 
     def __init__(self, family: Family, options: TrainOptions, device: torch.device) -> None:
         self._family, self._options, self.device = family, options, device
+        if options.keep_memory and device.type == "cpu":
+            keep_freed_memory()
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         networks = list(family.networks.values())
         for network in networks:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from core.nn.norms import InstanceNorm2d
 from core.nn.padding import ReflectionPad2d
 from core.nn.spectral import power_step
-
-instance_norm = partial(nn.InstanceNorm2d, affine=False, track_running_stats=False)
-"""No scale, no shift, the current statistics in training and evaluation; eps 1e-5."""
 
 
 def pad(pixels: int) -> nn.Module:
@@ -69,7 +65,7 @@ class ConvBlock(nn.Module):
         conv: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__()
-        norms = [instance_norm(channels[1])] if norm else []
+        norms = [InstanceNorm2d(channels[1])] if norm else []
         self.model = nn.Sequential(
             pad(padding), conv(*channels, kernel, stride=stride), *norms, activation
         )
@@ -87,11 +83,11 @@ class ResidualBlock(nn.Module):
         self.model = nn.Sequential(
             pad(1),
             nn.Conv2d(channels, channels, 3),
-            instance_norm(channels),
+            InstanceNorm2d(channels),
             nn.ReLU(inplace=True),
             pad(1),
             nn.Conv2d(channels, channels, 3),
-            instance_norm(channels),
+            InstanceNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -159,7 +155,7 @@ class FeatureBlock(nn.Module):
 
         def conv() -> nn.Sequential:
             padded = nn.Sequential(pad(1), nn.Conv2d(channels, channels, 3))
-            return nn.Sequential(padded, instance_norm(channels))
+            return nn.Sequential(padded, InstanceNorm2d(channels))
 
         def mix() -> nn.Sequential:
             return nn.Sequential(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.nn.norms import centered
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 from core.nn.spectral import power_step
 from munit.config import Activation, DisNorm, PadType
@@ -54,12 +55,11 @@ def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
         x: [N, C, H, W].
         eps: added to the (biased) variance.
     """
-    full = _full(x)
-    var, mean = torch.var_mean(full, (2, 3), correction=0, keepdim=True)
-    rounding = max(1e-6, torch.finfo(x.dtype).eps) * mean.detach()
+    rest, var, mean = centered(_full(x), (2, 3))
+    rounding = max(1e-6, torch.finfo(x.dtype).eps) * mean
     varies = var > rounding.square() + 1e-12
     scale = torch.where(varies, (var + eps).rsqrt(), torch.zeros_like(var))
-    return ((full - mean) * scale).to(x.dtype)
+    return (rest * scale).to(x.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -84,14 +84,14 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape; statistics in float32 at least."""
-        full = _full(x)
-        var, mean = torch.var_mean(full, (1, 2, 3), keepdim=True)
+        rest, biased, _ = centered(_full(x), (1, 2, 3))
+        count = x.shape[1] * x.shape[2] * x.shape[3]
+        var = biased * (count / (count - 1))
         # The root's slope at 0 is infinite, and infinity times 0 is not a number: held above a
         # value that vanishes beside eps.
         std = var.clamp_min(1e-24).sqrt()
         scale = self.gamma[:, None, None] / (std + self.eps)
-        shift = self.beta[:, None, None] - mean * scale
-        return (full * scale + shift).to(x.dtype)
+        return (rest * scale + self.beta[:, None, None]).to(x.dtype)
 
 
 class SpectralConv2d(nn.Module):

@@ -101,6 +101,10 @@ class Run(Options):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Autocast type of the encoder."""
     channels_last: bool = False
+    winograd: bool = False
+    """Wide convolutions by minimal filtering, in fp32 on a CPU: see `core.nn.winograd`."""
+    keep_memory: bool = False
+    """On a CPU, keep freed memory for the next tensor: see `core.allocator`."""
     compile: bool = False
     """torch.compile of encoder and terms, once for each stage; needs a C++ compiler on CPUs."""
 

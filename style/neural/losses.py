@@ -7,7 +7,9 @@ over elements where the paper sums. Half precision is raised to float32 before a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,6 +17,22 @@ from torch import Tensor
 def _full(x: Tensor) -> Tensor:
     """Half precision to float32; float32 and float64 stay."""
     return x.float() if x.dtype.itemsize < 4 else x
+
+
+class _Products(torch.autograd.Function):
+    """F F^T of [C, P]. Autograd alone would go back by two products the size of F and add them."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return flat @ flat.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        both = gradients[0] + gradients[0].T
+        # In the order of the features in memory: what follows is added to gradients of that order.
+        return (flat.T @ both).T if flat.stride(0) == 1 else both @ flat
 
 
 def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -34,7 +52,8 @@ def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
     flat = features.squeeze(0).flatten(1)
     places = float(flat.shape[1])
     if mask is None:
-        return flat @ flat.T / (flat.shape[0] * places)
+        products: Tensor = _Products.apply(flat)
+        return products / (flat.shape[0] * places)
     weights = mask.to(flat).flatten()
     return (flat * weights) @ flat.T / (flat.shape[0] * weights.sum())
 

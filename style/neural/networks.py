@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.allocator import keep_freed_memory
 from core.errors import UserError
 from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg
+from core.nn.winograd import use_winograd
 from style.neural.config import Model, Run
 from style.neural.images import MEAN_BGR
 
@@ -157,3 +159,7 @@ def arrange(encoder: VGGEncoder | RandomFilters, run: Run, device: torch.device)
     """Move an encoder to its device, in place, as the options want it to run."""
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
+    if run.winograd:
+        use_winograd(encoder, fixed=True)
+    if run.keep_memory and device.type == "cpu":
+        keep_freed_memory()

@@ -48,6 +48,14 @@ def test_convolution(size: tuple[int, int], taps: int, padding: int, channels_la
     _same(conv2d(x, weight, bias, padding), theirs, x, weight, bias)
 
 
+@pytest.mark.parametrize("taps", [3, 4])
+def test_convolution_by_fixed_filters(taps: int) -> None:
+    x, weight = _random(2, 3, 9, 10).requires_grad_(), _random(5, 3, taps, taps)
+    filters = winograd.fixed_filters(weight)
+    _same(conv2d(x, weight, None, 1, filters), F.conv2d(x, weight, padding=1), x)
+    assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, None, 1, filters), x)
+
+
 @pytest.mark.parametrize("frozen", ["nothing", "input", "weight"])
 def test_gradients_of_gradients(frozen: str) -> None:
     x = _random(1, 2, 5, 4).requires_grad_(frozen != "input")
@@ -58,8 +66,10 @@ def test_gradients_of_gradients(frozen: str) -> None:
 def test_operators_keep_the_rules_of_the_compiler() -> None:
     x = _random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight, gradient = _random(3, 2, 3, 3).requires_grad_(), _random(2, 3, 6, 9).requires_grad_()
-    torch.library.opcheck(winograd._convolve, (x, weight, 1))
-    torch.library.opcheck(winograd._convolve_back, (gradient, weight, 1, 6, 9))
+    torch.library.opcheck(winograd._convolve, (x, weight, 1, False))
+    torch.library.opcheck(winograd._convolve, (gradient, weight, 1, True))
+    filters = winograd.fixed_filters(weight.detach())
+    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, 3, 1))
     torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3))
 
 
@@ -81,7 +91,8 @@ def test_small_convolutions_stay_direct(monkeypatch: pytest.MonkeyPatch) -> None
     conv2d(x, weight, None, 1)
 
 
-def test_only_ordinary_convolutions_are_replaced() -> None:
+@pytest.mark.parametrize("fixed", [False, True])
+def test_only_ordinary_convolutions_are_replaced(fixed: bool) -> None:
     replaced = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 4, padding=1)
     )
@@ -97,8 +108,9 @@ def test_only_ordinary_convolutions_are_replaced() -> None:
     layers = nn.Sequential(replaced, kept).double()
     x = _random(1, 3, 29, 31)
     before, names = layers(x), list(layers.state_dict())
-    use_winograd(layers)
+    use_winograd(layers, fixed=fixed)
     assert all(type(layer) is WinogradConv2d for layer in replaced)
+    assert all((layer.fixed is not None) == fixed for layer in replaced)
     assert not any(isinstance(layer, WinogradConv2d) for layer in kept)
     assert list(layers.state_dict()) == names
     torch.testing.assert_close(layers(x), before)

@@ -14,12 +14,12 @@ from core.config import validate
 from core.errors import UserError
 from core.nn.vgg import VGG
 from core.stylizer import Look
-from style.neural.config import Config
+from style.neural.config import Config, Run
 from style.neural.descent import Descent
 from style.neural.images import scaled_size, to_picture, to_tensor, with_colors_of
 from style.neural.losses import gram, total_variation
 from style.neural.masks import class_masks
-from style.neural.networks import RandomFilters, VGGEncoder, make_encoder
+from style.neural.networks import RandomFilters, VGGEncoder, arrange, make_encoder
 from style.neural.objective import Objective, Picture
 from style.neural.reconstruct import reconstructions
 from style.neural.stylizer import NeuralStyle
@@ -273,6 +273,17 @@ def test_gram_with_a_mask_of_ones_and_total_variation_by_hand() -> None:
     assert total_variation(image) == 2 + 4 + 5 + 1
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gram_has_the_gradients_of_its_formula(layout: torch.memory_format) -> None:
+    features = (
+        torch.rand(1, 4, 3, 5, dtype=torch.float64)
+        .contiguous(memory_format=layout)
+        .requires_grad_()
+    )
+    assert torch.autograd.gradcheck(gram, features)
+    assert torch.autograd.gradgradcheck(gram, features)
+
+
 def test_encoders_are_frozen_and_the_same_everywhere() -> None:
     first, second = RandomFilters(), RandomFilters()
     image = to_tensor(picture(128, 160))
@@ -308,6 +319,22 @@ def test_compiled_terms_are_the_same(encoder: str) -> None:
         sum(objective(x).values()).backward()
         gradients.append(x.grad)
     torch.testing.assert_close(*gradients)
+
+
+def test_minimal_filtering_changes_the_rounding_only() -> None:
+    network = VGGEncoder(VGG(19, "relu2_2", widths=(8, 128, 8, 8, 8)), "caffe")
+    layers = ("relu1_2", "relu2_2")
+    image = to_tensor(picture(64, 64)).requires_grad_()
+    gradients = []
+    for winograd in (False, True):
+        arrange(network, Run(winograd=winograd), CPU)
+        features = network(image, layers)
+        loss = sum((features[name] * features[name].detach().cos()).sum() for name in layers)
+        gradients.append(torch.autograd.grad(loss, image)[0])
+    fixed = [layer for layer in network.vgg.features if getattr(layer, "fixed", None) is not None]
+    assert len(fixed) == 1
+    assert not torch.equal(*gradients)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4 * float(gradients[0].abs().max()))
 
 
 def test_bf16_stays_near() -> None:

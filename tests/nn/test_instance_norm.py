@@ -1,0 +1,60 @@
+"""Statistics and instance norms are the same in every memory layout, in value and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.nn.norms import InstanceNorm2d, centered
+from munit.blocks import LayerNorm, instance_norm
+
+NORMS: list[Callable[[Tensor], Tensor]] = [
+    InstanceNorm2d(3),
+    instance_norm,
+    LayerNorm(3).double().requires_grad_(False),
+]
+
+
+def _image(*shape: int) -> Tensor:
+    x = 2 + torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return x.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+@pytest.mark.parametrize("dims", [(2, 3), (1, 2, 3)])
+def test_centered(dims: tuple[int, ...]) -> None:
+    x = _image(2, 3, 4, 5)
+    var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
+    for found in (centered(x, dims), centered(x.contiguous(), dims)):
+        torch.testing.assert_close(found, (x - mean, var, mean))
+
+
+def test_layer_is_torchs() -> None:
+    torch.testing.assert_close(
+        InstanceNorm2d(3)(_image(2, 3, 4, 5)), F.instance_norm(_image(2, 3, 4, 5))
+    )
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_layouts_agree(norm: Callable[[Tensor], Tensor]) -> None:
+    x = _image(2, 3, 4, 5)
+    upstream = torch.randn_like(x)
+    ways = [norm(x), norm(x.contiguous())]
+    assert ways[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(*ways)
+    torch.testing.assert_close(*(torch.autograd.grad(y, x, upstream) for y in ways))
+    assert torch.autograd.gradcheck(norm, x)
+    assert torch.autograd.gradgradcheck(norm, x)
+
+
+def test_a_single_pixel_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than 1 spatial element"):
+        InstanceNorm2d(3)(_image(2, 3, 1, 1))
+
+
+def test_layer_has_no_state() -> None:
+    assert isinstance(InstanceNorm2d(3), nn.InstanceNorm2d)
+    assert not InstanceNorm2d(3).state_dict()
