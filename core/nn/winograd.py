@@ -27,7 +27,7 @@ MIN_CHANNELS = 128
 """Narrower convolutions are mostly transforms."""
 MIN_TILES = 32
 """With fewer tiles the filters' transform costs more than the products save."""
-_OUTPUTS = {2: 4, 3: 4, 4: 2}
+_OUTPUTS = {3: 4, 4: 2}
 """m for each r: larger tiles save more products and lose more digits."""
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0)
 
