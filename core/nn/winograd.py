@@ -183,20 +183,25 @@ def _(x: Tensor, gradient: Tensor, padding: int, taps: int) -> Tensor:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:2])
-    ctx.padding, ctx.last = inputs[2:]
+    ctx.padding = inputs[2]
+
+
+def _save_convolution(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _save(ctx, inputs, output)
+    ctx.mirrored = inputs[3]
 
 
 def _convolve_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     of_x, of_weight, *_ = ctx.needs_input_grad
-    taps, mirrored = weight.shape[2], ctx.last
+    taps = weight.shape[2]
     back = taps - 1 - ctx.padding
     to_weight = None
-    if of_weight and mirrored:
+    if of_weight and ctx.mirrored:
         to_weight = _correlate(gradient, x, back, taps)
     elif of_weight:
         to_weight = _correlate(x, gradient, ctx.padding, taps)
-    to_x = _convolve(gradient, weight, back, not mirrored) if of_x else None
+    to_x = _convolve(gradient, weight, back, not ctx.mirrored) if of_x else None
     return to_x, to_weight, None, None
 
 
@@ -221,7 +226,7 @@ def _convolve_fixed_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None
 
 
 _convolve_fixed.register_autograd(_convolve_fixed_gradients, setup_context=_save_fixed)
-_convolve.register_autograd(_convolve_gradients, setup_context=_save)
+_convolve.register_autograd(_convolve_gradients, setup_context=_save_convolution)
 _correlate.register_autograd(_correlate_gradients, setup_context=_save)
 
 
