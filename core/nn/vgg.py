@@ -14,10 +14,12 @@ from typing import Literal, Self
 from urllib.error import URLError
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.checkpoint import load_network
 from core.errors import UserError
+from core.nn.winograd import WinogradConv2d
 
 VGGDepth = Literal[16, 19]
 VGGInput = Literal["torchvision", "caffe"]
@@ -90,7 +92,6 @@ class VGG(nn.Module):
             for i in range(1, number + 1):
                 self.layers[f"conv{block}_{i}"] = len(layers)
                 self.layers[f"relu{block}_{i}"] = len(layers) + 1
-                # Not in place: the convolution's output may be asked for.
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
             # A left-out pooling keeps its place: the names of what follows depend on it.
@@ -110,10 +111,31 @@ class VGG(nn.Module):
         outputs: dict[str, Tensor] = {}
         x = images
         for place, layer in enumerate(self.features):
-            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                if place - 1 in wanted and not self._pooled_first(place, wanted):
+                    x = F.relu(x)
+            elif isinstance(layer, nn.Conv2d):
+                with_relu = place not in wanted and not self._pooled_first(place + 1, wanted)
+                x = _rectified(layer, x) if with_relu else layer(x)
+            else:
+                x = layer(x)
+                if self._pooled_first(place - 1, wanted):
+                    x = F.relu_(x)
             if place in wanted:
                 outputs[wanted[place]] = x
         return outputs
+
+    def _pooled_first(self, relu: int, wanted: Collection[int]) -> bool:
+        """Whether a ReLU follows the pooling behind it: the same in a quarter of the memory."""
+        behind = self.features[relu + 1 : relu + 2]
+        return relu not in wanted and any(isinstance(layer, nn.MaxPool2d) for layer in behind)
+
+
+def _rectified(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """`F.relu(layer(x))`."""
+    if isinstance(layer, WinogradConv2d):
+        return layer(x, relu=True)
+    return F.relu_(layer(x))
 
 
 def load_vgg(

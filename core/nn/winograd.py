@@ -1,7 +1,7 @@
 """Convolutions by minimal filtering (Winograd), on a CPU.
 
 Lavin and Gray, CVPR 2016: F(m, r) takes a tile of t = m + r - 1 inputs to m outputs of a filter of
-r taps by t products instead of m * r; over both axes 36 instead of 144 for F(4, 3). cuDNN does this
+r taps by t products instead of m * r; over both axes 64 instead of 324 for F(6, 3). cuDNN does this
 by itself; CPU libraries do not. Here the transforms are matrix products too, over rows and columns
 of a tile at once, because those run at full speed without being compiled. Same function to float32
 rounding: about 1e-5 of the largest output, where the direct sum has 1e-7.
@@ -15,8 +15,9 @@ through them. To torch.compile they are opaque, which keeps its graphs small.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from itertools import groupby, product
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,11 +26,11 @@ from torch import Tensor, nn
 
 MIN_CHANNELS = 128
 """Narrower convolutions are mostly transforms."""
-MIN_TILES = 32
-"""With fewer tiles the filters' transform costs more than the products save."""
-_OUTPUTS = {3: 4, 4: 2}
-"""m for each r: larger tiles save more products and lose more digits."""
-_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0)
+MIN_PLACES = 512
+"""Pixels of a batch; with fewer the filters' transform costs more than the products save."""
+LARGE_PLACES = 8192
+"""From here on F(6, 3), whose filters are nearly twice as large as those of F(4, 3)."""
+_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 
 
 class _Transforms:
@@ -37,15 +38,19 @@ class _Transforms:
 
     Attributes:
         outputs: m of F(m, r).
+        taps: r.
         tile: t = m + r - 1.
+        every_output: place among t * t, at the point 1 of both axes, of the product that every
+            output has once.
         to_input: [t * t, t * t]; of the paper's y = A^T [(G g G^T) * (B^T d B)] A, it is B^T.
         to_output: [m * m, t * t]; A^T.
         to_filter: [t * t, r * r]; G.
     """
 
-    def __init__(self, taps: int, dtype: torch.dtype) -> None:
-        self.outputs = _OUTPUTS[taps]
-        self.tile = self.outputs + taps - 1
+    def __init__(self, outputs: int, taps: int, dtype: torch.dtype) -> None:
+        self.outputs, self.taps = outputs, taps
+        self.tile = outputs + taps - 1
+        self.every_output = self.tile + 1
         points = np.array(_POINTS[: self.tile - 1])
         others = [np.delete(points, i) for i in range(len(points))]
         powers = np.vander(points, self.tile, increasing=True)
@@ -64,136 +69,226 @@ class _Transforms:
 _transforms = cache(_Transforms)
 
 
+def _transforms_for(taps: int, places: int, dtype: torch.dtype) -> _Transforms:
+    """Larger tiles save more products, and make larger filters to read."""
+    return _transforms(6 if taps == 3 and places >= LARGE_PLACES else 4, taps, dtype)
+
+
 def _size_out(size: int, taps: int, padding: int) -> int:
     return size + 2 * padding - taps + 1
 
 
-def _padded(x: Tensor, pads: list[int]) -> Tensor:
-    """`F.pad`, which would copy where there is nothing to add."""
-    return F.pad(x, pads) if any(pads) else x
+class _Span(NamedTuple):
+    """Tiles in a row along an axis, of which the same part lies within the image."""
+
+    first: int
+    """Of the tiles."""
+    number: int
+    """Of tiles."""
+    begin: int
+    """Of the part, within a tile."""
+    end: int
+    """Of the part, within a tile."""
+    start: int
+    """Of the first tile's part, in the image."""
 
 
-def _filters(weight: Tensor, mirrored: bool) -> Tensor:
+@lru_cache
+def _spans(size: int, step: int, side: int, padding: int) -> list[_Span]:
+    """All tiles of `side` pixels along an axis, one every `step` pixels, from outside the image."""
+    number = -(-(size + 2 * padding - side + step) // step)
+    parts = [
+        (max(0, padding - step * i), min(side, size + padding - step * i)) for i in range(number)
+    ]
+    spans = []
+    for part, tiles in groupby(range(number), key=parts.__getitem__):
+        first, *others = tiles
+        spans.append(_Span(first, 1 + len(others), *part, step * first - padding + part[0]))
+    return spans
+
+
+def _windows(image: Tensor, rows: _Span, columns: _Span, step: int) -> Tensor:
+    """View of what tiles see of [N, C, H, W]: [N, rows, columns, part, part, C]."""
+    view = image.permute(0, 2, 3, 1)
+    for axis, span in ((1, rows), (2, columns)):
+        side = span.end - span.begin
+        view = view.narrow(axis, span.start, step * (span.number - 1) + side)
+        view = view.unfold(axis, side, step)
+    return view.permute(0, 1, 2, 4, 5, 3)
+
+
+def _cells(tiles: Tensor, rows: _Span, columns: _Span) -> Tensor:
+    """View of these tiles, [N, rows, columns, side, side, C]."""
+    return tiles.narrow(1, rows.first, rows.number).narrow(2, columns.first, columns.number)
+
+
+def _gather(
+    image: Tensor, step: int, side: int, padding: int = 0, positive: Tensor | None = None
+) -> Tensor:
+    """[N, C, H, W] to tiles [tiles, side * side, C], with zeros outside of the image.
+
+    Args:
+        image: what to cut.
+        step: pixels from a tile to the next.
+        side: of a tile in pixels.
+        padding: pixels outside of the image that tiles cover on every side; on the right and at
+            the bottom more, if that is not a whole tile.
+        positive: 0 instead of `image` where this [N, C, H, W] is not positive (a ReLU's way back).
+    """
+    n, channels, height, width = image.shape
+    down, across = (_spans(size, step, side, padding) for size in (height, width))
+    tiled = [spans[-1].first + spans[-1].number for spans in (down, across)]
+    # Channels last throughout: the matrix products want them side by side.
+    tiles = image.new_empty(n, *tiled, side, side, channels)
+    for rows, columns in product(down, across):
+        cells = _cells(tiles, rows, columns)
+        inside = cells[:, :, :, rows.begin : rows.end, columns.begin : columns.end]
+        if inside.shape != cells.shape:
+            cells.zero_()
+        values = _windows(image, rows, columns, step)
+        if positive is None:
+            inside.copy_(values)
+        else:
+            mask = _windows(positive, rows, columns, step)
+            torch.ops.aten.threshold_backward.grad_input(values, mask, 0, grad_input=inside)
+    return tiles.view(-1, side * side, channels)
+
+
+def _scatter(tiles: Tensor, image: Tensor, step: int) -> None:
+    """Tiles [tiles, step * step, C] side by side into `image` [N, C, H, W]; the rest is cut off."""
+    n, channels, height, width = image.shape
+    down, across = (_spans(size, step, step, 0) for size in (height, width))
+    tiled = [spans[-1].first + spans[-1].number for spans in (down, across)]
+    tiles = tiles.view(n, *tiled, step, step, channels)
+    for rows, columns in product(down, across):
+        cells = _cells(tiles, rows, columns)
+        _windows(image, rows, columns, step).copy_(cells[:, :, :, : rows.end, : columns.end])
+
+
+def _filters(weight: Tensor, mirrored: bool, maps: _Transforms) -> Tensor:
     """[O, I, r, r] to [t * t, I, O], or mirrored to [t * t, O, I]: those of the way back."""
-    maps = _transforms(weight.shape[2], weight.dtype)
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
     to_filter = maps.to_filter.flip(1) if mirrored else maps.to_filter
     filters = (to_filter @ taps).view(-1, *weight.shape[:2])
     return filters if mirrored else filters.transpose(1, 2)
 
 
-def _inputs(x: Tensor, taps: int, padding: int) -> Tensor:
-    """[N, I, H, W] to [tiles, t * t, I]."""
-    maps = _transforms(taps, x.dtype)
-    step, side = maps.outputs, maps.tile
-    pads = [0, 0]
-    for size in (x.shape[3], x.shape[2]):
-        tiles = -(-_size_out(size, taps, padding) // step)
-        pads += [padding, step * tiles + taps - 1 - size - padding]
-    # Channels last throughout: the matrix products want them side by side.
-    padded = _padded(x.permute(0, 2, 3, 1), pads)
-    cut = padded.unfold(1, side, step).unfold(2, side, step).permute(0, 1, 2, 4, 5, 3)
-    return maps.to_input @ cut.reshape(-1, side * side, x.shape[1])
+def _empty_image(like: Tensor, *shape: int) -> Tensor:
+    """[N, C, H, W] in channels_last."""
+    return torch.empty(
+        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
 
 
-def _outputs(products: Tensor, taps: int, n: int, height: int, width: int) -> Tensor:
-    """[tiles, t * t, O] to [N, O, height, width]."""
-    maps = _transforms(taps, products.dtype)
-    step = maps.outputs
-    rows, columns = -(-height // step), -(-width // step)
-    tiles = (maps.to_output @ products).view(n, rows, columns, step, step, -1)
-    y = tiles.transpose(2, 3).reshape(n, step * rows, step * columns, -1)
-    return y[:, :height, :width].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-
-
-def _output_gradients(gradient: Tensor, taps: int) -> Tensor:
-    """[N, O, H, W] to [tiles, t * t, O]; the transpose of `_outputs`."""
-    maps = _transforms(taps, gradient.dtype)
-    step = maps.outputs
-    n, channels, height, width = gradient.shape
-    rows, columns = -(-height // step), -(-width // step)
-    pads = [0, 0, 0, step * columns - width, 0, step * rows - height]
-    padded = _padded(gradient.permute(0, 2, 3, 1), pads)
-    tiles = padded.reshape(n, rows, step, columns, step, channels).transpose(2, 3)
-    return maps.to_output.T @ tiles.reshape(-1, step * step, channels)
-
-
-def _filtered(x: Tensor, filters: Tensor, taps: int, padding: int) -> Tensor:
+def _filtered(
+    x: Tensor,
+    filters: Tensor,
+    padding: int,
+    maps: _Transforms,
+    bias: Tensor | None = None,
+    positive: Tensor | None = None,
+) -> Tensor:
     """[N, I, H, W] and [t * t, I, O] to [N, O, H', W']."""
-    height, width = (_size_out(size, taps, padding) for size in x.shape[2:])
-    spectrum = _inputs(x, taps, padding)
+    spectrum = maps.to_input @ _gather(x, maps.outputs, maps.tile, padding, positive)
     # A tile's products side by side, as the transforms take them, and not as bmm would put them.
     products = spectrum.new_empty(*spectrum.shape[:2], filters.shape[2])
     torch.bmm(spectrum.transpose(0, 1), filters, out=products.transpose(0, 1))
-    return _outputs(products, taps, x.shape[0], height, width)
+    if bias is not None:
+        products[:, maps.every_output] += bias
+    sizes = (_size_out(size, maps.taps, padding) for size in x.shape[2:])
+    y = _empty_image(x, x.shape[0], filters.shape[2], *sizes)
+    _scatter(maps.to_output @ products, y, maps.outputs)
+    return y
+
+
+def _places_out(x: Tensor, taps: int, padding: int) -> int:
+    rows, columns = (_size_out(size, taps, padding) for size in x.shape[2:])
+    return x.shape[0] * rows * columns
 
 
 @torch.library.custom_op("minimal_filtering::convolve", mutates_args=())
-def _convolve(x: Tensor, weight: Tensor, padding: int, mirrored: bool) -> Tensor:
-    """[N, I, H, W] and [O, I, r, r] to [N, O, H', W'].
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mirrored: bool
+) -> Tensor:
+    """[N, I, H, W], [O, I, r, r] and [O] to [N, O, H', W'].
 
     Mirrored, by `weight.flip(2, 3).transpose(0, 1)`: from [N, O, H, W] to [N, I, H', W'].
     """
-    return _filtered(x, _filters(weight, mirrored), weight.shape[2], padding)
+    taps = weight.shape[2]
+    maps = _transforms_for(taps, _places_out(x, taps, padding), x.dtype)
+    return _filtered(x, _filters(weight, mirrored, maps), padding, maps, bias)
 
 
 @torch.library.custom_op("minimal_filtering::convolve_fixed", mutates_args=())
-def _convolve_fixed(x: Tensor, filters: Tensor, back: Tensor, taps: int, padding: int) -> Tensor:
-    """[N, I, H, W] to [N, O, H', W'] by filters that never change, transformed once.
+def _convolve_fixed(
+    x: Tensor,
+    filters: Tensor,
+    back: Tensor,
+    bias: Tensor | None,
+    positive: Tensor | None,
+    padding: int,
+    relu: bool,
+) -> Tensor:
+    """[N, I, H, W] to [N, O, H', W'] by 3x3 filters that never change, transformed once.
 
     Args:
         x: the input.
-        filters: `_filters(weight, mirrored=False)`, [t * t, I, O].
-        back: `_filters(weight, mirrored=True)`, [t * t, O, I].
-        taps: r.
+        filters: `fixed_filters(weight)[0]`, [t * t, I, O].
+        back: `fixed_filters(weight)[1]`, [t * t, O, I].
+        bias: [O], as little trained.
+        positive: 0 instead of x where this is not positive.
         padding: with zeros.
+        relu: of the result.
     """
-    return _filtered(x, filters, taps, padding)
+    y = _filtered(x, filters, padding, _transforms(6, 3, x.dtype), bias, positive)
+    return y.relu_() if relu else y
 
 
 @torch.library.custom_op("minimal_filtering::correlate", mutates_args=())
 def _correlate(x: Tensor, gradient: Tensor, padding: int, taps: int) -> Tensor:
     """[N, I, H, W] and [N, O, H', W'] to [O, I, r, r]: the gradient of the filters."""
-    spectrum = _output_gradients(gradient, taps).permute(1, 2, 0)
-    products = torch.bmm(spectrum, _inputs(x, taps, padding).transpose(0, 1))
-    sums = _transforms(taps, x.dtype).to_filter.T @ products.flatten(1)
+    maps = _transforms_for(taps, gradient[:, 0].numel(), x.dtype)
+    inputs = maps.to_input @ _gather(x, maps.outputs, maps.tile, padding)
+    outputs = maps.to_output.T @ _gather(gradient, maps.outputs, maps.outputs)
+    products = torch.bmm(outputs.permute(1, 2, 0), inputs.transpose(0, 1))
+    sums = maps.to_filter.T @ products.flatten(1)
     weight = sums.view(taps, taps, *products.shape[1:]).permute(2, 3, 0, 1)
     return weight.contiguous(memory_format=torch.channels_last)
 
 
 @_convolve.register_fake
-def _(x: Tensor, weight: Tensor, padding: int, mirrored: bool) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mirrored: bool) -> Tensor:
     height, width = (_size_out(size, weight.shape[2], padding) for size in x.shape[2:])
-    y = x.new_empty(x.shape[0], weight.shape[1 if mirrored else 0], height, width)
-    return y.contiguous(memory_format=torch.channels_last)
+    return _empty_image(x, x.shape[0], weight.shape[1 if mirrored else 0], height, width)
 
 
 @_convolve_fixed.register_fake
-def _(x: Tensor, filters: Tensor, back: Tensor, taps: int, padding: int) -> Tensor:
-    height, width = (_size_out(size, taps, padding) for size in x.shape[2:])
-    y = x.new_empty(x.shape[0], filters.shape[2], height, width)
-    return y.contiguous(memory_format=torch.channels_last)
+def _(
+    x: Tensor,
+    filters: Tensor,
+    back: Tensor,
+    bias: Tensor | None,
+    positive: Tensor | None,
+    padding: int,
+    relu: bool,
+) -> Tensor:
+    height, width = (_size_out(size, 3, padding) for size in x.shape[2:])
+    return _empty_image(x, x.shape[0], filters.shape[2], height, width)
 
 
 @_correlate.register_fake
 def _(x: Tensor, gradient: Tensor, padding: int, taps: int) -> Tensor:
-    weight = x.new_empty(gradient.shape[1], x.shape[1], taps, taps)
-    return weight.contiguous(memory_format=torch.channels_last)
+    return _empty_image(x, gradient.shape[1], x.shape[1], taps, taps)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:2])
-    ctx.padding = inputs[2]
-
-
-def _save_convolution(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _save(ctx, inputs, output)
-    ctx.mirrored = inputs[3]
+    ctx.padding, ctx.mirrored = inputs[3:]
 
 
 def _convolve_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
-    of_x, of_weight, *_ = ctx.needs_input_grad
+    of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
     taps = weight.shape[2]
     back = taps - 1 - ctx.padding
     to_weight = None
@@ -201,33 +296,40 @@ def _convolve_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]
         to_weight = _correlate(gradient, x, back, taps)
     elif of_weight:
         to_weight = _correlate(x, gradient, ctx.padding, taps)
-    to_x = _convolve(gradient, weight, back, not ctx.mirrored) if of_x else None
-    return to_x, to_weight, None, None
+    to_x = _convolve(gradient, weight, None, back, not ctx.mirrored) if of_x else None
+    return to_x, to_weight, gradient.sum((0, 2, 3)) if of_bias else None, None, None
+
+
+def _save_correlate(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.padding = inputs[2]
 
 
 def _correlate_gradients(ctx: Any, along: Tensor) -> tuple[Tensor | None, ...]:
     x, gradient = ctx.saved_tensors
     of_x, of_gradient, *_ = ctx.needs_input_grad
     back = along.shape[2] - 1 - ctx.padding
-    to_x = _convolve(gradient, along, back, True) if of_x else None
-    to_gradient = _convolve(x, along, ctx.padding, False) if of_gradient else None
+    to_x = _convolve(gradient, along, None, back, True) if of_x else None
+    to_gradient = _convolve(x, along, None, ctx.padding, False) if of_gradient else None
     return to_x, to_gradient, None, None
 
 
 def _save_fixed(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[1:3])
-    ctx.taps, ctx.padding = inputs[3:]
+    _, filters, back, _, positive, ctx.padding, relu = inputs
+    ctx.save_for_backward(filters, back, positive, output if relu else None)
 
 
 def _convolve_fixed_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    filters, back = ctx.saved_tensors
-    padding = ctx.taps - 1 - ctx.padding
-    return _convolve_fixed(gradient, back, filters, ctx.taps, padding), None, None, None, None
+    filters, back, positive, output = ctx.saved_tensors
+    to_x = _convolve_fixed(gradient, back, filters, None, output, 2 - ctx.padding, False)
+    if positive is not None:
+        to_x = torch.where(positive > 0, to_x, 0)
+    return to_x, None, None, None, None, None, None
 
 
+_convolve.register_autograd(_convolve_gradients, setup_context=_save_convolve)
+_correlate.register_autograd(_correlate_gradients, setup_context=_save_correlate)
 _convolve_fixed.register_autograd(_convolve_fixed_gradients, setup_context=_save_fixed)
-_convolve.register_autograd(_convolve_gradients, setup_context=_save_convolution)
-_correlate.register_autograd(_correlate_gradients, setup_context=_save)
 
 
 def conv2d(
@@ -236,6 +338,7 @@ def conv2d(
     bias: Tensor | None,
     padding: int = 0,
     fixed: tuple[Tensor, Tensor] | None = None,
+    relu: bool = False,
 ) -> Tensor:
     """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
 
@@ -244,30 +347,30 @@ def conv2d(
         weight: [O, I, r, r], r 3 or 4.
         bias: [O] or None.
         padding: with zeros.
-        fixed: `fixed_filters(weight)`, of a weight that never changes and wants no gradient.
+        fixed: `fixed_filters(weight)`, where neither weight nor bias ever changes.
+        relu: of the result, which has its gradient for nothing where filters are fixed.
 
     Returns:
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
     """
-    tiles = x.shape[0]
-    for size in x.shape[2:]:
-        tiles *= -(-_size_out(size, weight.shape[2], padding) // _OUTPUTS[weight.shape[2]])
+    few = _places_out(x, weight.shape[2], padding) < MIN_PLACES
     # Autocast and GPUs have convolutions of their own that are faster still.
     exact = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    if not exact or min(weight.shape[:2]) < MIN_CHANNELS or tiles < MIN_TILES:
-        return F.conv2d(x, weight, bias, padding=padding)
     y: Tensor
-    if fixed is None:
-        y = _convolve(x, weight, padding, False)
+    if not exact or few or min(weight.shape[:2]) < MIN_CHANNELS:
+        y = F.conv2d(x, weight, bias, padding=padding)
+    elif fixed is None:
+        y = _convolve(x, weight, bias, padding, False)
     else:
-        y = _convolve_fixed(x, *fixed, weight.shape[2], padding)
-    return y if bias is None else y + bias[:, None, None]
+        return _convolve_fixed(x, *fixed, bias, None, padding, relu)
+    return y.relu_() if relu else y
 
 
 def fixed_filters(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The transformed filters of both ways, four times the size of [O, I, r, r] each."""
+    """The transformed filters of both ways, seven times the size of [O, I, 3, 3] each."""
+    maps = _transforms(6, 3, weight.dtype)
     with torch.no_grad():
-        return _filters(weight, mirrored=False), _filters(weight, mirrored=True)
+        return _filters(weight, False, maps), _filters(weight, True, maps)
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -276,9 +379,9 @@ class WinogradConv2d(nn.Conv2d):
     fixed: tuple[Tensor, Tensor] | None = None
     """`fixed_filters` of a layer that is not trained."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        """[N, I, H, W] to [N, O, H', W']."""
-        return conv2d(input, self.weight, self.bias, int(self.padding[0]), self.fixed)
+    def forward(self, input: Tensor, *, relu: bool = False) -> Tensor:
+        """[N, I, H, W] to [N, O, H', W'], then a ReLU if asked for."""
+        return conv2d(input, self.weight, self.bias, int(self.padding[0]), self.fixed, relu)
 
 
 def use_winograd(network: nn.Module, *, fixed: bool = False) -> None:
@@ -295,7 +398,8 @@ def use_winograd(network: nn.Module, *, fixed: bool = False) -> None:
             setattr(module, "winograd", True)  # noqa: B010  (unknown to the type nn.Module)
         elif type(module) is nn.Conv2d and _is_ordinary(module):
             module.__class__ = WinogradConv2d
-            if fixed and min(module.weight.shape[:2]) >= MIN_CHANNELS:
+            wide = min(module.weight.shape[:2]) >= MIN_CHANNELS
+            if fixed and wide and module.kernel_size == (3, 3):
                 module.fixed = fixed_filters(module.weight)  # type: ignore[assignment]
 
 

@@ -20,19 +20,31 @@ def _full(x: Tensor) -> Tensor:
 
 
 class _Products(torch.autograd.Function):
-    """F F^T of [C, P]. Autograd alone would go back by two products the size of F and add them."""
+    """F F^T of features [1, C, H, W] with F [C, P]: [C, C].
+
+    Autograd alone would go back by two products the size of F and add them.
+    """
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor) -> Tensor:
-        ctx.save_for_backward(flat)
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        flat = features.squeeze(0).flatten(1)
         return flat @ flat.T
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (flat,) = ctx.saved_tensors
+        (features,) = ctx.saved_tensors
         both = gradients[0] + gradients[0].T
-        # In the order of the features in memory: what follows is added to gradients of that order.
-        return (flat.T @ both).T if flat.stride(0) == 1 else both @ flat
+        if torch.is_grad_enabled():
+            return (both @ features.squeeze(0).flatten(1)).view_as(features)
+        # In the order of the features in memory, and no view: so autograd adds to it in place.
+        result = torch.empty_like(features)
+        flat, out = (x.squeeze(0).flatten(1) for x in (features, result))
+        if flat.stride(0) == 1:
+            torch.mm(flat.T, both, out=out.T)
+        else:
+            torch.mm(both, flat, out=out)
+        return result
 
 
 def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -49,11 +61,10 @@ def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
         [C, C].
     """
     features = _full(features)
-    flat = features.squeeze(0).flatten(1)
-    places = float(flat.shape[1])
     if mask is None:
-        products: Tensor = _Products.apply(flat)
-        return products / (flat.shape[0] * places)
+        products: Tensor = _Products.apply(features)
+        return products / features.numel()
+    flat = features.squeeze(0).flatten(1)
     weights = mask.to(flat).flatten()
     return (flat * weights) @ flat.T / (flat.shape[0] * weights.sum())
 
@@ -69,7 +80,8 @@ def blend(grams: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """Mean over all elements of (F - P)^2 (eq. 1), features [1, C, H, W]."""
-    return F.mse_loss(_full(features), _full(target))
+    # `mse_loss` would give a gradient of another memory format.
+    return (_full(features) - _full(target)).square().mean()
 
 
 def style_loss(matrix: Tensor, target: Tensor) -> Tensor:

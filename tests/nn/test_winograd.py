@@ -19,7 +19,7 @@ from core.nn.winograd import WinogradConv2d, conv2d, use_winograd
 def _for_any_size() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setattr(winograd, "MIN_CHANNELS", 1)
-    patch.setattr(winograd, "MIN_TILES", 1)
+    patch.setattr(winograd, "MIN_PLACES", 1)
     yield
     patch.undo()
 
@@ -48,33 +48,57 @@ def test_convolution(size: tuple[int, int], taps: int, padding: int, channels_la
     _same(conv2d(x, weight, bias, padding), theirs, x, weight, bias)
 
 
-@pytest.mark.parametrize("taps", [3, 4])
-def test_convolution_by_fixed_filters(taps: int) -> None:
-    x, weight = _random(2, 3, 9, 10).requires_grad_(), _random(5, 3, taps, taps)
+@settings(max_examples=20, deadline=None)
+@given(size=_SIZES, padding=st.integers(0, 2), relu=st.booleans())
+def test_convolution_by_fixed_filters(size: tuple[int, int], padding: int, relu: bool) -> None:
+    x, weight, bias = _random(2, 3, *size).requires_grad_(), _random(5, 3, 3, 3), _random(5)
     filters = winograd.fixed_filters(weight)
-    _same(conv2d(x, weight, None, 1, filters), F.conv2d(x, weight, padding=1), x)
-    assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, None, 1, filters), x)
+    theirs = F.conv2d(x, weight, bias, padding=padding)
+    _same(conv2d(x, weight, bias, padding, filters, relu), theirs.relu() if relu else theirs, x)
 
 
-@pytest.mark.parametrize("frozen", ["nothing", "input", "weight"])
+@pytest.mark.parametrize("relu", [False, True])
+def test_gradients_of_gradients_by_fixed_filters(relu: bool) -> None:
+    weight, bias = _random(2, 2, 3, 3), _random(2)
+    filters = winograd.fixed_filters(weight)
+    x = _random(1, 2, 5, 4).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, bias, 1, filters, relu), x)
+
+
+@pytest.mark.parametrize("large", [1, 10**6])
+@pytest.mark.parametrize("taps", [3, 4])
+def test_tiles_of_any_size(taps: int, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "LARGE_PLACES", large)
+    x, weight = _random(2, 3, 9, 14).requires_grad_(), _random(5, 3, taps, taps).requires_grad_()
+    bias = _random(5).requires_grad_()
+    _same(conv2d(x, weight, bias, 1), F.conv2d(x, weight, bias, padding=1), x, weight, bias)
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "input", "weight", "bias"])
 def test_gradients_of_gradients(frozen: str) -> None:
     x = _random(1, 2, 5, 4).requires_grad_(frozen != "input")
     weight = _random(2, 2, 3, 3).requires_grad_(frozen != "weight")
-    assert torch.autograd.gradgradcheck(lambda x, w: conv2d(x, w, None, 1), (x, weight))
+    bias = _random(2).requires_grad_(frozen != "bias")
+    assert torch.autograd.gradgradcheck(lambda x, w, b: conv2d(x, w, b, 1), (x, weight, bias))
 
 
 def test_operators_keep_the_rules_of_the_compiler() -> None:
     x = _random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight, gradient = _random(3, 2, 3, 3).requires_grad_(), _random(2, 3, 6, 9).requires_grad_()
-    torch.library.opcheck(winograd._convolve, (x, weight, 1, False))
-    torch.library.opcheck(winograd._convolve, (gradient, weight, 1, True))
+    torch.library.opcheck(winograd._convolve, (x, weight, _random(3).requires_grad_(), 1, False))
+    torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True))
     filters = winograd.fixed_filters(weight.detach())
-    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, 3, 1))
+    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, _random(3), None, 1, True))
+    positive = _random(2, 2, 6, 9) - 0.5
+    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, None, positive, 1, False))
     torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3))
 
 
-@pytest.mark.parametrize("taps", [3, 4])
-def test_rounding_in_float32_is_small(taps: int) -> None:
+@pytest.mark.parametrize(("taps", "large"), [(3, 1), (3, 10**6), (4, 1)])
+def test_rounding_in_float32_is_small(
+    taps: int, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "LARGE_PLACES", large)
     x, weight = _random(1, 64, 20, 24), _random(64, 64, taps, taps)
     exact = F.conv2d(x, weight)
     error = (conv2d(x.float(), weight.float(), None) - exact).abs().max() / exact.abs().max()
@@ -84,9 +108,9 @@ def test_rounding_in_float32_is_small(taps: int) -> None:
 def test_small_convolutions_stay_direct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "_convolve", None)  # not callable
     x, weight = _random(1, 4, 8, 8), _random(4, 4, 3, 3)
-    monkeypatch.setattr(winograd, "MIN_TILES", 5)
+    monkeypatch.setattr(winograd, "MIN_PLACES", 65)
     conv2d(x, weight, None, 1)
-    monkeypatch.setattr(winograd, "MIN_TILES", 1)
+    monkeypatch.setattr(winograd, "MIN_PLACES", 1)
     monkeypatch.setattr(winograd, "MIN_CHANNELS", 5)
     conv2d(x, weight, None, 1)
 
@@ -110,7 +134,7 @@ def test_only_ordinary_convolutions_are_replaced(fixed: bool) -> None:
     before, names = layers(x), list(layers.state_dict())
     use_winograd(layers, fixed=fixed)
     assert all(type(layer) is WinogradConv2d for layer in replaced)
-    assert all((layer.fixed is not None) == fixed for layer in replaced)
+    assert [layer.fixed is not None for layer in replaced] == [fixed, fixed, False]
     assert not any(isinstance(layer, WinogradConv2d) for layer in kept)
     assert list(layers.state_dict()) == names
     torch.testing.assert_close(layers(x), before)
