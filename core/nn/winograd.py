@@ -30,6 +30,8 @@ MIN_PLACES = 512
 """Pixels of a batch; with fewer the filters' transform costs more than the products save."""
 LARGE_PLACES = 8192
 """From here on F(6, 3), whose filters are nearly twice as large as those of F(4, 3)."""
+LARGE_PLACES_FIXED = 2048
+"""The same where filters are transformed only once."""
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 
 
@@ -69,9 +71,10 @@ class _Transforms:
 _transforms = cache(_Transforms)
 
 
-def _transforms_for(taps: int, places: int, dtype: torch.dtype) -> _Transforms:
+def _transforms_for(taps: int, places: int, dtype: torch.dtype, fixed: bool = False) -> _Transforms:
     """Larger tiles save more products, and make larger filters to read."""
-    return _transforms(6 if taps == 3 and places >= LARGE_PLACES else 4, taps, dtype)
+    large = places >= (LARGE_PLACES_FIXED if fixed else LARGE_PLACES)
+    return _transforms(6 if taps == 3 and large else 4, taps, dtype)
 
 
 def _size_out(size: int, taps: int, padding: int) -> int:
@@ -226,21 +229,26 @@ def _convolve_fixed(
     back: Tensor,
     bias: Tensor | None,
     positive: Tensor | None,
+    outputs: int,
+    taps: int,
     padding: int,
     relu: bool,
 ) -> Tensor:
-    """[N, I, H, W] to [N, O, H', W'] by 3x3 filters that never change, transformed once.
+    """[N, I, H, W] to [N, O, H', W'] by filters that never change, transformed once.
 
     Args:
         x: the input.
-        filters: `fixed_filters(weight)[0]`, [t * t, I, O].
-        back: `fixed_filters(weight)[1]`, [t * t, O, I].
+        filters: `_filters` of F(m, r) as they are, [t * t, I, O].
+        back: the same mirrored, [t * t, O, I].
         bias: [O], as little trained.
         positive: 0 instead of x where this is not positive.
+        outputs: m.
+        taps: r.
         padding: with zeros.
         relu: of the result.
     """
-    y = _filtered(x, filters, padding, _transforms(6, 3, x.dtype), bias, positive)
+    maps = _transforms(outputs, taps, x.dtype)
+    y = _filtered(x, filters, padding, maps, bias, positive)
     return y.relu_() if relu else y
 
 
@@ -269,10 +277,12 @@ def _(
     back: Tensor,
     bias: Tensor | None,
     positive: Tensor | None,
+    outputs: int,
+    taps: int,
     padding: int,
     relu: bool,
 ) -> Tensor:
-    height, width = (_size_out(size, 3, padding) for size in x.shape[2:])
+    height, width = (_size_out(size, taps, padding) for size in x.shape[2:])
     return _empty_image(x, x.shape[0], filters.shape[2], height, width)
 
 
@@ -315,16 +325,19 @@ def _correlate_gradients(ctx: Any, along: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _save_fixed(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, filters, back, _, positive, ctx.padding, relu = inputs
+    _, filters, back, _, positive, ctx.outputs, ctx.taps, ctx.padding, relu = inputs
     ctx.save_for_backward(filters, back, positive, output if relu else None)
 
 
 def _convolve_fixed_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     filters, back, positive, output = ctx.saved_tensors
-    to_x = _convolve_fixed(gradient, back, filters, None, output, 2 - ctx.padding, False)
+    padding = ctx.taps - 1 - ctx.padding
+    to_x = _convolve_fixed(
+        gradient, back, filters, None, output, ctx.outputs, ctx.taps, padding, False
+    )
     if positive is not None:
         to_x = torch.where(positive > 0, to_x, 0)
-    return to_x, None, None, None, None, None, None
+    return to_x, *[None] * 8
 
 
 _convolve.register_autograd(_convolve_gradients, setup_context=_save_convolve)
@@ -332,12 +345,31 @@ _correlate.register_autograd(_correlate_gradients, setup_context=_save_correlate
 _convolve_fixed.register_autograd(_convolve_fixed_gradients, setup_context=_save_fixed)
 
 
+class FixedFilters:
+    """The filters of a layer that is not trained, transformed on first use.
+
+    Args:
+        weight: [O, I, r, r], which never changes.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight.detach()
+        self._transformed: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def of(self, maps: _Transforms) -> tuple[Tensor, Tensor]:
+        """Those of both ways, each t * t / (r * r) times the size of the weight."""
+        if maps.outputs not in self._transformed:
+            both = _filters(self._weight, False, maps), _filters(self._weight, True, maps)
+            self._transformed[maps.outputs] = both
+        return self._transformed[maps.outputs]
+
+
 def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     padding: int = 0,
-    fixed: tuple[Tensor, Tensor] | None = None,
+    fixed: FixedFilters | None = None,
     relu: bool = False,
 ) -> Tensor:
     """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
@@ -347,37 +379,32 @@ def conv2d(
         weight: [O, I, r, r], r 3 or 4.
         bias: [O] or None.
         padding: with zeros.
-        fixed: `fixed_filters(weight)`, where neither weight nor bias ever changes.
-        relu: of the result, which has its gradient for nothing where filters are fixed.
+        fixed: those of `weight`, where neither weight nor bias ever changes.
+        relu: of the result; with fixed filters its way back costs nothing.
 
     Returns:
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
     """
-    few = _places_out(x, weight.shape[2], padding) < MIN_PLACES
+    taps = weight.shape[2]
+    places = _places_out(x, taps, padding)
     # Autocast and GPUs have convolutions of their own that are faster still.
     exact = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     y: Tensor
-    if not exact or few or min(weight.shape[:2]) < MIN_CHANNELS:
+    if not exact or places < MIN_PLACES or min(weight.shape[:2]) < MIN_CHANNELS:
         y = F.conv2d(x, weight, bias, padding=padding)
     elif fixed is None:
         y = _convolve(x, weight, bias, padding, False)
     else:
-        return _convolve_fixed(x, *fixed, bias, None, padding, relu)
+        maps = _transforms_for(taps, places, x.dtype, fixed=True)
+        return _convolve_fixed(x, *fixed.of(maps), bias, None, maps.outputs, taps, padding, relu)
     return y.relu_() if relu else y
-
-
-def fixed_filters(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The transformed filters of both ways, seven times the size of [O, I, 3, 3] each."""
-    maps = _transforms(6, 3, weight.dtype)
-    with torch.no_grad():
-        return _filters(weight, False, maps), _filters(weight, True, maps)
 
 
 class WinogradConv2d(nn.Conv2d):
     """An `nn.Conv2d` of stride 1 that convolves by `conv2d`."""
 
-    fixed: tuple[Tensor, Tensor] | None = None
-    """`fixed_filters` of a layer that is not trained."""
+    fixed: FixedFilters | None = None
+    """Of a layer that is not trained."""
 
     def forward(self, input: Tensor, *, relu: bool = False) -> Tensor:
         """[N, I, H, W] to [N, O, H', W'], then a ReLU if asked for."""
@@ -391,16 +418,15 @@ def use_winograd(network: nn.Module, *, fixed: bool = False) -> None:
 
     Args:
         network: as it is to run: on its device, in its layout.
-        fixed: the network is never trained nor moved; transform its filters once.
+        fixed: the network is never trained nor moved; its filters are transformed once.
     """
     for module in network.modules():
         if hasattr(module, "winograd"):
             setattr(module, "winograd", True)  # noqa: B010  (unknown to the type nn.Module)
         elif type(module) is nn.Conv2d and _is_ordinary(module):
             module.__class__ = WinogradConv2d
-            wide = min(module.weight.shape[:2]) >= MIN_CHANNELS
-            if fixed and wide and module.kernel_size == (3, 3):
-                module.fixed = fixed_filters(module.weight)  # type: ignore[assignment]
+            if fixed:
+                module.fixed = FixedFilters(module.weight)  # type: ignore[assignment]
 
 
 def _is_ordinary(layer: nn.Conv2d) -> bool:

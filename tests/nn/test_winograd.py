@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from core.nn import winograd
-from core.nn.winograd import WinogradConv2d, conv2d, use_winograd
+from core.nn.winograd import FixedFilters, WinogradConv2d, conv2d, use_winograd
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,20 +49,27 @@ def test_convolution(size: tuple[int, int], taps: int, padding: int, channels_la
 
 
 @settings(max_examples=20, deadline=None)
-@given(size=_SIZES, padding=st.integers(0, 2), relu=st.booleans())
-def test_convolution_by_fixed_filters(size: tuple[int, int], padding: int, relu: bool) -> None:
-    x, weight, bias = _random(2, 3, *size).requires_grad_(), _random(5, 3, 3, 3), _random(5)
-    filters = winograd.fixed_filters(weight)
+@given(size=_SIZES, taps=st.integers(3, 4), padding=st.integers(0, 2), relu=st.booleans())
+def test_convolution_by_fixed_filters(
+    size: tuple[int, int], taps: int, padding: int, relu: bool
+) -> None:
+    x, weight, bias = _random(2, 3, *size).requires_grad_(), _random(5, 3, taps, taps), _random(5)
     theirs = F.conv2d(x, weight, bias, padding=padding)
-    _same(conv2d(x, weight, bias, padding, filters, relu), theirs.relu() if relu else theirs, x)
+    ours = conv2d(x, weight, bias, padding, FixedFilters(weight), relu)
+    _same(ours, theirs.relu() if relu else theirs, x)
 
 
 @pytest.mark.parametrize("relu", [False, True])
-def test_gradients_of_gradients_by_fixed_filters(relu: bool) -> None:
+@pytest.mark.parametrize("large", [1, 10**6])
+def test_gradients_of_gradients_by_fixed_filters(
+    large: int, relu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "LARGE_PLACES_FIXED", large)
     weight, bias = _random(2, 2, 3, 3), _random(2)
-    filters = winograd.fixed_filters(weight)
+    fixed = FixedFilters(weight)
     x = _random(1, 2, 5, 4).requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, bias, 1, filters, relu), x)
+    _same(conv2d(x, weight, bias, 1, fixed), F.conv2d(x, weight, bias, padding=1), x)
+    assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, bias, 1, fixed, relu), x)
 
 
 @pytest.mark.parametrize("large", [1, 10**6])
@@ -87,10 +94,11 @@ def test_operators_keep_the_rules_of_the_compiler() -> None:
     weight, gradient = _random(3, 2, 3, 3).requires_grad_(), _random(2, 3, 6, 9).requires_grad_()
     torch.library.opcheck(winograd._convolve, (x, weight, _random(3).requires_grad_(), 1, False))
     torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True))
-    filters = winograd.fixed_filters(weight.detach())
-    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, _random(3), None, 1, True))
+    maps = winograd._transforms(6, 3, torch.float64)
+    filters = FixedFilters(weight).of(maps)
+    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, _random(3), None, 6, 3, 1, True))
     positive = _random(2, 2, 6, 9) - 0.5
-    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, None, positive, 1, False))
+    torch.library.opcheck(winograd._convolve_fixed, (x, *filters, None, positive, 6, 3, 1, False))
     torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3))
 
 
@@ -134,7 +142,7 @@ def test_only_ordinary_convolutions_are_replaced(fixed: bool) -> None:
     before, names = layers(x), list(layers.state_dict())
     use_winograd(layers, fixed=fixed)
     assert all(type(layer) is WinogradConv2d for layer in replaced)
-    assert [layer.fixed is not None for layer in replaced] == [fixed, fixed, False]
+    assert all((layer.fixed is not None) == fixed for layer in replaced)
     assert not any(isinstance(layer, WinogradConv2d) for layer in kept)
     assert list(layers.state_dict()) == names
     torch.testing.assert_close(layers(x), before)
