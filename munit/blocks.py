@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nn.norms import centered
+from core.nn.norms import normalised
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 from core.nn.spectral import power_step
 from munit.config import Activation, DisNorm, PadType
@@ -44,7 +44,9 @@ def _full(x: Tensor) -> Tensor:
     return x.float() if x.dtype.itemsize < 4 else x
 
 
-def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
+def instance_norm(
+    x: Tensor, eps: float = 1e-5, gain: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
     """(x - mean) / sqrt(var + eps) per sample and channel; a constant channel gives exact zeros.
 
     A channel that varies by rounding only passes no gradient either: sqrt(1 / eps) is 316, and
@@ -54,12 +56,16 @@ def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
     Args:
         x: [N, C, H, W].
         eps: added to the (biased) variance.
+        gain: [N, C, 1, 1], by which the result is multiplied.
+        shift: [N, C, 1, 1], added to that.
     """
-    rest, var, mean = centered(_full(x), (2, 3))
-    rounding = max(1e-6, torch.finfo(x.dtype).eps) * mean
-    varies = var > rounding.square() + 1e-12
-    scale = torch.where(varies, (var + eps).rsqrt(), torch.zeros_like(var))
-    return (rest * scale).to(x.dtype)
+    smallest = max(1e-6, torch.finfo(x.dtype).eps)
+
+    def scale(var: Tensor, mean: Tensor) -> Tensor:
+        varies = var > (smallest * mean).square() + 1e-12
+        return torch.where(varies, (var + eps).rsqrt(), torch.zeros_like(var))
+
+    return normalised(_full(x), (2, 3), scale, gain, shift).to(x.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -84,14 +90,16 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape; statistics in float32 at least."""
-        rest, biased, _ = centered(_full(x), (1, 2, 3))
         count = x.shape[1] * x.shape[2] * x.shape[3]
-        var = biased * (count / (count - 1))
-        # The root's slope at 0 is infinite, and infinity times 0 is not a number: held above a
-        # value that vanishes beside eps.
-        std = var.clamp_min(1e-24).sqrt()
-        scale = self.gamma[:, None, None] / (std + self.eps)
-        return (rest * scale + self.beta[:, None, None]).to(x.dtype)
+
+        def scale(var: Tensor, _: Tensor) -> Tensor:
+            # The root's slope at 0 is infinite, and infinity times 0 is not a number: held above a
+            # value that vanishes beside eps.
+            std = (var * (count / (count - 1))).clamp_min(1e-24).sqrt()
+            return 1 / (std + self.eps)
+
+        gain, shift = self.gamma[:, None, None], self.beta[:, None, None]
+        return normalised(_full(x), (1, 2, 3), scale, gain, shift).to(x.dtype)
 
 
 class SpectralConv2d(nn.Module):
@@ -204,8 +212,8 @@ class AdaINConvBlock(ConvBlock):
             x: the image.
             adain: [N, 2, C], shift and scale of each channel; None: plain instance norm.
         """
-        y = instance_norm(self.conv(self.pad(x)))
-        if adain is not None:
-            shift, scale = adain[..., None, None].to(y.dtype).unbind(1)
-            y = y * scale + shift
-        return self.activation(y)
+        y = self.conv(self.pad(x))
+        if adain is None:
+            return self.activation(instance_norm(y))
+        shift, gain = adain[..., None, None].unbind(1)
+        return self.activation(instance_norm(y, gain=gain, shift=shift))

@@ -9,6 +9,7 @@ the 5x5 kernel's entries: one for each place of an output pixel within its 2x2 c
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +44,32 @@ def doubled_conv5(
     if pad_mode == "reflect":
         top, bottom = _mirror_terms(x, weight, reflection_pad)
         left, right = _mirror_terms(x.transpose(2, 3), weight.transpose(2, 3), replication_pad)
-        y[:, :, :1] += top
-        y[:, :, -1:] += bottom
-        y[:, :, :, :1] += left.transpose(2, 3)
-        y[:, :, :, -1:] += right.transpose(2, 3)
+        terms = top, bottom, left.transpose(2, 3), right.transpose(2, 3)
+        if not torch.compiler.is_compiling():
+            return _WithEdges.apply(y, *terms)
+        for edge, term in zip(_edges(y), terms, strict=True):
+            edge.add_(term)
     return y
+
+
+def _edges(y: Tensor) -> tuple[Tensor, ...]:
+    """The outermost rows and columns: top, bottom, left, right."""
+    return y[:, :, :1], y[:, :, -1:], y[:, :, :, :1], y[:, :, :, -1:]
+
+
+class _WithEdges(torch.autograd.Function):
+    """A term added to each edge of y, in place; autograd alone would go back over all of y each."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, *terms: Tensor) -> Tensor:
+        for edge, term in zip(_edges(y), terms, strict=True):
+            edge.add_(term)
+        ctx.mark_dirty(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return gradients[0], *_edges(gradients[0])
 
 
 def _folded(weight: Tensor, dim: int) -> Tensor:

@@ -38,7 +38,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of each path")
     parser.add_argument("--steps", type=int, default=1, help="training steps (rounds) per repeat")
     parser.add_argument(
-        "--fast", action="append", metavar="KEY=VALUE", help="train (or run) options of the fast path"
+        "--fast",
+        action="append",
+        metavar="KEY=VALUE",
+        help="train (or run) options of the fast path",
     )
     parser.add_argument(
         "--against",
@@ -72,7 +75,9 @@ def benchmark(args: argparse.Namespace) -> int:
     world = distributed.start(args.device)
     report: dict[str, object] = {"config": config.name, "device": str(world.device)}
     if config.family == NeuralStyle.name:
-        fast_run = load_config(args.config, STYLIZERS, args.set + args.fast).run if args.fast else None
+        fast_run = (
+            load_config(args.config, STYLIZERS, args.set + args.fast).run if args.fast else None
+        )
         report |= benchmark_iterations(config, world.device, args.repeats, args.steps, fast_run)
         return publish(report, args.json)
     kind = FAMILIES[config.family]

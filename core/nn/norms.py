@@ -15,43 +15,113 @@ from torch.overrides import has_torch_function
 NormName = Literal["instance", "batch", "none"]
 
 
+Scale = Callable[[Tensor, Tensor], Tensor]
+"""A norm's factor of biased variance and (constant) mean, all of the same shape."""
+
+
+def normalised(
+    x: Tensor,
+    dims: tuple[int, ...],
+    scale: Scale,
+    gain: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Tensor:
+    """(x - mean) * scale(var, mean) * gain + shift.
+
+    Args:
+        x: [N, C, H, W].
+        dims: of the statistics: (2, 3) or (1, 2, 3).
+        scale: the factor; its derivative by the variance is taken, by the mean is not.
+        gain: [N, C, 1, 1] or [C, 1, 1].
+        shift: the same.
+
+    Returns:
+        [N, C, H, W].
+    """
+    if _reduces_slowly(x):
+        y: Tensor = _Normalised.apply(x, dims, scale, gain, shift)
+        return y
+    return _composed(x, dims, scale, gain, shift)
+
+
 def _reduces_slowly(x: Tensor) -> bool:
     """Whether torch's variances and instance norms of `x` take forty times as long as its sums.
 
     They do in channels_last on a CPU. Tiled images (`core.tiling_norms`) have statistics of their
-    own, and half precision wants torch's.
+    own, half precision wants torch's, and a compiler makes its own loops.
     """
-    if has_torch_function((x,)) or x.device.type != "cpu" or x.dtype.itemsize < 4:
+    if has_torch_function((x,)) or torch.compiler.is_compiling():
         return False
-    return not x.is_contiguous()
+    return x.device.type == "cpu" and x.dtype.itemsize >= 4 and not x.is_contiguous()
 
 
-class _Rest(torch.autograd.Function):
-    """x - mean, whose derivative is this again; autograd's sum of two terms has no layout."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> Tensor:
-        ctx.dims = dims
-        return x - x.mean(dims, keepdim=True)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _Rest.apply(gradients[0], ctx.dims), None
+def _composed(
+    x: Tensor, dims: tuple[int, ...], scale: Scale, gain: Tensor | None, shift: Tensor | None
+) -> Tensor:
+    var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
+    y = (x - mean) * scale(var, mean.detach())
+    y = y if gain is None else y * gain
+    return y if shift is None else y + shift
 
 
-def centered(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """The rest x - mean, the biased variance and the mean (detached), over `dims`, which are kept.
+class _Normalised(torch.autograd.Function):
+    """`normalised` by sums, with as few passes over the image as it can be done in.
 
-    Args:
-        x: [N, C, H, W].
-        dims: to reduce.
+    With k = scale * gain, y = x * k + (shift - mean * k), and the gradient is what differs from its
+    mean of g * k + (x - mean) * c, where c = 2 / n * dL/dvar comes of two sums, of g and of g * x.
     """
-    if not _reduces_slowly(x):
-        var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
-        return x - mean, var, mean.detach()
-    rest: Tensor = _Rest.apply(x, dims)
-    squares = rest.square().sum(dims, keepdim=True)  # not `mean`, whose gradient is written out
-    return rest, squares / (x.numel() // squares.numel()), x.detach().mean(dims, keepdim=True)
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        dims: tuple[int, ...],
+        scale: Scale,
+        gain: Tensor | None,
+        shift: Tensor | None,
+    ) -> Tensor:
+        mean = x.mean(dims, keepdim=True)
+        y = x - mean
+        var = torch.square(y, out=y).mean(dims, keepdim=True)
+        ctx.dims, ctx.scale = dims, scale
+        ctx.save_for_backward(x, gain, shift, mean, var)
+        factor = scale(var, mean)
+        factor = factor if gain is None else factor * gain
+        offset = -mean * factor if shift is None else shift - mean * factor
+        return torch.addcmul(offset, x, factor, out=y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain, shift, mean, var = ctx.saved_tensors
+        (gradient,) = gradients
+        wanted = [ctx.needs_input_grad[i] for i in (0, 3, 4)]
+        if torch.is_grad_enabled():  # derivatives of the gradient
+            inputs = [t for t, want in zip((x, gain, shift), wanted, strict=True) if want]
+            y = _composed(x, ctx.dims, ctx.scale, gain, shift)
+            found = iter(torch.autograd.grad(y, inputs, gradient, create_graph=True))
+            to_x, to_gain, to_shift = (next(found) if want else None for want in wanted)
+            return to_x, None, None, to_gain, to_shift
+        with torch.enable_grad():
+            var.requires_grad_()
+            scale = ctx.scale(var, mean)
+            (slope,) = torch.autograd.grad(scale.sum(), var)
+        scale = scale.detach()
+        per_channel = gradient.sum((2, 3), keepdim=True)
+        products = gradient * x
+        along = products.sum((2, 3), keepdim=True) - mean * per_channel
+        factor, by_scale = (scale, along) if gain is None else (scale * gain, along * gain)
+        number = x.numel() // mean.numel()
+        slant = by_scale.sum_to_size(mean.shape) * slope * (2 / number)
+        level = (per_channel * factor).sum_to_size(mean.shape) / number
+        to_x = torch.addcmul(-level - mean * slant, x, slant, out=products)
+        to_x = torch.addcmul(to_x, gradient, factor, out=to_x)
+        return (
+            to_x,
+            None,
+            None,
+            (along * scale).sum_to_size(gain.shape) if wanted[1] else None,
+            per_channel.sum_to_size(shift.shape) if wanted[2] else None,
+        )
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -62,10 +132,9 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape."""
-        if not _reduces_slowly(input):
+        if not _reduces_slowly(input) or input[0, 0].numel() == 1:
             return super().forward(input)
-        rest, var, _ = centered(input, (2, 3))
-        return rest * (var + self.eps).rsqrt()
+        return normalised(input, (2, 3), lambda var, _: (var + self.eps).rsqrt())
 
 
 class BatchNorm2d(nn.BatchNorm2d):
