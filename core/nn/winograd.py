@@ -15,14 +15,15 @@ through them. To torch.compile they are opaque, which keeps its graphs small.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from itertools import groupby, product
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from core.nn.winograd_tiles import gather, scatter
 
 MIN_CHANNELS = 128
 """Narrower convolutions are mostly transforms."""
@@ -81,93 +82,6 @@ def _size_out(size: int, taps: int, padding: int) -> int:
     return size + 2 * padding - taps + 1
 
 
-class _Span(NamedTuple):
-    """Tiles in a row along an axis, of which the same part lies within the image."""
-
-    first: int
-    """Of the tiles."""
-    number: int
-    """Of tiles."""
-    begin: int
-    """Of the part, within a tile."""
-    end: int
-    """Of the part, within a tile."""
-    start: int
-    """Of the first tile's part, in the image."""
-
-
-@lru_cache
-def _spans(size: int, step: int, side: int, padding: int) -> list[_Span]:
-    """All tiles of `side` pixels along an axis, one every `step` pixels, from outside the image."""
-    number = -(-(size + 2 * padding - side + step) // step)
-    parts = [
-        (max(0, padding - step * i), min(side, size + padding - step * i)) for i in range(number)
-    ]
-    spans = []
-    for part, tiles in groupby(range(number), key=parts.__getitem__):
-        first, *others = tiles
-        spans.append(_Span(first, 1 + len(others), *part, step * first - padding + part[0]))
-    return spans
-
-
-def _windows(image: Tensor, rows: _Span, columns: _Span, step: int) -> Tensor:
-    """View of what tiles see of [N, C, H, W]: [N, rows, columns, part, part, C]."""
-    view = image.permute(0, 2, 3, 1)
-    for axis, span in ((1, rows), (2, columns)):
-        side = span.end - span.begin
-        view = view.narrow(axis, span.start, step * (span.number - 1) + side)
-        view = view.unfold(axis, side, step)
-    return view.permute(0, 1, 2, 4, 5, 3)
-
-
-def _cells(tiles: Tensor, rows: _Span, columns: _Span) -> Tensor:
-    """View of these tiles, [N, rows, columns, side, side, C]."""
-    return tiles.narrow(1, rows.first, rows.number).narrow(2, columns.first, columns.number)
-
-
-def _gather(
-    image: Tensor, step: int, side: int, padding: int = 0, positive: Tensor | None = None
-) -> Tensor:
-    """[N, C, H, W] to tiles [tiles, side * side, C], with zeros outside of the image.
-
-    Args:
-        image: what to cut.
-        step: pixels from a tile to the next.
-        side: of a tile in pixels.
-        padding: pixels outside of the image that tiles cover on every side; on the right and at
-            the bottom more, if that is not a whole tile.
-        positive: 0 instead of `image` where this [N, C, H, W] is not positive (a ReLU's way back).
-    """
-    n, channels, height, width = image.shape
-    down, across = (_spans(size, step, side, padding) for size in (height, width))
-    tiled = [spans[-1].first + spans[-1].number for spans in (down, across)]
-    # Channels last throughout: the matrix products want them side by side.
-    tiles = image.new_empty(n, *tiled, side, side, channels)
-    for rows, columns in product(down, across):
-        cells = _cells(tiles, rows, columns)
-        inside = cells[:, :, :, rows.begin : rows.end, columns.begin : columns.end]
-        if inside.shape != cells.shape:
-            cells.zero_()
-        values = _windows(image, rows, columns, step)
-        if positive is None:
-            inside.copy_(values)
-        else:
-            mask = _windows(positive, rows, columns, step)
-            torch.ops.aten.threshold_backward.grad_input(values, mask, 0, grad_input=inside)
-    return tiles.view(-1, side * side, channels)
-
-
-def _scatter(tiles: Tensor, image: Tensor, step: int) -> None:
-    """Tiles [tiles, step * step, C] side by side into `image` [N, C, H, W]; the rest is cut off."""
-    n, channels, height, width = image.shape
-    down, across = (_spans(size, step, step, 0) for size in (height, width))
-    tiled = [spans[-1].first + spans[-1].number for spans in (down, across)]
-    tiles = tiles.view(n, *tiled, step, step, channels)
-    for rows, columns in product(down, across):
-        cells = _cells(tiles, rows, columns)
-        _windows(image, rows, columns, step).copy_(cells[:, :, :, : rows.end, : columns.end])
-
-
 def _filters(weight: Tensor, mirrored: bool, maps: _Transforms) -> Tensor:
     """[O, I, r, r] to [t * t, I, O], or mirrored to [t * t, O, I]: those of the way back."""
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
@@ -192,7 +106,7 @@ def _filtered(
     positive: Tensor | None = None,
 ) -> Tensor:
     """[N, I, H, W] and [t * t, I, O] to [N, O, H', W']."""
-    spectrum = maps.to_input @ _gather(x, maps.outputs, maps.tile, padding, positive)
+    spectrum = maps.to_input @ gather(x, maps.outputs, maps.tile, padding, positive)
     # A tile's products side by side, as the transforms take them, and not as bmm would put them.
     products = spectrum.new_empty(*spectrum.shape[:2], filters.shape[2])
     torch.bmm(spectrum.transpose(0, 1), filters, out=products.transpose(0, 1))
@@ -200,7 +114,7 @@ def _filtered(
         products[:, maps.every_output] += bias
     sizes = (_size_out(size, maps.taps, padding) for size in x.shape[2:])
     y = _empty_image(x, x.shape[0], filters.shape[2], *sizes)
-    _scatter(maps.to_output @ products, y, maps.outputs)
+    scatter(maps.to_output @ products, y, maps.outputs)
     return y
 
 
@@ -256,8 +170,8 @@ def _convolve_fixed(
 def _correlate(x: Tensor, gradient: Tensor, padding: int, taps: int) -> Tensor:
     """[N, I, H, W] and [N, O, H', W'] to [O, I, r, r]: the gradient of the filters."""
     maps = _transforms_for(taps, gradient[:, 0].numel(), x.dtype)
-    inputs = maps.to_input @ _gather(x, maps.outputs, maps.tile, padding)
-    outputs = maps.to_output.T @ _gather(gradient, maps.outputs, maps.outputs)
+    inputs = maps.to_input @ gather(x, maps.outputs, maps.tile, padding)
+    outputs = maps.to_output.T @ gather(gradient, maps.outputs, maps.outputs)
     products = torch.bmm(outputs.permute(1, 2, 0), inputs.transpose(0, 1))
     sums = maps.to_filter.T @ products.flatten(1)
     weight = sums.view(taps, taps, *products.shape[1:]).permute(2, 3, 0, 1)
