@@ -9,9 +9,12 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import UserError
-from core.nn.vgg import VGG, VGGDepth, load_vgg, vgg_input, vgg_state
+from core.nn.vgg import VGG, Pooling, VGGDepth, load_vgg, vgg_input, vgg_state
+from core.nn.winograd import use_winograd
 
 
 @pytest.mark.parametrize(("depth", "last"), [(16, "relu5_3"), (19, "relu5_4"), (19, "relu4_1")])
@@ -28,6 +31,35 @@ def test_torchvisions_weights_and_features(depth: VGGDepth, last: str, tmp_path:
             for name, output in outputs.items():
                 if ours.layers[name] == place:
                     torch.testing.assert_close(output, x)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("pooled", [(1, 2), (2,)])
+@pytest.mark.parametrize("winograd", [False, True])
+@settings(max_examples=6, deadline=None)
+@given(wanted=st.sets(st.sampled_from(["conv1_2", "relu1_2", "conv2_2", "relu2_2", "conv3_1"])))
+def test_any_layers_are_those_of_the_plain_chain(
+    wanted: set[str], winograd: bool, pooled: tuple[int, ...], pooling: Pooling
+) -> None:
+    torch.manual_seed(0)
+    vgg = VGG(16, "relu3_1", pooled, pooling=pooling, widths=(128, 128, 8, 8, 8)).double()
+    x = torch.randn(1, 3, 33, 31, dtype=torch.float64, requires_grad=True)
+    plain, y = {}, x
+    for place, layer in enumerate(vgg.features):
+        y = layer(y)
+        plain[place] = y
+    if winograd:
+        use_winograd(vgg, fixed=True)
+    wanted |= {"relu3_1"}
+    outputs = vgg(x, wanted)
+    assert outputs.keys() == wanted
+    theirs = {name: plain[vgg.layers[name]] for name in outputs}
+    torch.testing.assert_close(outputs, theirs)
+    gradients = [
+        torch.autograd.grad(sum(value.sin().sum() for value in found.values()), x)
+        for found in (outputs, theirs)
+    ]
+    torch.testing.assert_close(*gradients)
 
 
 def test_named_layout_left_out_pooling_and_refusals(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ from core.stylize_files import (
 )
 from core.stylizer import Look, Progress
 from families import STYLIZERS
-from scripts import demo, reconstruct, stylize
-from style.neural.benchmark import benchmark_iterations
-from style.neural.config import Run
+from scripts import benchmark, demo, reconstruct, stylize
 from tests.conftest import ROOT
 
 CONFIG = """\
@@ -206,11 +205,14 @@ def test_demo_paints_summers(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_benchmark_of_iterations(inputs: Path) -> None:
-    config = load_config(inputs / "small.yaml", STYLIZERS)
-    fast = Run(channels_last=True)  # compiling would take a minute
-    report = benchmark_iterations(config, torch.device("cpu"), 2, 1, fast)
+    # Named, as this machine's own fast path might be compiled, which takes a minute.
+    ways = ("--fast", "run.channels_last=true", "--repeats", "2", "--device", "cpu")
+    config, out = str(inputs / "small.yaml"), inputs / "speed.json"
+    assert run(benchmark, "--config", config, *ways, "--json", str(out)) == 0
+    report = json.loads(out.read_text())
     assert report["ratio"] > 0
     assert report["fast_options"]["channels_last"] is True
+    assert report["fast_options"]["winograd"] is False
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "style").glob("neural*.yaml")))
