@@ -102,7 +102,7 @@ class _Normalised(torch.autograd.Function):
             to_x, to_gain, to_shift = (next(found) if want else None for want in wanted)
             return to_x, None, None, to_gain, to_shift
         with torch.enable_grad():
-            var.requires_grad_()
+            var = var.detach().requires_grad_()  # what is saved stays as it is for a second time
             scale = ctx.scale(var, mean)
             (slope,) = torch.autograd.grad(scale.sum(), var)
         scale = scale.detach()
