@@ -13,6 +13,7 @@ from torch.optim import Adam, Optimizer, RMSprop
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from core import distributed
+from core.nn.winograd import forget_filters
 from core.options import OptimOptions
 
 
@@ -55,6 +56,7 @@ def clip_weights(network: nn.Module, limit: float) -> None:
     """
     for parameter in network.parameters():
         parameter.clamp_(-limit, limit)
+    forget_filters(network.parameters())
 
 
 @contextmanager
@@ -201,6 +203,7 @@ class Updater:
                 optimizer.step()
             elif not bad.item():
                 optimizer.step()
+        forget_filters(parameters)
         if self.scaler is not None:
             # An overflow of scaled gradients is the scaler's daily business, not an alarm.
             bad = (~torch.isfinite(total.detach())).to(torch.float32)

@@ -9,7 +9,7 @@ from torch import Tensor
 from core import distributed
 from core.allocator import keep_freed_memory
 from core.family import Batch, Family
-from core.nn.winograd import use_winograd
+from core.nn.winograd import keeping_filters, use_winograd
 from core.optim import Updater
 from core.options import TrainOptions
 
@@ -55,7 +55,7 @@ class Stepper:
         on_device = batch.to(self.device, channels_last=self._options.channels_last)
         self.update.begin()
         half = precision is not torch.float32
-        with torch.autocast(self.device.type, precision, enabled=half):
+        with keeping_filters(), torch.autocast(self.device.type, precision, enabled=half):
             terms = self._family.training_step(on_device, step, self.update)
         self.update.finish()
         distributed.average_buffers(self._family.networks.values())
