@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer, RMSprop
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from core import distributed
-from core.nn.winograd import forget_filters
+from core.nn.winograd_transforms import forget_filters
 from core.options import OptimOptions
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from core import distributed
 from core.allocator import keep_freed_memory
 from core.family import Batch, Family
-from core.nn.winograd import keeping_filters, use_winograd
+from core.nn.winograd import use_winograd
+from core.nn.winograd_transforms import keeping_filters
 from core.optim import Updater
 from core.options import TrainOptions
 

@@ -8,7 +8,7 @@ the 5x5 kernel's entries: one for each place of an output pixel within its 2x2 c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from core.nn import winograd as minimal
 from core.nn.padding import reflection_pad, replication_pad
+from core.nn.winograd_tiles import Mode
 
 
 def doubled_conv5(
@@ -37,24 +38,47 @@ def doubled_conv5(
     cells = torch.stack([_folded(rows, 3) for rows in _folded(weight, 2)])
     # [2 rows, 2 columns, O, C, 3, 3] to the channel order of pixel_shuffle.
     kernels = cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
+    biases = bias.repeat_interleave(4)
+    compiling = torch.compiler.is_compiling()
+    x, *edges = (x, *_edges(x, 2)) if compiling else _AndEdges.apply(x)
     # Two pixels of the doubled image are one of the small one, except where it is mirrored.
-    padded = F.pad(x, (1, 1, 1, 1)) if pad_mode == "constant" else replication_pad(x, 1)
-    convolve = minimal.conv2d if winograd else F.conv2d
-    y = F.pixel_shuffle(convolve(padded, kernels, bias.repeat_interleave(4)), 2)
+    if winograd:
+        mode: Mode = "zeros" if pad_mode == "constant" else "replicate"
+        y = minimal.conv2d(x, kernels, biases, padding=1, mode=mode)
+    else:
+        padded = F.pad(x, (1, 1, 1, 1)) if pad_mode == "constant" else replication_pad(x, 1)
+        y = F.conv2d(padded, kernels, biases)
+    y = F.pixel_shuffle(y, 2)
     if pad_mode == "reflect":
-        top, bottom = _mirror_terms(x, weight, reflection_pad)
-        left, right = _mirror_terms(x.transpose(2, 3), weight.transpose(2, 3), replication_pad)
+        top, bottom = _mirror_terms(edges[:2], weight, reflection_pad)
+        sides = [edge.transpose(2, 3) for edge in edges[2:]]
+        left, right = _mirror_terms(sides, weight.transpose(2, 3), replication_pad)
         terms = top, bottom, left.transpose(2, 3), right.transpose(2, 3)
-        if not torch.compiler.is_compiling():
+        if not compiling:
             return _WithEdges.apply(y, *terms)
-        for edge, term in zip(_edges(y), terms, strict=True):
+        for edge, term in zip(_edges(y, 1), terms, strict=True):
             edge.add_(term)
     return y
 
 
-def _edges(y: Tensor) -> tuple[Tensor, ...]:
+def _edges(y: Tensor, width: int) -> tuple[Tensor, ...]:
     """The outermost rows and columns: top, bottom, left, right."""
-    return y[:, :, :1], y[:, :, -1:], y[:, :, :, :1], y[:, :, :, -1:]
+    return y[:, :, :width], y[:, :, -width:], y[..., :width], y[..., -width:]
+
+
+class _AndEdges(torch.autograd.Function):
+    """x and its outermost two rows and columns; autograd alone would go back over all of x each."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, ...]:
+        return x.view_as(x), *(edge.clone() for edge in _edges(x, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].clone()
+        for edge, gradient in zip(_edges(whole, 2), gradients[1:], strict=True):
+            edge.add_(gradient)
+        return whole
 
 
 class _WithEdges(torch.autograd.Function):
@@ -62,14 +86,14 @@ class _WithEdges(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, *terms: Tensor) -> Tensor:
-        for edge, term in zip(_edges(y), terms, strict=True):
+        for edge, term in zip(_edges(y, 1), terms, strict=True):
             edge.add_(term)
         ctx.mark_dirty(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        return gradients[0], *_edges(gradients[0])
+        return gradients[0], *_edges(gradients[0], 1)
 
 
 def _folded(weight: Tensor, dim: int) -> Tensor:
@@ -79,19 +103,22 @@ def _folded(weight: Tensor, dim: int) -> Tensor:
     return torch.stack([torch.stack(even, dim), torch.stack(odd, dim)])
 
 
-def _mirror_terms(x: Tensor, weight: Tensor, pad: Callable[..., Tensor]) -> list[Tensor]:
+def _mirror_terms(
+    edges: Sequence[Tensor], weight: Tensor, pad: Callable[..., Tensor]
+) -> list[Tensor]:
     """What reflection padding of the rows gives beyond replication: two [N, O, 1, 2 * W].
 
     The first and the last output row see one pixel that differs, two rows outside of the doubled
     image: row 1 of the small image instead of row 0, and likewise at the bottom.
 
     Args:
-        x: [N, C, H, W].
+        edges: the first and the last two rows, [N, C, 2, W] each.
         weight: [O, C, 5, 5].
         pad: of the columns; with reflection for one axis and replication for the other the corners
             are counted once.
     """
-    steps = (x[:, :, 1:2] - x[:, :, :1], x[:, :, -2:-1] - x[:, :, -1:])
+    top, bottom = edges
+    steps = top[:, :, 1:] - top[:, :, :1], bottom[:, :, :1] - bottom[:, :, 1:]
     terms = []
     for step, row in zip(steps, (weight[:, :, :1], weight[:, :, -1:]), strict=True):
         doubled = F.interpolate(step, scale_factor=(1.0, 2.0))

@@ -16,19 +16,16 @@ through them. To torch.compile they are opaque, which keeps its graphs small.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.nn.padding import ReflectionPad2d
-from core.nn.winograd_tiles import gather, scatter
+from core.nn.padding import ReflectionPad2d, ReplicationPad2d
+from core.nn.winograd_tiles import Mode, gather, scatter
+from core.nn.winograd_transforms import FixedFilters, Transforms, filters_of, transforms
 
 MIN_CHANNELS = 128
 """Narrower convolutions are mostly transforms."""
@@ -38,67 +35,6 @@ LARGE_PLACES = 8192
 """From here on F(6, 3), whose filters are nearly twice as large as those of F(4, 3)."""
 LARGE_PLACES_FIXED = 2048
 """The same where filters are transformed only once."""
-Array = NDArray[np.float64]
-_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-
-
-class _Transforms:
-    """Matrices of F(m, r) over rows and columns at once.
-
-    Mirrored filters, those of the way back, have at the point 1 / p the values that the filters
-    have at p, but for a factor: with `mirrored` the matrices are for the same transformed filters.
-
-    Args:
-        outputs: m of F(m, r).
-        taps: r.
-        mirrored: for the way back.
-        dtype: of the matrices.
-
-    Attributes:
-        outputs: m.
-        taps: r.
-        tile: t = m + r - 1.
-        every_output: place among t * t, at the point 1 of both axes, of the product that every
-            output has once.
-        to_input: [t * t, t * t]; of the paper's y = A^T [(G g G^T) * (B^T d B)] A, it is B^T.
-        to_output: [m * m, t * t]; A^T.
-        to_filter: [t * t, r * r]; G, of filters as they are.
-    """
-
-    def __init__(self, outputs: int, taps: int, mirrored: bool, dtype: torch.dtype) -> None:
-        self.outputs, self.taps = outputs, taps
-        self.tile = outputs + taps - 1
-        self.every_output = self.tile + 1
-        points = np.array([*_POINTS[: self.tile - 1], np.inf])
-        b, a, g = _toom_cook(points, outputs, taps)
-        if mirrored:
-            with np.errstate(divide="ignore"):
-                b, a, back = _toom_cook(1 / points, outputs, taps)
-            # Rows differ by a factor: it goes to the input.
-            b *= (back[:, ::-1] * g).sum(1, keepdims=True) / np.square(g).sum(1, keepdims=True)
-        self.to_input, self.to_output, self.to_filter = (
-            torch.from_numpy(np.kron(matrix, matrix)).to(dtype) for matrix in (b, a.T, g)
-        )
-
-
-def _toom_cook(points: Array, outputs: int, taps: int) -> tuple[Array, Array, Array]:
-    """B^T, A and G for these points, of which one is infinity; a row for each."""
-    tile = len(points)
-    finite = np.isfinite(points)
-    others = [np.delete(points, i)[np.delete(finite, i)] for i in range(tile)]
-    powers = np.vander(np.where(finite, points, 0), tile, increasing=True)
-
-    def evaluated(size: int) -> Array:
-        return np.where(finite[:, None], powers[:, :size], np.eye(size)[-1])
-
-    scale = [np.prod(p - rest) if np.isfinite(p) else 1.0 for p, rest in zip(points, others)]
-    b = np.zeros((tile, tile))
-    for row, roots in enumerate(others):
-        b[row, : len(roots) + 1] = np.poly(roots)[::-1]
-    return b, evaluated(outputs), evaluated(taps) / np.array(scale)[:, None]
-
-
-_transforms = cache(_Transforms)
 
 
 def _outputs_for(taps: int, places: int, fixed: bool = False) -> int:
@@ -109,43 +45,6 @@ def _outputs_for(taps: int, places: int, fixed: bool = False) -> int:
 
 def _size_out(size: int, taps: int, padding: int) -> int:
     return size + 2 * padding - taps + 1
-
-
-_kept: dict[tuple[int, ...], tuple[Tensor, Tensor]] | None = None
-"""Weights and their `_filters`, while these are kept."""
-
-
-@contextmanager
-def keeping_filters() -> Iterator[None]:
-    """Within, filters are transformed once for all forwards and backwards, until they change.
-
-    Who changes weights says so by `forget_filters`; torch does not tell of fused optimizers' steps.
-    """
-    global _kept
-    _kept = {}
-    try:
-        yield
-    finally:
-        _kept = None
-
-
-def forget_filters(weights: Iterable[Tensor]) -> None:
-    """These have changed."""
-    places = {weight.data_ptr() for weight in weights}
-    for key in [key for key in _kept or () if key[0] in places]:
-        del _kept[key]
-
-
-def _filters(weight: Tensor, maps: _Transforms) -> Tensor:
-    """[O, I, r, r] to [t * t, O, I], the same for both ways."""
-    key = weight.data_ptr(), *weight.shape, *weight.stride(), maps.outputs
-    if _kept is not None and key in _kept:
-        return _kept[key][1]
-    taps = weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
-    filters = (maps.to_filter @ taps).view(-1, *weight.shape[:2])
-    if _kept is not None:
-        _kept[key] = weight, filters  # as long as the weight is held, its place is not taken
-    return filters
 
 
 def _empty_image(like: Tensor, *shape: int) -> Tensor:
@@ -159,15 +58,16 @@ def _filtered(
     x: Tensor,
     filters: Tensor,
     padding: int,
-    maps: _Transforms,
+    maps: Transforms,
     bias: Tensor | None = None,
     *,
     positive: Tensor | None = None,
-    reflect: bool = False,
-    fold: bool = False,
+    mode: Mode = "zeros",
+    back: Mode = "zeros",
 ) -> Tensor:
     """[N, I, H, W] and [t * t, I, O] to [N, O, H', W']."""
-    tiles = gather(x, maps.outputs, maps.tile, padding + fold, reflect=reflect, positive=positive)
+    padded = padding + (back != "zeros")
+    tiles = gather(x, maps.outputs, maps.tile, padded, mode, positive)
     spectrum = maps.to_input @ tiles
     # A tile's products side by side, as the transforms take them, and not as bmm would put them.
     products = spectrum.new_empty(*spectrum.shape[:2], filters.shape[2])
@@ -176,7 +76,7 @@ def _filtered(
         products[:, maps.every_output] += bias
     sizes = (_size_out(size, maps.taps, padding) for size in x.shape[2:])
     y = _empty_image(x, x.shape[0], filters.shape[2], *sizes)
-    scatter(maps.to_output @ products, y, maps.outputs, fold=fold)
+    scatter(maps.to_output @ products, y, maps.outputs, back)
     return y
 
 
@@ -187,21 +87,21 @@ def _places_out(x: Tensor, taps: int, padding: int) -> int:
 
 @torch.library.custom_op("minimal_filtering::convolve", mutates_args=())
 def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mirrored: bool, reflect: bool
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mirrored: bool, mode: str
 ) -> Tensor:
     """[N, I, H, W], [O, I, r, r] and [O] to [N, O, H', W'].
 
     Mirrored, by `weight.flip(2, 3).transpose(0, 1)`: from [N, O, H, W] to [N, I, H', W'].
 
-    Reflecting, the outermost pixel of the padding mirrors the image; if also mirrored, it is the
-    way back of that, with one pixel less of padding than without.
+    Where the outermost pixel of the padding repeats the image, mirrored is the way back of that,
+    and has one pixel less of padding than what it computes.
     """
     taps = weight.shape[2]
-    maps = _transforms(_outputs_for(taps, _places_out(x, taps, padding)), taps, mirrored, x.dtype)
-    filters = _filters(weight, maps)
+    maps = transforms(_outputs_for(taps, _places_out(x, taps, padding)), taps, mirrored, x.dtype)
+    filters = filters_of(weight, maps)
     if mirrored:
-        return _filtered(x, filters, padding, maps, bias, fold=reflect)
-    return _filtered(x, filters.transpose(1, 2), padding, maps, bias, reflect=reflect)
+        return _filtered(x, filters, padding, maps, bias, back=cast(Mode, mode))
+    return _filtered(x, filters.transpose(1, 2), padding, maps, bias, mode=cast(Mode, mode))
 
 
 @torch.library.custom_op("minimal_filtering::convolve_fixed", mutates_args=())
@@ -220,7 +120,7 @@ def _convolve_fixed(
 
     Args:
         x: the input.
-        filters: `_filters` of F(m, r).
+        filters: `filters_of` of F(m, r).
         bias: [O], as little trained.
         positive: 0 instead of x where this is not positive.
         outputs: m.
@@ -229,17 +129,17 @@ def _convolve_fixed(
         mirrored: the way back: from [N, O, H, W] to [N, I, H', W'].
         relu: of the result.
     """
-    maps = _transforms(outputs, taps, mirrored, x.dtype)
+    maps = transforms(outputs, taps, mirrored, x.dtype)
     filters = filters if mirrored else filters.transpose(1, 2)
     y = _filtered(x, filters, padding, maps, bias, positive=positive)
     return y.relu_() if relu else y
 
 
 @torch.library.custom_op("minimal_filtering::correlate", mutates_args=())
-def _correlate(x: Tensor, gradient: Tensor, padding: int, taps: int, reflect: bool) -> Tensor:
+def _correlate(x: Tensor, gradient: Tensor, padding: int, taps: int, mode: str) -> Tensor:
     """[N, I, H, W] and [N, O, H', W'] to [O, I, r, r]: the gradient of the filters."""
-    maps = _transforms(_outputs_for(taps, gradient[:, 0].numel()), taps, False, x.dtype)
-    inputs = maps.to_input @ gather(x, maps.outputs, maps.tile, padding, reflect=reflect)
+    maps = transforms(_outputs_for(taps, gradient[:, 0].numel()), taps, False, x.dtype)
+    inputs = maps.to_input @ gather(x, maps.outputs, maps.tile, padding, cast(Mode, mode))
     outputs = maps.to_output.T @ gather(gradient, maps.outputs, maps.outputs)
     products = torch.bmm(outputs.permute(1, 2, 0), inputs.transpose(0, 1))
     sums = maps.to_filter.T @ products.flatten(1)
@@ -249,7 +149,7 @@ def _correlate(x: Tensor, gradient: Tensor, padding: int, taps: int, reflect: bo
 
 @_convolve.register_fake
 def _(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mirrored: bool, reflect: bool
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mirrored: bool, mode: str
 ) -> Tensor:
     height, width = (_size_out(size, weight.shape[2], padding) for size in x.shape[2:])
     return _empty_image(x, x.shape[0], weight.shape[1 if mirrored else 0], height, width)
@@ -272,13 +172,13 @@ def _(
 
 
 @_correlate.register_fake
-def _(x: Tensor, gradient: Tensor, padding: int, taps: int, reflect: bool) -> Tensor:
+def _(x: Tensor, gradient: Tensor, padding: int, taps: int, mode: str) -> Tensor:
     return _empty_image(x, gradient.shape[1], x.shape[1], taps, taps)
 
 
 def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:2])
-    ctx.padding, ctx.mirrored, ctx.reflect = inputs[3:]
+    ctx.padding, ctx.mirrored, ctx.mode = inputs[3:]
 
 
 def _convolve_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -288,18 +188,18 @@ def _convolve_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]
     back = taps - 1 - ctx.padding
     to_weight = None
     if of_weight and ctx.mirrored:
-        to_weight = _correlate(gradient, x, back, taps, ctx.reflect)
+        to_weight = _correlate(gradient, x, back, taps, ctx.mode)
     elif of_weight:
-        to_weight = _correlate(x, gradient, ctx.padding, taps, ctx.reflect)
+        to_weight = _correlate(x, gradient, ctx.padding, taps, ctx.mode)
     to_x = None
     if of_x:
-        to_x = _convolve(gradient, weight, None, back, not ctx.mirrored, ctx.reflect)
+        to_x = _convolve(gradient, weight, None, back, not ctx.mirrored, ctx.mode)
     return to_x, to_weight, gradient.sum((0, 2, 3)) if of_bias else None, None, None, None
 
 
 def _save_correlate(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:2])
-    ctx.padding, _, ctx.reflect = inputs[2:]
+    ctx.padding, _, ctx.mode = inputs[2:]
 
 
 def _correlate_gradients(ctx: Any, along: Tensor) -> tuple[Tensor | None, ...]:
@@ -308,9 +208,9 @@ def _correlate_gradients(ctx: Any, along: Tensor) -> tuple[Tensor | None, ...]:
     back = along.shape[2] - 1 - ctx.padding
     to_x = to_gradient = None
     if of_x:
-        to_x = _convolve(gradient, along, None, back, True, ctx.reflect)
+        to_x = _convolve(gradient, along, None, back, True, ctx.mode)
     if of_gradient:
-        to_gradient = _convolve(x, along, None, ctx.padding, False, ctx.reflect)
+        to_gradient = _convolve(x, along, None, ctx.padding, False, ctx.mode)
     return to_x, to_gradient, None, None, None
 
 
@@ -333,25 +233,7 @@ _correlate.register_autograd(_correlate_gradients, setup_context=_save_correlate
 _convolve_fixed.register_autograd(_convolve_fixed_gradients, setup_context=_save_fixed)
 
 
-class FixedFilters:
-    """The filters of a layer that is not trained, transformed on first use.
-
-    Args:
-        weight: [O, I, r, r], which never changes.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        self._weight = weight.detach()
-        self._transformed: dict[int, Tensor] = {}
-
-    def of(self, maps: _Transforms) -> Tensor:
-        """Those of both ways, t * t / (r * r) times the size of the weight."""
-        if maps.outputs not in self._transformed:
-            self._transformed[maps.outputs] = _filters(self._weight, maps)
-        return self._transformed[maps.outputs]
-
-
-_reflected = ReflectionPad2d(1)
+_PAD = {"reflect": ReflectionPad2d(1), "replicate": ReplicationPad2d(1)}
 
 
 def conv2d(
@@ -361,7 +243,7 @@ def conv2d(
     padding: int = 0,
     fixed: FixedFilters | None = None,
     relu: bool = False,
-    reflect: bool = False,
+    mode: Mode = "zeros",
 ) -> Tensor:
     """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
 
@@ -372,7 +254,7 @@ def conv2d(
         padding: with zeros.
         fixed: those of `weight`, where neither weight nor bias ever changes.
         relu: of the result; with fixed filters its way back costs nothing.
-        reflect: the padding is 1 and mirrors the image; not with fixed filters.
+        mode: of the padding; if not zeros, it is 1, and the filters are not fixed.
 
     Returns:
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
@@ -383,13 +265,14 @@ def conv2d(
     exact = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     y: Tensor
     if not exact or places < MIN_PLACES or min(weight.shape[:2]) < MIN_CHANNELS:
-        x, padding = (_reflected(x), 0) if reflect else (x, padding)
+        if mode != "zeros":
+            x, padding = _PAD[mode](x), 0
         y = F.conv2d(x, weight, bias, padding=padding)
     elif fixed is None:
-        y = _convolve(x, weight, bias, padding, False, reflect)
+        y = _convolve(x, weight, bias, padding, False, mode)
     else:
         outputs = _outputs_for(taps, places, fixed=True)
-        filters = fixed.of(_transforms(outputs, taps, False, x.dtype))
+        filters = fixed.of(transforms(outputs, taps, False, x.dtype))
         return _convolve_fixed(x, filters, bias, None, outputs, taps, padding, False, relu)
     return y.relu_() if relu else y
 
@@ -399,13 +282,13 @@ class WinogradConv2d(nn.Conv2d):
 
     fixed: FixedFilters | None = None
     """Of a layer that is not trained."""
-    reflect = False
-    """It pads by 1 itself, mirroring the image."""
+    mode: Mode = "zeros"
+    """Otherwise it pads by 1 itself."""
 
     def forward(self, input: Tensor, *, relu: bool = False) -> Tensor:
         """[N, I, H, W] to [N, O, H', W'], then a ReLU if asked for."""
-        padding = 1 if self.reflect else int(self.padding[0])
-        return conv2d(input, self.weight, self.bias, padding, self.fixed, relu, self.reflect)
+        padding = int(self.padding[0]) if self.mode == "zeros" else 1
+        return conv2d(input, self.weight, self.bias, padding, self.fixed, relu, self.mode)
 
 
 class _LeftToConvolution(ReflectionPad2d):
@@ -434,13 +317,17 @@ def use_winograd(network: nn.Module, *, fixed: bool = False) -> None:
             if fixed:
                 module.fixed = FixedFilters(module.weight)  # type: ignore[assignment]
     for pad, conv in () if fixed else _padded_convolutions(network):
-        pad.__class__, conv.reflect = _LeftToConvolution, True
+        pad.__class__, conv.mode = _LeftToConvolution, "reflect"
 
 
 def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, WinogradConv2d]]:
     for module in network.modules():
-        couples = pairwise(module) if isinstance(module, nn.Sequential) else ()
-        for pad, conv in couples or [(getattr(module, "pad", None), getattr(module, "conv", None))]:
+        couples: Iterable[tuple[Any, Any]] = [
+            (getattr(module, "pad", None), getattr(module, "conv", None))
+        ]
+        if isinstance(module, nn.Sequential):
+            couples = pairwise(module)
+        for pad, conv in couples:
             narrow = type(pad) is ReflectionPad2d and pad.padding == (1, 1, 1, 1)
             wide = isinstance(conv, WinogradConv2d) and conv.kernel_size == (3, 3)
             if narrow and wide and conv.padding == (0, 0):

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from core.nn import winograd
-from core.nn.winograd import FixedFilters, WinogradConv2d, conv2d, use_winograd
+from core.nn.winograd import WinogradConv2d, conv2d, use_winograd
+from core.nn.winograd_tiles import Mode
+from core.nn.winograd_transforms import (
+    FixedFilters,
+    filters_of,
+    forget_filters,
+    keeping_filters,
+    transforms,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,6 +43,7 @@ def _same(ours: Tensor, theirs: Tensor, *inputs: Tensor) -> None:
     torch.testing.assert_close(*found)
 
 
+_MODES: st.SearchStrategy[Mode] = st.sampled_from(["reflect", "replicate"])
 _SIZES = st.tuples(st.integers(4, 14), st.integers(4, 14))
 
 
@@ -49,14 +58,16 @@ def test_convolution(size: tuple[int, int], taps: int, padding: int, channels_la
 
 
 @settings(max_examples=40, deadline=None)
-@given(size=st.tuples(st.integers(2, 14), st.integers(2, 14)), large=st.booleans())
-def test_convolution_that_mirrors_the_image(size: tuple[int, int], large: bool) -> None:
+@given(size=st.tuples(st.integers(2, 14), st.integers(2, 14)), large=st.booleans(), mode=_MODES)
+def test_convolution_whose_padding_repeats_the_image(
+    size: tuple[int, int], large: bool, mode: Mode
+) -> None:
     x = _random(2, 3, *size).requires_grad_()
     weight, bias = _random(5, 3, 3, 3).requires_grad_(), _random(5).requires_grad_()
-    theirs = F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), weight, bias)
+    theirs = F.conv2d(F.pad(x, (1, 1, 1, 1), mode), weight, bias)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "LARGE_PLACES", 1 if large else 10**6)
-        _same(conv2d(x, weight, bias, 1, reflect=True), theirs, x, weight, bias)
+        _same(conv2d(x, weight, bias, 1, mode=mode), theirs, x, weight, bias)
 
 
 @settings(max_examples=20, deadline=None)
@@ -92,15 +103,15 @@ def test_tiles_of_any_size(taps: int, large: int, monkeypatch: pytest.MonkeyPatc
     _same(conv2d(x, weight, bias, 1), F.conv2d(x, weight, bias, padding=1), x, weight, bias)
 
 
-@pytest.mark.parametrize("reflect", [False, True])
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
 @pytest.mark.parametrize("frozen", ["nothing", "input", "weight", "bias"])
-def test_gradients_of_gradients(frozen: str, reflect: bool) -> None:
+def test_gradients_of_gradients(frozen: str, mode: Mode) -> None:
     x = _random(1, 2, 5, 4).requires_grad_(frozen != "input")
     weight = _random(2, 2, 3, 3).requires_grad_(frozen != "weight")
     bias = _random(2).requires_grad_(frozen != "bias")
 
     def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return conv2d(x, weight, bias, 1, reflect=reflect)
+        return conv2d(x, weight, bias, 1, mode=mode)
 
     assert torch.autograd.gradgradcheck(function, (x, weight, bias))
 
@@ -108,35 +119,41 @@ def test_gradients_of_gradients(frozen: str, reflect: bool) -> None:
 def test_filters_are_transformed_once_until_they_change() -> None:
     x, weight = _random(1, 3, 8, 8), nn.Parameter(_random(3, 3, 3, 3))
     optimizer = torch.optim.Adam([weight], lr=0.1, fused=True)
-    maps = winograd._transforms(4, 3, False, x.dtype)
-    with winograd.keeping_filters():
+    maps = transforms(4, 3, False, x.dtype)
+    with keeping_filters():
         for _ in range(3):
             y = conv2d(x, weight, None, 1)
             torch.testing.assert_close(y, F.conv2d(x, weight, padding=1))
-            kept = winograd._filters(weight, maps)
+            kept = filters_of(weight, maps)
             optimizer.zero_grad()
             y.square().sum().backward()
-            assert winograd._filters(weight, maps) is kept
+            assert filters_of(weight, maps) is kept
             optimizer.step()
-            winograd.forget_filters([weight])
-            assert winograd._filters(weight, maps) is not kept
-    assert winograd._filters(weight, maps) is not winograd._filters(weight, maps)
+            forget_filters([weight])
+            assert filters_of(weight, maps) is not kept
+    assert filters_of(weight, maps) is not filters_of(weight, maps)
 
 
 def test_operators_keep_the_rules_of_the_compiler() -> None:
     x = _random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight, gradient = _random(3, 2, 3, 3).requires_grad_(), _random(2, 3, 6, 9).requires_grad_()
-    torch.library.opcheck(winograd._convolve, (x, weight, _random(3).requires_grad_(), 1, False, False))
-    torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True, False))
-    maps = winograd._transforms(6, 3, False, torch.float64)
+    torch.library.opcheck(
+        winograd._convolve, (x, weight, _random(3).requires_grad_(), 1, False, "zeros")
+    )
+    torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True, "zeros"))
+    maps = transforms(6, 3, False, torch.float64)
     filters = FixedFilters(weight).of(maps)
-    torch.library.opcheck(winograd._convolve_fixed, (x, filters, _random(3), None, 6, 3, 1, False, True))
+    torch.library.opcheck(
+        winograd._convolve_fixed, (x, filters, _random(3), None, 6, 3, 1, False, True)
+    )
     positive = _random(2, 2, 6, 9) - 0.5
-    torch.library.opcheck(winograd._convolve_fixed, (x, filters, None, positive, 6, 3, 1, False, False))
-    torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3, False))
-    torch.library.opcheck(winograd._convolve, (x, weight, None, 1, False, True))
-    torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True, True))
-    torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3, True))
+    torch.library.opcheck(
+        winograd._convolve_fixed, (x, filters, None, positive, 6, 3, 1, False, False)
+    )
+    torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3, "zeros"))
+    torch.library.opcheck(winograd._convolve, (x, weight, None, 1, False, "reflect"))
+    torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True, "replicate"))
+    torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3, "reflect"))
 
 
 @pytest.mark.parametrize(("taps", "large"), [(3, 1), (3, 10**6), (4, 1)])
