@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from core.nn import winograd
+from core.nn.padding import ReflectionPad2d
 from core.nn.winograd import WinogradConv2d, conv2d, use_winograd
 from core.nn.winograd_tiles import Mode
 from core.nn.winograd_transforms import (
@@ -200,3 +201,37 @@ def test_only_ordinary_convolutions_are_replaced(fixed: bool) -> None:
     assert not any(isinstance(layer, WinogradConv2d) for layer in kept)
     assert list(layers.state_dict()) == names
     torch.testing.assert_close(layers(x), before)
+
+
+class _Block(nn.Module):
+    """Pads and convolves by attributes, as MUNIT's blocks do."""
+
+    def __init__(self, pixels: int, kernel: int) -> None:
+        super().__init__()
+        self.pad, self.conv = ReflectionPad2d(pixels), nn.Conv2d(8, 8, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.pad(x))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_convolutions_pad_themselves(fixed: bool) -> None:
+    with_own = nn.Sequential(ReflectionPad2d(1), nn.Conv2d(8, 8, 3), nn.ReLU(), _Block(1, 3))
+    without = nn.Sequential(
+        *(ReflectionPad2d(1), nn.ReLU(), nn.Conv2d(8, 8, 3)),
+        *(ReflectionPad2d(2), nn.Conv2d(8, 8, 3)),
+        *(ReflectionPad2d(1), nn.Conv2d(8, 8, 3, padding=1)),
+        *(ReflectionPad2d(1), nn.Conv2d(8, 8, 4)),
+        *(ReflectionPad2d(1), nn.Conv2d(8, 8, 3, stride=2), _Block(3, 7)),
+    )
+    layers = nn.Sequential(with_own, without).double()
+    x = _random(2, 8, 15, 17).requires_grad_()
+    before = layers(x)
+    (expected,) = torch.autograd.grad(before.square().sum(), x)
+    use_winograd(layers, fixed=fixed)
+    modes = [m.mode for m in layers.modules() if isinstance(m, WinogradConv2d)]
+    own = 0 if fixed else 2
+    assert modes == ["reflect"] * own + ["zeros"] * (len(modes) - own)
+    after = layers(x)
+    torch.testing.assert_close(after, before)
+    torch.testing.assert_close(torch.autograd.grad(after.square().sum(), x)[0], expected)
