@@ -264,7 +264,9 @@ def conv2d(
     # Autocast and GPUs have convolutions of their own that are faster still.
     exact = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     y: Tensor
-    if not exact or places < MIN_PLACES or min(weight.shape[:2]) < MIN_CHANNELS:
+    mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
+    wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
+    if not (exact and mirrors and wide):
         if mode != "zeros":
             x, padding = _PAD[mode](x), 0
         y = F.conv2d(x, weight, bias, padding=padding)

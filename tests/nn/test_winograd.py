@@ -235,3 +235,8 @@ def test_convolutions_pad_themselves(fixed: bool) -> None:
     after = layers(x)
     torch.testing.assert_close(after, before)
     torch.testing.assert_close(torch.autograd.grad(after.square().sum(), x)[0], expected)
+
+
+def test_a_single_row_cannot_be_mirrored() -> None:
+    with pytest.raises(RuntimeError, match=r"[Pp]adding"):
+        conv2d(_random(1, 2, 1, 9), _random(2, 2, 3, 3), None, 1, mode="reflect")
