@@ -31,6 +31,7 @@ IN_PLACE: dict[Any, Any] = {}
 METADATA = {
     *(getattr(Tensor, name) for name in ("size", "dim", "ndimension", "numel", "nelement")),
     *(getattr(Tensor, name) for name in ("is_floating_point", "is_complex", "get_device")),
+    Tensor.is_contiguous,
     *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout")),
     *(getattr(Tensor, name).__get__ for name in ("is_cuda", "requires_grad")),
     torch.is_floating_point,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.losses import dis_loss, gen_loss, l1
+from core.losses import average, dis_loss, gen_loss, l1
 
 Logits = Sequence[Tensor]
 """One discriminator's answer: a map per scale."""
@@ -59,7 +59,7 @@ def attribute_prior(mean: Tensor, logvar: Tensor | None, weight: float) -> Tenso
 
 def content_prior(content: Tensor, weight: float) -> Tensor:
     """Return weight * mean square of a content code, its noise included."""
-    return weight * content.square().mean()
+    return weight * average(content.square())
 
 
 def mode_seeking(images: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:

@@ -268,9 +268,8 @@ class ConcatGenerator(Generator):
         away: it passes through the blocks by their skip connections only, and may as well be added
         after the last one. That is exact, and spares three residual blocks per further attribute.
         """
-        zero = torch.zeros((), dtype=shared.dtype, device=shared.device)
-        zeros = zero.expand(shared.shape[0], self.nz, *shared.shape[2:])
-        x = torch.cat([shared, zeros], 1)
+        zeros = torch.zeros(shared.shape[0], self.nz, dtype=shared.dtype, device=shared.device)
+        x = _appended(shared, zeros)
         for block in self.get_submodule(f"dec{domain}1").children():
             x = self._block(block, x)
         return x
@@ -279,10 +278,23 @@ class ConcatGenerator(Generator):
         """See `Generator.paint`."""
         z = attribute.to(features.dtype)
         x = features + F.pad(z, (features.shape[1] - self.nz, 0))[:, :, None, None]
-        for n in (2, 3, 4):
-            everywhere = z[:, :, None, None].expand(-1, -1, *x.shape[2:])
-            x = self.get_submodule(f"dec{domain}{n}")(torch.cat([x, everywhere], 1))
-        return x
+        for n in (2, 3):
+            x = self.get_submodule(f"dec{domain}{n}")(_appended(x, z))
+        last, tanh = self.get_submodule(f"dec{domain}4").children()
+        assert isinstance(last, nn.ConvTranspose2d)
+        # A 1x1 convolution, in which the attribute adds a constant to each channel.
+        of_x, of_z = last.weight.split([x.shape[1], self.nz])
+        constant = F.linear(z, of_z.flatten(1).T, last.bias)
+        return tanh(F.conv_transpose2d(x, of_x) + constant[:, :, None, None])
+
+
+def _appended(x: Tensor, code: Tensor) -> Tensor:
+    """[N, C, H, W] with a code [N, nz] at every position: [N, C + nz, H, W]."""
+    everywhere = code[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    if x.is_contiguous(memory_format=torch.channels_last):
+        # Of an expanded tensor one cannot see its layout, and the result would be contiguous.
+        everywhere = everywhere.contiguous(memory_format=torch.channels_last)
+    return torch.cat([x, everywhere], 1)
 
 
 def _judge(

@@ -19,13 +19,9 @@ _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 class Transforms:
     """Matrices of F(m, r) over rows and columns at once.
 
-    Mirrored filters, those of the way back, have at the point 1 / p the values that the filters
-    have at p, but for a factor: with `mirrored` the matrices are for the same transformed filters.
-
     Args:
         outputs: m of F(m, r).
         taps: r.
-        mirrored: for the way back.
         dtype: of the matrices.
 
     Attributes:
@@ -36,20 +32,14 @@ class Transforms:
             output has once.
         to_input: [t * t, t * t]; of the paper's y = A^T [(G g G^T) * (B^T d B)] A, it is B^T.
         to_output: [m * m, t * t]; A^T.
-        to_filter: [t * t, r * r]; G, of filters as they are.
+        to_filter: [t * t, r * r]; G.
     """
 
-    def __init__(self, outputs: int, taps: int, mirrored: bool, dtype: torch.dtype) -> None:
+    def __init__(self, outputs: int, taps: int, dtype: torch.dtype) -> None:
         self.outputs, self.taps = outputs, taps
         self.tile = outputs + taps - 1
         self.every_output = self.tile + 1
-        points = np.array([*_POINTS[: self.tile - 1], np.inf])
-        b, a, g = _toom_cook(points, outputs, taps)
-        if mirrored:
-            with np.errstate(divide="ignore"):
-                b, a, back = _toom_cook(1 / points, outputs, taps)
-            # Rows differ by a factor: it goes to the input.
-            b *= (back[:, ::-1] * g).sum(1, keepdims=True) / np.square(g).sum(1, keepdims=True)
+        b, a, g = _toom_cook(np.array([*_POINTS[: self.tile - 1], np.inf]), outputs, taps)
         self.to_input, self.to_output, self.to_filter = (
             torch.from_numpy(np.kron(matrix, matrix)).to(dtype) for matrix in (b, a.T, g)
         )
@@ -105,7 +95,7 @@ def forget_filters(weights: Iterable[Tensor]) -> None:
 
 
 def filters_of(weight: Tensor, maps: Transforms) -> Tensor:
-    """[O, I, r, r] to [t * t, O, I], the same for both ways."""
+    """[O, I, r, r] to [t * t, O, I]."""
     key = weight.data_ptr(), *weight.shape, *weight.stride(), maps.outputs
     kept = _Kept.found
     if kept is not None and key in kept:
@@ -129,7 +119,7 @@ class FixedFilters:
         self._transformed: dict[int, Tensor] = {}
 
     def of(self, maps: Transforms) -> Tensor:
-        """Those of both ways, t * t / (r * r) times the size of the weight."""
+        """`filters_of` the weight, t * t / (r * r) times its size."""
         if maps.outputs not in self._transformed:
             self._transformed[maps.outputs] = filters_of(self._weight, maps)
         return self._transformed[maps.outputs]

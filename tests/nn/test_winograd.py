@@ -120,7 +120,7 @@ def test_gradients_of_gradients(frozen: str, mode: Mode) -> None:
 def test_filters_are_transformed_once_until_they_change() -> None:
     x, weight = _random(1, 3, 8, 8), nn.Parameter(_random(3, 3, 3, 3))
     optimizer = torch.optim.Adam([weight], lr=0.1, fused=True)
-    maps = transforms(4, 3, False, x.dtype)
+    maps = transforms(4, 3, x.dtype)
     with keeping_filters():
         for _ in range(3):
             y = conv2d(x, weight, None, 1)
@@ -138,23 +138,20 @@ def test_filters_are_transformed_once_until_they_change() -> None:
 def test_operators_keep_the_rules_of_the_compiler() -> None:
     x = _random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight, gradient = _random(3, 2, 3, 3).requires_grad_(), _random(2, 3, 6, 9).requires_grad_()
-    torch.library.opcheck(
-        winograd._convolve, (x, weight, _random(3).requires_grad_(), 1, False, "zeros")
-    )
-    torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True, "zeros"))
-    maps = transforms(6, 3, False, torch.float64)
+    torch.library.opcheck(winograd._convolve, (x, weight, _random(3).requires_grad_(), 1, "zeros"))
+    torch.library.opcheck(winograd._convolve, (x, weight, None, 1, "reflect"))
+    _, spectrum = winograd._convolve(x, weight, None, 1, "reflect")
+    for mode, wanted, kept in (
+        ("zeros", [True, True, True], None),
+        ("reflect", [False, True, False], spectrum),
+        ("replicate", [True, False, False], None),
+    ):
+        torch.library.opcheck(winograd._gradients, (gradient, weight, x, kept, 1, mode, wanted))
+    maps = transforms(6, 3, torch.float64)
     filters = FixedFilters(weight).of(maps)
-    torch.library.opcheck(
-        winograd._convolve_fixed, (x, filters, _random(3), None, 6, 3, 1, False, True)
-    )
-    positive = _random(2, 2, 6, 9) - 0.5
-    torch.library.opcheck(
-        winograd._convolve_fixed, (x, filters, None, positive, 6, 3, 1, False, False)
-    )
-    torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3, "zeros"))
-    torch.library.opcheck(winograd._convolve, (x, weight, None, 1, False, "reflect"))
-    torch.library.opcheck(winograd._convolve, (gradient, weight, None, 1, True, "replicate"))
-    torch.library.opcheck(winograd._correlate, (x, gradient, 1, 3, "reflect"))
+    torch.library.opcheck(winograd._convolve_fixed, (x, filters, _random(3), 6, 3, 1, True))
+    for positive in (None, _random(2, 3, 6, 9) - 0.5):
+        torch.library.opcheck(winograd._convolve_fixed_back, (gradient, filters, positive, 6, 3, 1))
 
 
 @pytest.mark.parametrize(("taps", "large"), [(3, 1), (3, 10**6), (4, 1)])
