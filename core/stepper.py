@@ -9,7 +9,7 @@ from torch import Tensor
 from core import distributed
 from core.allocator import keep_freed_memory
 from core.family import Batch, Family
-from core.nn.winograd import use_winograd
+from core.nn.cpu_convolutions import use_cpu_convolutions
 from core.nn.winograd_transforms import keeping_filters
 from core.optim import Updater
 from core.options import TrainOptions
@@ -39,7 +39,7 @@ class Stepper:
         for network in networks:
             network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
             if options.winograd:
-                use_winograd(network)
+                use_cpu_convolutions(network)
             if options.compile:
                 network.compile()  # in place: state-dict keys stay
         if options.compile:

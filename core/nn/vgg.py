@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from core.checkpoint import load_network
 from core.errors import UserError
-from core.nn.winograd import WinogradConv2d
+from core.nn.cpu_convolutions import WinogradConv2d
 
 VGGDepth = Literal[16, 19]
 VGGInput = Literal["torchvision", "caffe"]

@@ -15,13 +15,12 @@ through them. To torch.compile they are opaque, which keeps its graphs small.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 from core.nn.winograd_tiles import Mode, gather, scatter
@@ -323,6 +322,11 @@ _convolve_fixed_back.register_autograd(
 _PAD = {"reflect": ReflectionPad2d(1), "replicate": ReplicationPad2d(1)}
 
 
+def in_full_on_cpu(x: Tensor) -> bool:
+    """Autocast and GPUs have convolutions of their own that are faster still."""
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
 def conv2d(
     x: Tensor,
     weight: Tensor,
@@ -348,12 +352,10 @@ def conv2d(
     """
     taps = weight.shape[2]
     places = _places_out(x, taps, padding)
-    # Autocast and GPUs have convolutions of their own that are faster still.
-    exact = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     y: Tensor
     mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
     wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
-    if not (exact and mirrors and wide):
+    if not (in_full_on_cpu(x) and mirrors and wide):
         if mode != "zeros":
             x, padding = _PAD[mode](x), 0
         y = F.conv2d(x, weight, bias, padding=padding)
@@ -364,70 +366,3 @@ def conv2d(
         filters = fixed.of(transforms(outputs, taps, x.dtype))
         return _convolve_fixed(x, filters, bias, outputs, taps, padding, relu)
     return y.relu_() if relu else y
-
-
-class WinogradConv2d(nn.Conv2d):
-    """An `nn.Conv2d` of stride 1 that convolves by `conv2d`."""
-
-    fixed: FixedFilters | None = None
-    """Of a layer that is not trained."""
-    mode: Mode = "zeros"
-    """Otherwise it pads by 1 itself."""
-
-    def forward(self, input: Tensor, *, relu: bool = False) -> Tensor:
-        """[N, I, H, W] to [N, O, H', W'], then a ReLU if asked for."""
-        padding = int(self.padding[0]) if self.mode == "zeros" else 1
-        return conv2d(input, self.weight, self.bias, padding, self.fixed, relu, self.mode)
-
-
-class _LeftToConvolution(ReflectionPad2d):
-    """A padding that the convolution behind it does."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return input
-
-
-def use_winograd(network: nn.Module, *, fixed: bool = False) -> None:
-    """Let a network's convolutions go by minimal filtering, in place; parameters and names stay.
-
-    Reflection padding in front of one, in an `nn.Sequential` or as the attribute `pad` beside
-    `conv`, becomes part of it. A module with convolutions of another form has an attribute
-    `winograd`, which is set.
-
-    Args:
-        network: as it is to run: on its device, in its layout.
-        fixed: the network is never trained nor moved; its filters are transformed once.
-    """
-    for module in network.modules():
-        if hasattr(module, "winograd"):
-            setattr(module, "winograd", True)  # noqa: B010  (unknown to the type nn.Module)
-        elif type(module) is nn.Conv2d and _is_ordinary(module):
-            module.__class__ = WinogradConv2d
-            if fixed:
-                module.fixed = FixedFilters(module.weight)  # type: ignore[assignment]
-    for pad, conv in () if fixed else _padded_convolutions(network):
-        pad.__class__, conv.mode = _LeftToConvolution, "reflect"
-
-
-def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, WinogradConv2d]]:
-    for module in network.modules():
-        couples: Iterable[tuple[Any, Any]] = [
-            (getattr(module, "pad", None), getattr(module, "conv", None))
-        ]
-        if isinstance(module, nn.Sequential):
-            couples = pairwise(module)
-        for pad, conv in couples:
-            narrow = type(pad) is ReflectionPad2d and pad.padding == (1, 1, 1, 1)
-            wide = isinstance(conv, WinogradConv2d) and conv.kernel_size == (3, 3)
-            if narrow and wide and conv.padding == (0, 0):
-                yield pad, conv
-
-
-def _is_ordinary(layer: nn.Conv2d) -> bool:
-    return (
-        layer.kernel_size in ((3, 3), (4, 4))
-        and layer.stride == layer.dilation == (1, 1)
-        and layer.padding in ((0, 0), (1, 1), (2, 2))
-        and layer.padding_mode == "zeros"
-        and layer.groups == 1
-    )

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from core.allocator import keep_freed_memory
 from core.errors import UserError
+from core.nn.cpu_convolutions import use_cpu_convolutions
 from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg
-from core.nn.winograd import use_winograd
 from style.neural.config import Model, Run
 from style.neural.images import MEAN_BGR
 
@@ -160,6 +160,6 @@ def arrange(encoder: VGGEncoder | RandomFilters, run: Run, device: torch.device)
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
     if run.winograd:
-        use_winograd(encoder, fixed=True)
+        use_cpu_convolutions(encoder, fixed=True)
     if run.keep_memory and device.type == "cpu":
         keep_freed_memory()

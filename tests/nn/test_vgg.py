@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import UserError
+from core.nn.cpu_convolutions import use_cpu_convolutions
 from core.nn.vgg import VGG, Pooling, VGGDepth, load_vgg, vgg_input, vgg_state
-from core.nn.winograd import use_winograd
 
 
 @pytest.mark.parametrize(("depth", "last"), [(16, "relu5_3"), (19, "relu5_4"), (19, "relu4_1")])
@@ -49,7 +49,7 @@ def test_any_layers_are_those_of_the_plain_chain(
         y = layer(y)
         plain[place] = y
     if winograd:
-        use_winograd(vgg, fixed=True)
+        use_cpu_convolutions(vgg, fixed=True)
     wanted |= {"relu3_1"}
     outputs = vgg(x, wanted)
     assert outputs.keys() == wanted

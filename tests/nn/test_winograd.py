@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from core.nn import winograd
-from core.nn.padding import ReflectionPad2d
-from core.nn.winograd import WinogradConv2d, conv2d, use_winograd
+from core.nn.winograd import conv2d
 from core.nn.winograd_tiles import Mode
 from core.nn.winograd_transforms import (
     FixedFilters,
@@ -173,65 +172,6 @@ def test_small_convolutions_stay_direct(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(winograd, "MIN_PLACES", 1)
     monkeypatch.setattr(winograd, "MIN_CHANNELS", 5)
     conv2d(x, weight, None, 1)
-
-
-@pytest.mark.parametrize("fixed", [False, True])
-def test_only_ordinary_convolutions_are_replaced(fixed: bool) -> None:
-    replaced = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 4, padding=1)
-    )
-    kept = nn.Sequential(
-        nn.Conv2d(8, 8, 1),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1),
-        nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
-        nn.Conv2d(8, 8, 3, padding="same"),
-        nn.Conv2d(8, 8, 3, padding=1, groups=2),
-        nn.Conv2d(8, 8, (3, 5)),
-        nn.ConvTranspose2d(8, 8, 3),
-    )
-    layers = nn.Sequential(replaced, kept).double()
-    x = _random(1, 3, 29, 31)
-    before, names = layers(x), list(layers.state_dict())
-    use_winograd(layers, fixed=fixed)
-    assert all(type(layer) is WinogradConv2d for layer in replaced)
-    assert all((layer.fixed is not None) == fixed for layer in replaced)
-    assert not any(isinstance(layer, WinogradConv2d) for layer in kept)
-    assert list(layers.state_dict()) == names
-    torch.testing.assert_close(layers(x), before)
-
-
-class _Block(nn.Module):
-    """Pads and convolves by attributes, as MUNIT's blocks do."""
-
-    def __init__(self, pixels: int, kernel: int) -> None:
-        super().__init__()
-        self.pad, self.conv = ReflectionPad2d(pixels), nn.Conv2d(8, 8, kernel)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.pad(x))
-
-
-@pytest.mark.parametrize("fixed", [False, True])
-def test_convolutions_pad_themselves(fixed: bool) -> None:
-    with_own = nn.Sequential(ReflectionPad2d(1), nn.Conv2d(8, 8, 3), nn.ReLU(), _Block(1, 3))
-    without = nn.Sequential(
-        *(ReflectionPad2d(1), nn.ReLU(), nn.Conv2d(8, 8, 3)),
-        *(ReflectionPad2d(2), nn.Conv2d(8, 8, 3)),
-        *(ReflectionPad2d(1), nn.Conv2d(8, 8, 3, padding=1)),
-        *(ReflectionPad2d(1), nn.Conv2d(8, 8, 4)),
-        *(ReflectionPad2d(1), nn.Conv2d(8, 8, 3, stride=2), _Block(3, 7)),
-    )
-    layers = nn.Sequential(with_own, without).double()
-    x = _random(2, 8, 15, 17).requires_grad_()
-    before = layers(x)
-    (expected,) = torch.autograd.grad(before.square().sum(), x)
-    use_winograd(layers, fixed=fixed)
-    modes = [m.mode for m in layers.modules() if isinstance(m, WinogradConv2d)]
-    own = 0 if fixed else 2
-    assert modes == ["reflect"] * own + ["zeros"] * (len(modes) - own)
-    after = layers(x)
-    torch.testing.assert_close(after, before)
-    torch.testing.assert_close(torch.autograd.grad(after.square().sum(), x)[0], expected)
 
 
 def test_a_single_row_cannot_be_mirrored() -> None:

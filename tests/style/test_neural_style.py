@@ -12,8 +12,8 @@ from PIL import Image
 
 from core.config import validate
 from core.errors import UserError
+from core.nn.cpu_convolutions import WinogradConv2d
 from core.nn.vgg import VGG
-from core.nn.winograd import WinogradConv2d
 from core.stylizer import Look
 from style.neural.config import Config, Run
 from style.neural.descent import Descent
