@@ -116,8 +116,9 @@ class TrainOptions(Options):
     """Autocast type; fp16 uses a gradient scaler."""
     channels_last: bool = False
     winograd: bool = False
-    """Wide 3x3 and 4x4 convolutions by minimal filtering, in fp32 on a CPU: up to twice as fast,
-    the same to float32 rounding; elsewhere without effect. See `core.nn.winograd`."""
+    """In fp32 on a CPU, wide 3x3 and 4x4 convolutions by minimal filtering and those from and to
+    images by cells of pixels: two to three times as fast, the same to float32 rounding; elsewhere
+    without effect. See `core.nn.cpu_convolutions`."""
     keep_memory: bool = False
     """On a CPU, keep freed memory for the next tensor: faster where tensors are over 32 MiB, with
     a little more of it held; elsewhere without effect. See `core.allocator`."""

@@ -181,7 +181,8 @@ class DoubledConvBlock(ConvBlock):
         folded: in training, doubling and convolution are one (`munit.upsampling`).
 
     Attributes:
-        winograd: that one convolution goes by `core.nn.winograd`, which sets this.
+        winograd: that one convolution goes by minimal filtering; `core.nn.cpu_convolutions` sets
+            this.
     """
 
     def __init__(
