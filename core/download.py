@@ -259,7 +259,12 @@ def _untar(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive}: unpacking it safely needs Python 3.11.4 or later")
     with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
         members = tqdm(file, desc=f"unpacking {archive.name}", unit="file", disable=None)
-        file.extractall(folder, members, filter="data")
+        try:
+            file.extractall(folder, members, filter="data")
+        except tarfile.FilterError as error:
+            raise UserError(
+                f"{archive}: unsafe member ({error}); get the archive from another --mirror"
+            ) from error
         # tarfile stops at its own end mark; gzip compares the checksum at the end of the stream.
         while stream.read(1 << 20):
             pass
@@ -308,10 +313,6 @@ def unpack(archive: Path, target: Path) -> None:
             if not any(root.iterdir()):
                 raise UserError(f"{archive}: an empty archive; get it from another --mirror")
             _swap_in(root, target, Path(temporary) / "replaced")
-    except tarfile.FilterError as error:
-        raise UserError(
-            f"{archive}: unsafe member ({error}); get the archive from another --mirror"
-        ) from error
     except (
         *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
         RuntimeError,  # zipfile's word for encryption and unknown compression
