@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.nn import winograd
 from core.nn.cpu_convolutions import (
     ConvFromFew,
     ConvToFew,
@@ -21,27 +18,13 @@ from core.nn.cpu_convolutions import (
 )
 from core.nn.narrow import from_few, to_few, transposed_to_few
 from core.nn.padding import ReflectionPad2d
+from tests.nn.convolutions import any_size, random, same
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _for_any_size() -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(winograd, "MIN_CHANNELS", 1)
-    patch.setattr(winograd, "MIN_PLACES", 1)
-    yield
-    patch.undo()
+__all__ = ["any_size"]  # a fixture
 
 
 def _random(*shape: int) -> Tensor:
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
-
-
-def _same(ours: Tensor, theirs: Tensor, *inputs: Tensor) -> None:
-    torch.testing.assert_close(ours, theirs)
-    upstream = _random(*theirs.shape)
-    found = [torch.autograd.grad(y, inputs, upstream) for y in (ours, theirs)]
-    torch.testing.assert_close(*found)
+    return random(*shape).requires_grad_()
 
 
 _SIZES = st.tuples(st.integers(8, 15), st.integers(8, 15))
@@ -52,7 +35,7 @@ _SIZES = st.tuples(st.integers(8, 15), st.integers(8, 15))
 def test_to_few_channels(size: tuple[int, int], taps: int, padding: int) -> None:
     x, weight, bias = _random(2, 5, *size), _random(3, 5, taps, taps), _random(3)
     theirs = F.conv2d(x, weight, bias, padding=padding)
-    _same(to_few(x, weight, bias, padding), theirs, x, weight, bias)
+    same(to_few(x, weight, bias, padding), theirs, x, weight, bias)
 
 
 _STRIDES = st.integers(1, 3)
@@ -66,7 +49,7 @@ def test_transposed_to_few_channels(
     x, weight, bias = _random(2, 5, *size), _random(5, 3, taps, taps), _random(3)
     theirs = F.conv_transpose2d(x, weight, bias, stride, padding)
     ours = transposed_to_few(x, weight, bias, stride, padding)
-    _same(ours, theirs, x, weight, bias)
+    same(ours, theirs, x, weight, bias)
 
 
 @settings(max_examples=40, deadline=None)
@@ -74,7 +57,7 @@ def test_transposed_to_few_channels(
 def test_from_few_channels(size: tuple[int, int], taps: int, stride: int, padding: int) -> None:
     x, weight, bias = _random(2, 3, *size), _random(5, 3, taps, taps), _random(5)
     theirs = F.conv2d(x, weight, bias, stride, padding)
-    _same(from_few(x, weight, bias, stride, padding), theirs, x, weight, bias)
+    same(from_few(x, weight, bias, stride, padding), theirs, x, weight, bias)
 
 
 @pytest.mark.parametrize("frozen", ["nothing", "x", "weight", "bias"])
@@ -118,7 +101,7 @@ def test_images_go_by_cells() -> None:
     expected = [ConvFromFew, ConvFromFew, ConvToFew, ConvTransposeToFew]
     assert [type(layer) for layer in layers] == expected
     for layer, x, y in zip(layers, inputs, before, strict=True):
-        _same(layer(x), y, x, *layer.parameters())
+        same(layer(x), y, x, *layer.parameters())
         with torch.autocast("cpu", torch.bfloat16):
             assert layer.float()(x.float()).dtype == torch.bfloat16
 

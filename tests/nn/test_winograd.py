@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,27 +19,9 @@ from core.nn.winograd_transforms import (
     keeping_filters,
     transforms,
 )
+from tests.nn.convolutions import any_size, random, same
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _for_any_size() -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(winograd, "MIN_CHANNELS", 1)
-    patch.setattr(winograd, "MIN_PLACES", 1)
-    yield
-    patch.undo()
-
-
-def _random(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape)))
-
-
-def _same(ours: Tensor, theirs: Tensor, *inputs: Tensor) -> None:
-    torch.testing.assert_close(ours, theirs)
-    upstream = _random(*theirs.shape)
-    found = [torch.autograd.grad(y, inputs, upstream) for y in (ours, theirs)]
-    torch.testing.assert_close(*found)
-
+__all__ = ["any_size"]  # a fixture
 
 _MODES: st.SearchStrategy[Mode] = st.sampled_from(["reflect", "replicate"])
 _SIZES = st.tuples(st.integers(4, 14), st.integers(4, 14))
@@ -51,10 +31,10 @@ _SIZES = st.tuples(st.integers(4, 14), st.integers(4, 14))
 @given(size=_SIZES, taps=st.integers(3, 4), padding=st.integers(0, 2), channels_last=st.booleans())
 def test_convolution(size: tuple[int, int], taps: int, padding: int, channels_last: bool) -> None:
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    x = _random(2, 3, *size).contiguous(memory_format=layout).requires_grad_()
-    weight, bias = _random(5, 3, taps, taps).requires_grad_(), _random(5).requires_grad_()
+    x = random(2, 3, *size).contiguous(memory_format=layout).requires_grad_()
+    weight, bias = random(5, 3, taps, taps).requires_grad_(), random(5).requires_grad_()
     theirs = F.conv2d(x, weight, bias, padding=padding)
-    _same(conv2d(x, weight, bias, padding), theirs, x, weight, bias)
+    same(conv2d(x, weight, bias, padding), theirs, x, weight, bias)
 
 
 @settings(max_examples=40, deadline=None)
@@ -62,12 +42,12 @@ def test_convolution(size: tuple[int, int], taps: int, padding: int, channels_la
 def test_convolution_whose_padding_repeats_the_image(
     size: tuple[int, int], large: bool, mode: Mode
 ) -> None:
-    x = _random(2, 3, *size).requires_grad_()
-    weight, bias = _random(5, 3, 3, 3).requires_grad_(), _random(5).requires_grad_()
+    x = random(2, 3, *size).requires_grad_()
+    weight, bias = random(5, 3, 3, 3).requires_grad_(), random(5).requires_grad_()
     theirs = F.conv2d(F.pad(x, (1, 1, 1, 1), mode), weight, bias)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "LARGE_PLACES", 1 if large else 10**6)
-        _same(conv2d(x, weight, bias, 1, mode=mode), theirs, x, weight, bias)
+        same(conv2d(x, weight, bias, 1, mode=mode), theirs, x, weight, bias)
 
 
 @settings(max_examples=20, deadline=None)
@@ -75,10 +55,10 @@ def test_convolution_whose_padding_repeats_the_image(
 def test_convolution_by_fixed_filters(
     size: tuple[int, int], taps: int, padding: int, relu: bool
 ) -> None:
-    x, weight, bias = _random(2, 3, *size).requires_grad_(), _random(5, 3, taps, taps), _random(5)
+    x, weight, bias = random(2, 3, *size).requires_grad_(), random(5, 3, taps, taps), random(5)
     theirs = F.conv2d(x, weight, bias, padding=padding)
     ours = conv2d(x, weight, bias, padding, FixedFilters(weight), relu)
-    _same(ours, theirs.relu() if relu else theirs, x)
+    same(ours, theirs.relu() if relu else theirs, x)
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -87,10 +67,10 @@ def test_gradients_of_gradients_by_fixed_filters(
     large: int, relu: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "LARGE_PLACES_FIXED", large)
-    weight, bias = _random(2, 2, 3, 3), _random(2)
+    weight, bias = random(2, 2, 3, 3), random(2)
     fixed = FixedFilters(weight)
-    x = _random(1, 2, 5, 4).requires_grad_()
-    _same(conv2d(x, weight, bias, 1, fixed), F.conv2d(x, weight, bias, padding=1), x)
+    x = random(1, 2, 5, 4).requires_grad_()
+    same(conv2d(x, weight, bias, 1, fixed), F.conv2d(x, weight, bias, padding=1), x)
     assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, bias, 1, fixed, relu), x)
 
 
@@ -98,17 +78,17 @@ def test_gradients_of_gradients_by_fixed_filters(
 @pytest.mark.parametrize("taps", [3, 4])
 def test_tiles_of_any_size(taps: int, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "LARGE_PLACES", large)
-    x, weight = _random(2, 3, 9, 14).requires_grad_(), _random(5, 3, taps, taps).requires_grad_()
-    bias = _random(5).requires_grad_()
-    _same(conv2d(x, weight, bias, 1), F.conv2d(x, weight, bias, padding=1), x, weight, bias)
+    x, weight = random(2, 3, 9, 14).requires_grad_(), random(5, 3, taps, taps).requires_grad_()
+    bias = random(5).requires_grad_()
+    same(conv2d(x, weight, bias, 1), F.conv2d(x, weight, bias, padding=1), x, weight, bias)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
 @pytest.mark.parametrize("frozen", ["nothing", "input", "weight", "bias"])
 def test_gradients_of_gradients(frozen: str, mode: Mode) -> None:
-    x = _random(1, 2, 5, 4).requires_grad_(frozen != "input")
-    weight = _random(2, 2, 3, 3).requires_grad_(frozen != "weight")
-    bias = _random(2).requires_grad_(frozen != "bias")
+    x = random(1, 2, 5, 4).requires_grad_(frozen != "input")
+    weight = random(2, 2, 3, 3).requires_grad_(frozen != "weight")
+    bias = random(2).requires_grad_(frozen != "bias")
 
     def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return conv2d(x, weight, bias, 1, mode=mode)
@@ -117,7 +97,7 @@ def test_gradients_of_gradients(frozen: str, mode: Mode) -> None:
 
 
 def test_filters_are_transformed_once_until_they_change() -> None:
-    x, weight = _random(1, 3, 8, 8), nn.Parameter(_random(3, 3, 3, 3))
+    x, weight = random(1, 3, 8, 8), nn.Parameter(random(3, 3, 3, 3))
     optimizer = torch.optim.Adam([weight], lr=0.1, fused=True)
     maps = transforms(4, 3, x.dtype)
     with keeping_filters():
@@ -135,9 +115,9 @@ def test_filters_are_transformed_once_until_they_change() -> None:
 
 
 def test_operators_keep_the_rules_of_the_compiler() -> None:
-    x = _random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
-    weight, gradient = _random(3, 2, 3, 3).requires_grad_(), _random(2, 3, 6, 9).requires_grad_()
-    torch.library.opcheck(winograd._convolve, (x, weight, _random(3).requires_grad_(), 1, "zeros"))
+    x = random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight, gradient = random(3, 2, 3, 3).requires_grad_(), random(2, 3, 6, 9).requires_grad_()
+    torch.library.opcheck(winograd._convolve, (x, weight, random(3).requires_grad_(), 1, "zeros"))
     torch.library.opcheck(winograd._convolve, (x, weight, None, 1, "reflect"))
     _, spectrum = winograd._convolve(x, weight, None, 1, "reflect")
     for mode, wanted, kept in (
@@ -148,8 +128,8 @@ def test_operators_keep_the_rules_of_the_compiler() -> None:
         torch.library.opcheck(winograd._gradients, (gradient, weight, x, kept, 1, mode, wanted))
     maps = transforms(6, 3, torch.float64)
     filters = FixedFilters(weight).of(maps)
-    torch.library.opcheck(winograd._convolve_fixed, (x, filters, _random(3), 6, 3, 1, True))
-    for positive in (None, _random(2, 3, 6, 9) - 0.5):
+    torch.library.opcheck(winograd._convolve_fixed, (x, filters, random(3), 6, 3, 1, True))
+    for positive in (None, random(2, 3, 6, 9) - 0.5):
         torch.library.opcheck(winograd._convolve_fixed_back, (gradient, filters, positive, 6, 3, 1))
 
 
@@ -158,7 +138,7 @@ def test_rounding_in_float32_is_small(
     taps: int, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "LARGE_PLACES", large)
-    x, weight = _random(1, 64, 20, 24), _random(64, 64, taps, taps)
+    x, weight = random(1, 64, 20, 24), random(64, 64, taps, taps)
     exact = F.conv2d(x, weight)
     error = (conv2d(x.float(), weight.float(), None) - exact).abs().max() / exact.abs().max()
     assert error < 2e-5
@@ -166,7 +146,7 @@ def test_rounding_in_float32_is_small(
 
 def test_small_convolutions_stay_direct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "_convolve", None)  # not callable
-    x, weight = _random(1, 4, 8, 8), _random(4, 4, 3, 3)
+    x, weight = random(1, 4, 8, 8), random(4, 4, 3, 3)
     monkeypatch.setattr(winograd, "MIN_PLACES", 65)
     conv2d(x, weight, None, 1)
     monkeypatch.setattr(winograd, "MIN_PLACES", 1)
@@ -176,4 +156,4 @@ def test_small_convolutions_stay_direct(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_single_row_cannot_be_mirrored() -> None:
     with pytest.raises(RuntimeError, match=r"[Pp]adding"):
-        conv2d(_random(1, 2, 1, 9), _random(2, 2, 3, 3), None, 1, mode="reflect")
+        conv2d(random(1, 2, 1, 9), random(2, 2, 3, 3), None, 1, mode="reflect")
