@@ -1,6 +1,11 @@
-"""The tables of families; the only file that imports them all."""
+"""The tables of families, and `load`; the only file that imports them all."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
 
 import cyclegan.official
 import dcgan.official
@@ -9,8 +14,11 @@ import munit.official
 import pix2pix.official
 import style.photo.official
 import wgan.official
+from core.convert.official import OfficialModule
 from core.family import Family
-from core.official import OfficialModule
+from core.inference import loading
+from core.inference.sampler import Sampler
+from core.inference.translator import Translator
 from core.stylizer import Stylizer
 from cyclegan.family import CycleGAN
 from dcgan.family import DCGAN
@@ -52,3 +60,44 @@ STYLIZERS: dict[str, type[Stylizer]] = {
     "photo_style": PhotoStylizer,
 }
 """name -> method that stylizes one image without a training."""
+
+
+def load(
+    path: str | Path,
+    device: str | torch.device = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    test_mode: Literal["published", "eval"] = "published",
+    tile: int | None = None,
+) -> Translator:
+    """Load a translator from a checkpoint file, or from a run folder's newest intact checkpoint.
+
+    Args:
+        path: file or run folder.
+        device: `auto` takes a GPU where there is one.
+        precision: `fp32`, or `bf16` autocast.
+        test_mode: `published` tests as the official code does, `eval` with running statistics and
+            without dropout.
+        tile: side of the tiles in pixels; 0 never tiles; None tiles where memory would not do.
+
+    Raises:
+        UserError: missing, damaged, or of a family that does not translate.
+    """
+    return loading.load_translator(path, FAMILIES, device, precision, test_mode, tile)
+
+
+def load_sampler(
+    path: str | Path,
+    device: str | torch.device = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> Sampler:
+    """Load a generative checkpoint as a function of noise and captions.
+
+    Args:
+        path: file or run folder.
+        device: `auto` takes a GPU where there is one.
+        precision: `fp32`, or `bf16` autocast.
+
+    Raises:
+        UserError: missing, damaged, or of a family that translates.
+    """
+    return loading.load_sampler(path, FAMILIES, device, precision)

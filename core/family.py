@@ -117,7 +117,7 @@ class SampleBatch:
 
 
 class Update(Protocol):
-    """One optimizer step; the only way in which a family changes weights (`core.optim`)."""
+    """One optimizer step: the only way to change weights (`core.training.update`)."""
 
     def __call__(
         self, optimizer: Optimizer, *losses: Tensor, clip_grad_norm: float | None = None

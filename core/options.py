@@ -118,10 +118,10 @@ class TrainOptions(Options):
     winograd: bool = False
     """In fp32 on a CPU, wide 3x3 and 4x4 convolutions by minimal filtering and those from and to
     images by cells of pixels: faster at the published widths, the same to float32 rounding;
-    elsewhere without effect. See `core.nn.cpu_convolutions`."""
+    elsewhere without effect. See `core.cpu.convolutions`."""
     keep_memory: bool = False
     """On a CPU, keep freed memory for the next tensor: faster where tensors are over 32 MiB, with
-    a little more of it held; elsewhere without effect. See `core.allocator`."""
+    a little more of it held; elsewhere without effect. See `core.cpu.memory`."""
     compile: bool = False
     """torch.compile of each network, in place: state-dict keys stay."""
     joint_forward: bool = True

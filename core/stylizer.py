@@ -1,7 +1,7 @@
 """The contract of methods that give one image the style of others, without a training.
 
 They share config, images and pictures with the families that train; `scripts/stylize.py` drives
-them over files (`core.stylize_files`).
+them over files (`core.jobs.stylize`).
 """
 
 from __future__ import annotations

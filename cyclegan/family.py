@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.image_pool import ImagePool
 from core.losses import dis_loss, gen_loss
 from core.nn.factory import Generator, forward_each, make_discriminator, make_generator
-from core.optim import adam, frozen
 from core.options import Direction
+from core.training.image_pool import ImagePool
+from core.training.optimizers import adam
+from core.training.update import frozen
 from cyclegan.config import Config as CycleGANConfig
 from cyclegan.losses import cycle_loss, identity_loss
 

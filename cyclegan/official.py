@@ -11,16 +11,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from core.config import validate
-from core.errors import UserError
-from core.nn.official_layout import (
+from core.checkpoints.official_files import read_states
+from core.checkpoints.official_layout import (
     find_files,
     infer_discriminator,
     infer_generator,
     keep_and_load,
     official_files,
 )
-from core.official import read_states
+from core.config import validate
+from core.errors import UserError
 from core.options import Direction
 from cyclegan.config import Config
 from cyclegan.family import CycleGAN

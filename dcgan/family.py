@@ -26,8 +26,9 @@ from core.nn.dcgan import (
     gen_channels,
     init_dcgan,
 )
-from core.optim import adam, frozen
 from core.text import Vocabulary, interpolate, with_vocabulary
+from core.training.optimizers import adam
+from core.training.update import frozen
 from dcgan.config import Config as DCGANConfig
 from dcgan.losses import adversarial_loss, mean_score
 

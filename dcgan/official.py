@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
+from core.checkpoints.official_files import read_states
+from core.checkpoints.official_layout import keep_and_load, to_official
 from core.config import validate
 from core.errors import UserError
-from core.nn.official_layout import keep_and_load, to_official
-from core.official import read_states
 from core.options import Direction
 from core.text import Words
 from dcgan.config import Config

@@ -31,8 +31,9 @@ from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
 from core.losses import l1
-from core.optim import adam, frozen
 from core.options import Direction
+from core.training.optimizers import adam
+from core.training.update import frozen
 from drit.config import Config as DRITConfig
 from drit.layers import gaussian_init
 from drit.losses import (

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from core.checkpoints.official_files import read_file
+from core.checkpoints.official_layout import keep_and_load, to_official
 from core.config import validate
 from core.errors import UserError
-from core.nn.official_layout import keep_and_load, to_official
-from core.official import read_file
 from core.options import Direction
 from drit.config import Config
 from drit.family import DRIT, NETWORKS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from core.optim import frozen
+from core.training.update import frozen
 from drit.config import Model
 from drit.networks import Domain, Generator, sample
 

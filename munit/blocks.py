@@ -181,7 +181,7 @@ class DoubledConvBlock(ConvBlock):
         folded: in training, doubling and convolution are one (`munit.upsampling`).
 
     Attributes:
-        winograd: that one convolution goes by minimal filtering; `core.nn.cpu_convolutions` sets
+        winograd: that one convolution goes by minimal filtering; `core.cpu.convolutions` sets
             this.
     """
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from core.family import ImageBatch, Update
 from core.losses import l1
-from core.optim import frozen
 from core.options import Direction
+from core.training.update import frozen
 from munit.config import MUNITConfig
 from munit.joint import decode_each, judge_each
 from munit.losses import multi_scale_dis_loss, multi_scale_gen_loss

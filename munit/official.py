@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.checkpoint import load_network
+from core.checkpoints.official_files import read_states
+from core.checkpoints.store import load_network
 from core.config import validate
 from core.errors import UserError
-from core.official import read_states
 from core.options import Direction
 from munit.blocks import AdaINConvBlock, SpectralConv2d
 from munit.config import MUNITConfig, UNITConfig

@@ -8,8 +8,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from core.family import Layout
-from core.optim import adam
 from core.options import Direction
+from core.training.optimizers import adam
 from munit.config import MUNITConfig, UNITConfig
 from munit.joint import samples_meet
 from munit.networks import AdaINGen, MsImageDis, VAEGen

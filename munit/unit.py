@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from core.family import ImageBatch, Update
 from core.losses import l1
 from core.nn.factory import forward_each
-from core.optim import frozen
 from core.options import Direction
+from core.training.update import frozen
 from munit.config import UNITConfig
 from munit.joint import judge_each
 from munit.losses import kl_loss, multi_scale_dis_loss, multi_scale_gen_loss

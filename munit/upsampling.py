@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.nn import winograd as minimal
+from core.cpu import winograd as minimal
+from core.cpu.winograd_tiles import Mode
 from core.nn.padding import reflection_pad, replication_pad
-from core.nn.winograd_tiles import Mode
 
 
 def doubled_conv5(
@@ -30,7 +30,7 @@ def doubled_conv5(
         weight: [O, C, 5, 5].
         bias: [O].
         pad_mode: `reflect`, `replicate` or `constant` (zeros), of the doubled image.
-        winograd: of the four 3x3 convolutions, by `core.nn.winograd`.
+        winograd: of the four 3x3 convolutions, by `core.cpu.winograd`.
 
     Returns:
         [N, O, 2 * H, 2 * W].

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
-from core import cli
-from core.app import Demo, build_page, find_runs, launch
+from core.inference.app import Demo, build_page, find_runs, launch
+from core.inference.loading import pick_device
+from core.runtime import cli
+from families import FAMILIES
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -27,10 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def app(args: argparse.Namespace) -> int:
     """Find runs, serve the page."""
-    name = args.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    page = build_page(Demo(find_runs(args.runs), torch.device(name)))
+    page = build_page(Demo(find_runs(args.runs), pick_device(args.device), FAMILIES))
     launch(page, args.host, args.port)
     return 0
 

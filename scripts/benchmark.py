@@ -1,10 +1,10 @@
 """Plain against fast training steps in one run: `python scripts/benchmark.py --config C`.
 
 Plain is fp32, eager, contiguous, one forward after another, as the official code runs. Fast is what
-this machine does best with the same mathematics (`core/benchmark.py` says which). Repeats are
-interleaved, so that a busy machine slows both alike; the report is the ratio of medians. A config
-of neural style measures its iterations the same way. `--against model.constraint=clip` tells what
-WGAN's penalty costs.
+this machine does best with the same mathematics (`core/training/benchmark.py` says which). Repeats
+are interleaved, so that a busy machine slows both alike; the report is the ratio of medians. A
+config of neural style measures its iterations the same way. `--against model.constraint=clip` tells
+what WGAN's penalty costs.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import json
 import tempfile
 from pathlib import Path
 
-from core import cli, distributed
-from core.benchmark import (
+from core.config import load_config
+from core.errors import UserError
+from core.runtime import cli, distributed
+from core.training.benchmark import (
     benchmark_against,
     benchmark_curves,
     benchmark_loader,
     benchmark_steps,
     fast_options,
 )
-from core.config import load_config
-from core.errors import UserError
 from families import FAMILIES, STYLIZERS
 from style.neural.benchmark import benchmark_iterations
 from style.neural.stylizer import NeuralStyle

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from core import cli
 from core.data.check import check_folder
+from core.runtime import cli
 
 
 def check(folder: str) -> int:

@@ -12,13 +12,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from core import cli
 from core.compare.comparison import compare, update_readme
 from core.compare.config import Comparison
 from core.compare.tables import markdown
 from core.config import load_config
 from core.errors import UserError
-from core.metrics.weights import fetch_missing
+from core.evaluation.metrics.weights import fetch_missing
+from core.runtime import cli
 from families import FAMILIES, STYLIZERS
 
 

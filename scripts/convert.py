@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core import cli
-from core.official import export_official, import_official
-from families import OFFICIAL
+from core.convert.official import export_official, import_official
+from core.runtime import cli
+from families import FAMILIES, OFFICIAL
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def convert(args: argparse.Namespace) -> int:
     """Read one layout, write the other."""
     if args.export:
-        written = export_official(args.export, args.output, OFFICIAL)
+        written = export_official(args.export, args.output, FAMILIES, OFFICIAL)
     else:
         module = OFFICIAL[args.family]
         written = [import_official(args.input, args.output, module, args.direction)]

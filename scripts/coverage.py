@@ -11,11 +11,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core import cli, distributed
 from core.config import validate
-from core.coverage import compare_on_faces, compare_on_gaussians, write_report
-from core.data.demo import make_faces
 from core.family import Family
+from core.procedural.coverage import compare_on_faces, compare_on_gaussians, write_report
+from core.procedural.sets import make_faces
+from core.runtime import cli, distributed
 from families import FAMILIES
 
 SIZE, NUM_CRITIC = 32, 5

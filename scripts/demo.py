@@ -13,20 +13,20 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core import checkpoint, cli, distributed
+from core.checkpoints import store
 from core.config import load_config
-from core.data.demo import make_faces, make_seasons
-from core.data.demo_paintings import make_paintings
 from core.data.folders import find_single
 from core.errors import UserError
-from core.inference import load
-from core.known_truth import diversity, score_captions, score_paired, score_unpaired
-from core.sample_folder import load_sampler, write_samples
-from core.style_folder import StyleChoice, choose_task
-from core.stylize_files import Showing, draw_grid, grid_jobs, stylize_all
-from core.trainer import Trainer
-from core.translate_folder import find_jobs, translate_all
-from families import FAMILIES, STYLIZERS
+from core.jobs.samples import write_samples
+from core.jobs.styles import StyleChoice, choose_task
+from core.jobs.stylize import Showing, draw_grid, grid_jobs, stylize_all
+from core.jobs.translate import find_jobs, translate_all
+from core.procedural.known_truth import diversity, score_captions, score_paired, score_unpaired
+from core.procedural.paintings import make_paintings
+from core.procedural.sets import make_faces, make_seasons
+from core.runtime import cli, distributed
+from core.training.trainer import Trainer
+from families import FAMILIES, STYLIZERS, load, load_sampler
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cyclegan" / "demo.yaml"
 
@@ -65,8 +65,8 @@ def demo(args: argparse.Namespace) -> int:
             seed=seed,
         )
     state = None
-    if checkpoint.listed(run_dir / "checkpoints"):
-        state = checkpoint.load(checkpoint.find(run_dir)[0])
+    if store.listed(run_dir / "checkpoints"):
+        state = store.load(store.find(run_dir)[0])
     if not Trainer(kind, config, run_dir, distributed.start(args.device), state).train():
         print("stopped; the same command goes on from here")
         return 0

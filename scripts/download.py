@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from core.download import CATALOGUE, SERVER, download
+from core.convert.download import CATALOGUE, SERVER, download
 from core.errors import UserError
 
 

@@ -12,17 +12,19 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from core import checkpoint, cli, distributed
 from core.errors import UserError
-from core.evaluate import Evaluator
-from core.evaluate_samples import evaluate_samples
-from core.evaluation_set import find_evaluation_set
+from core.evaluation.image_set import find_evaluation_set
+from core.evaluation.metrics.weights import default_folder, fetch_missing
+from core.evaluation.model import Evaluator
+from core.evaluation.samples import evaluate_samples
 from core.family import GenerativeFamily, TranslationFamily
-from core.inference import Translator, from_state
-from core.metrics.weights import default_folder, fetch_missing
+from core.inference.loading import load_family
+from core.inference.sampler import Sampler
+from core.inference.translator import Translator
 from core.options import EvaluateOptions
-from core.pictures import write_file
-from core.sample_folder import Sampler
+from core.report.pictures import write_file
+from core.runtime import cli, distributed
+from families import FAMILIES
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -67,9 +69,8 @@ def evaluate(args: argparse.Namespace) -> int:
     )
     if args.download:
         fetch_missing(Path(args.weights).expanduser() if args.weights else None)
-    file, _ = checkpoint.find(args.checkpoint)
     mode: Literal["eval", "published"] = "eval" if args.eval else "published"
-    family = from_state(checkpoint.load(file), source=str(file))
+    family, file = load_family(args.checkpoint, FAMILIES)
     config, device = family.config, distributed.start(args.device).device
     root = args.data or Path(config.data.root)
     if isinstance(family, GenerativeFamily):

@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 from typing import Literal
 
-from core import cli
-from core.export import export_onnx
-from core.inference import load
+from core.convert.onnx import export_onnx
+from core.runtime import cli
+from families import load
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -17,9 +17,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core import cli, distributed, latent_tools
-from core.latent import PathKind
-from core.sample_folder import load_sampler
+from core.inference.latent import PathKind
+from core.jobs import latent as tools
+from core.procedural.latent_attributes import write_attribute
+from core.runtime import cli, distributed
+from families import load_sampler
 
 KINDS: dict[str, list[PathKind]] = {
     "linear": ["linear"],
@@ -38,10 +40,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     every.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     every.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    tools = parser.add_subparsers(dest="tool", required=True)
+    commands = parser.add_subparsers(dest="tool", required=True)
 
     def tool(name: str, num: int | None, text: str) -> argparse.ArgumentParser:
-        made = tools.add_parser(name, parents=[every], help=text)
+        made = commands.add_parser(name, parents=[every], help=text)
         if num is not None:
             made.add_argument("--num", type=int, default=num, help=f"random vectors ({num})")
         return made
@@ -70,25 +72,23 @@ def latent(args: argparse.Namespace) -> int:
     sampler = load_sampler(args.checkpoint, distributed.start(args.device).device, args.precision)
     out, texts = args.output, args.text
     if args.tool == "sample":
-        print(latent_tools.write_samples(sampler, out, args.num, args.seed, texts))
+        print(tools.write_samples(sampler, out, args.num, args.seed, texts))
     elif args.tool == "arithmetic":
         files = (args.a, args.b, args.c)
-        print(latent_tools.write_arithmetic(sampler, out, files, texts))
+        print(tools.write_arithmetic(sampler, out, files, texts))
     elif args.tool == "attribute":
         chosen = (args.attribute, args.num, args.seed, args.strength, texts)
-        shown, num = latent_tools.write_attribute(sampler, out, *chosen)
+        shown, num = write_attribute(sampler, out, *chosen)
         print(f"{shown} of {num} samples without {args.attribute} now show it: {out}/attribute.png")
     else:
-        points = latent_tools.read_points(sampler, args.points, args.num, args.seed)
+        points = tools.read_points(sampler, args.points, args.num, args.seed)
         if args.tool == "nearest":
-            found = latent_tools.write_nearest(sampler, out, points, texts, args.data)
+            found = tools.write_nearest(sampler, out, points, texts, args.data)
             closest = min(found, key=lambda one: one.distance)
             print(f"closest: {closest.name}, {closest.distance:.1f} grey levels apart")
         else:
             options = {"frames": args.frames, "closed": args.tool == "walk"}
-            for file in latent_tools.write_path(
-                sampler, out, points, KINDS[args.kind], texts, **options
-            ):
+            for file in tools.write_path(sampler, out, points, KINDS[args.kind], texts, **options):
                 print(file)
     return 0
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core import cli, distributed
 from core.config import load_config
 from core.errors import UserError
-from core.stylize_files import Showing, StyleJob, draw_reconstructions, stylize_one
+from core.jobs.stylize import Showing, StyleJob, draw_reconstructions, stylize_one
+from core.runtime import cli, distributed
 from families import STYLIZERS
 from style.neural.reconstruct import Kind, reconstructions
 from style.neural.stylizer import NeuralStyle

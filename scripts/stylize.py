@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core import cli, distributed
 from core.config import load_config
 from core.data.folders import find_single
 from core.errors import UserError
-from core.stylize_files import (
+from core.jobs.stylize import (
     Showing,
     StyleJob,
     blending_jobs,
@@ -26,6 +25,7 @@ from core.stylize_files import (
     pair_jobs,
     stylize_all,
 )
+from core.runtime import cli, distributed
 from families import STYLIZERS
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_random.yaml"

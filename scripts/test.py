@@ -13,12 +13,12 @@ import argparse
 from pathlib import Path
 from typing import Any, Literal
 
-from core import cli, distributed, rng
 from core.errors import UserError
-from core.inference import load
-from core.sample_folder import load_sampler, read_captions, read_noise, write_samples
-from core.style_folder import NUM_STYLES, StyleChoice, choose_task
-from core.translate_folder import find_jobs, translate_all
+from core.jobs.samples import read_captions, read_noise, write_samples
+from core.jobs.styles import NUM_STYLES, StyleChoice, choose_task
+from core.jobs.translate import find_jobs, translate_all
+from core.runtime import cli, distributed, rng
+from families import load, load_sampler
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core import checkpoint, cli, distributed
+from core.checkpoints import store
 from core.config import load_config, validate
 from core.errors import UserError
-from core.trainer import Trainer
+from core.runtime import cli, distributed
+from core.training.trainer import Trainer
 from families import FAMILIES
 
 
@@ -44,11 +45,11 @@ def train(args: argparse.Namespace) -> int:
         config = load_config(args.config, FAMILIES, args.set)
     if args.resume is not None:
         start = Path(args.resume) if args.resume else args.run_dir or Path("runs") / config.name
-        file, damaged = checkpoint.find(start)
+        file, damaged = store.find(start)
         for line in damaged:
             print(f"damaged: {line}")
         print(f"resuming from {file}")
-        state = checkpoint.load(file)
+        state = store.load(file)
         if args.config is None:
             if args.set:
                 raise UserError("--set needs --config: without it the checkpoint's options hold")
@@ -58,7 +59,7 @@ def train(args: argparse.Namespace) -> int:
             config = validate(kind.Config, state["config"], source=str(file))
             args.run_dir = args.run_dir or file.parent.parent
     run_dir = args.run_dir or Path("runs") / config.name
-    if state is None and checkpoint.listed(run_dir / "checkpoints"):
+    if state is None and store.listed(run_dir / "checkpoints"):
         raise UserError(f"{run_dir}: holds a run already; add --resume, or another --run-dir")
     world = distributed.start(args.device)
     trainer = Trainer(FAMILIES[config.family], config, run_dir, world, state)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import Layout, SampleBatch, Update
-from core.optim import adam
+from core.training.optimizers import adam
 from style.config import Config as StyleConfig
 from style.losses import feature_loss, reconstruction_loss
 from style.photo.networks import CHANNELS, LEVELS, Decoder, Encoder

@@ -31,8 +31,9 @@ from core.data.single import find_domain
 from core.errors import UserError
 from core.family import Layout, SampleBatch, Update
 from core.losses import gradient_penalty
-from core.optim import adam, clip_weights, frozen, rmsprop
 from core.text import Vocabulary, interpolate, with_vocabulary
+from core.training.optimizers import adam, rmsprop
+from core.training.update import clip_weights, frozen
 from wgan.config import Config as WGANConfig
 from wgan.factory import make_critic, make_generator
 from wgan.losses import critic_loss, critic_value, generator_loss

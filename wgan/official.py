@@ -22,11 +22,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from core.checkpoint import load_network
+from core.checkpoints.official_files import read_states
+from core.checkpoints.store import load_network
 from core.config import validate
 from core.errors import UserError
 from core.nn.dcgan import DcganDiscriminator, DcganGenerator
-from core.official import read_states
 from core.options import Direction
 from wgan.config import Config
 from wgan.family import WGAN

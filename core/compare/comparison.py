@@ -8,19 +8,19 @@ from pathlib import Path
 
 import torch
 
-from core.benchmark import machine
 from core.compare.config import Config
 from core.compare.cost import measure_cost
 from core.compare.drawing import Drawer, Drawing, overview
 from core.compare.entries import Families, Method, Stylizers, prepare
 from core.compare.report import write_report
 from core.compare.tables import Result, csv_text, markdown, tree
-from core.data.demo import make_seasons
 from core.errors import UserError
-from core.evaluate import Evaluator
-from core.evaluation_set import EvaluationSet, as_they_are, evaluation_set
+from core.evaluation.image_set import EvaluationSet, as_they_are, evaluation_set
+from core.evaluation.model import Evaluator
 from core.options import DataOptions, EvaluateOptions
-from core.pictures import write_file
+from core.procedural.sets import make_seasons
+from core.report.pictures import write_file
+from core.training.benchmark import machine
 
 _DEFAULT_SIZE = 256
 """Pixels; for timing, where images are taken as they are."""

@@ -13,11 +13,11 @@ import torch
 from core.compare.entries import FromCheckpoint, FromStylizer, Method
 from core.compare.style_method import StyleMethod
 from core.errors import UserError
-from core.evaluation_set import EvaluationSet
-from core.inference import Translator
-from core.pictures import to_pil
-from core.processes import apart
-from core.progress import peak_memory_bytes
+from core.evaluation.image_set import EvaluationSet
+from core.inference.translator import Translator
+from core.report.pictures import to_pil
+from core.runtime.processes import apart
+from core.runtime.progress import peak_memory_bytes
 
 _SECONDS = 8.0
 """Of a slow method no further run is begun after so long."""

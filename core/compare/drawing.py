@@ -15,10 +15,10 @@ from core.compare.entries import Method
 from core.compare.style_method import StyleMethod
 from core.data.images import open_image
 from core.errors import UserError
-from core.evaluation_set import EvaluationSet
+from core.evaluation.image_set import EvaluationSet
 from core.family import to_float
 from core.options import Direction
-from core.pictures import save_png, table, to_pil
+from core.report.pictures import save_png, table, to_pil
 
 DIRECTIONS: tuple[Direction, ...] = ("AtoB", "BtoA")
 INPUT, EXAMPLE, TRUTH, RECONSTRUCTION = RESERVED

@@ -9,18 +9,20 @@ from typing import Any, Literal
 
 import torch
 
-from core import checkpoint, distributed
+from core.checkpoints import store
 from core.compare.config import Config, Entry, slug
 from core.compare.style_method import StyleMethod
 from core.config import load_config
 from core.errors import UserError
-from core.evaluation_set import EvaluationSet
+from core.evaluation.image_set import EvaluationSet
 from core.family import Family, TranslationFamily
-from core.inference import Translator, from_state
-from core.processes import apart
-from core.run_record import RunRecord, read_record
+from core.inference.loading import from_state
+from core.inference.translator import Translator
+from core.report.run_record import RunRecord, read_record
+from core.runtime import distributed
+from core.runtime.processes import apart
 from core.stylizer import Stylizer
-from core.trainer import Trainer
+from core.training.trainer import Trainer
 
 Families = Mapping[str, type[Family]]
 Stylizers = Mapping[str, type[Stylizer]]
@@ -40,7 +42,7 @@ class FromCheckpoint:
         Raises:
             UserError: damaged, or of a family that does not translate.
         """
-        family = from_state(checkpoint.load(self.file), self.families, str(self.file))
+        family = from_state(store.load(self.file), self.families, str(self.file))
         if not isinstance(family, TranslationFamily):
             raise UserError(
                 f"{self.file}: {family.name} translates no images, so there is nothing to compare; "
@@ -119,8 +121,8 @@ class Method:
 def _train(kind: type[Family], config: Any, run_dir: Path, device: str) -> bool:
     """Train from the start or from the newest intact checkpoint; True when finished."""
     state = None
-    if checkpoint.listed(run_dir / "checkpoints"):
-        state = checkpoint.load(checkpoint.find(run_dir)[0])
+    if store.listed(run_dir / "checkpoints"):
+        state = store.load(store.find(run_dir)[0])
     return Trainer(kind, config, run_dir, distributed.start(device), state).train()
 
 
@@ -134,7 +136,7 @@ def _finished(state: Mapping[str, Any]) -> bool:
 
 def _read_run(file: Path, method: Method) -> None:
     """What the checkpoint and the log beside it say of the training."""
-    state = checkpoint.load(file)
+    state = store.load(file)
     if "optimizers" not in state:
         return  # converted: who trained it, how long, is not known
     if not _finished(state):
@@ -166,7 +168,7 @@ def _source(
         if not _is_complete(start, own):
             apart(_train, families[own.family], own, start, device)
     assert start is not None, "an entry has a config or a checkpoint"
-    file, damaged = checkpoint.find(start)
+    file, damaged = store.find(start)
     method.problems += [f"damaged: {line}" for line in damaged]
     _read_run(file, method)
     return FromCheckpoint(file, place, dict(families))
@@ -174,9 +176,9 @@ def _source(
 
 def _is_complete(run_dir: Path, config: Any) -> bool:
     """Whether the run folder holds this training to its end, so that nothing is to be done."""
-    if not checkpoint.listed(run_dir / "checkpoints"):
+    if not store.listed(run_dir / "checkpoints"):
         return False
-    state = checkpoint.load(checkpoint.find(run_dir)[0])
+    state = store.load(store.find(run_dir)[0])
     return "optimizers" in state and _finished({**state, "config": config.model_dump(mode="json")})
 
 

@@ -17,8 +17,8 @@ from core.compare.tables import (
     directions,
     quality_table,
 )
-from core.gallery import MAX_ABREAST, article, charts
-from core.gallery_page import LIGHTBOX, RUN_STYLE, SCRIPT, TEST_STYLE, text, write_page
+from core.report.gallery import MAX_ABREAST, article, charts
+from core.report.page import LIGHTBOX, RUN_STYLE, SCRIPT, TEST_STYLE, text, write_page
 
 STYLE = f"""{RUN_STYLE}{TEST_STYLE}
 nav {{ display: flex; flex-wrap: wrap; gap: .25rem 1rem; }}

@@ -7,10 +7,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from core.data.images import as_array
-from core.evaluation_set import EvaluationSet
+from core.evaluation.image_set import EvaluationSet
 from core.family import to_float
 from core.options import Direction
-from core.pictures import to_pil, to_rgb
+from core.report.pictures import to_pil, to_rgb
 from core.stylizer import Stylizer
 
 
@@ -43,7 +43,7 @@ class StyleMethod:
         return self.stylizer.stylize(content, [example])
 
     def in_style_of(self, image: Tensor, example: Tensor, direction: Direction) -> Tensor:
-        """See `core.evaluate.ImageMap`."""
+        """See `core.evaluation.model.ImageMap`."""
         content = to_pil(to_rgb(image))
         result = self(content, to_pil(to_rgb(example)))
         if result.size != content.size:

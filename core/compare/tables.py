@@ -13,7 +13,7 @@ from typing import Any
 
 from core.compare.cost import Cost
 from core.compare.entries import Method
-from core.scores import Better, Evaluation
+from core.evaluation.scores import Better, Evaluation
 
 COPIED = "input copied"
 TITLES = {

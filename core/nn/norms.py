@@ -47,7 +47,7 @@ def normalised(
 def _reduces_slowly(x: Tensor) -> bool:
     """Whether torch's variances and instance norms of `x` take forty times as long as its sums.
 
-    They do in channels_last on a CPU. Tiled images (`core.tiling_norms`) have statistics of their
+    They do in channels_last on a CPU. Tiled images (`core.tiling.norms`) have statistics of their
     own, half precision wants torch's, and a compiler makes its own loops.
     """
     if has_torch_function((x,)) or torch.compiler.is_compiling():

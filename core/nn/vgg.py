@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.checkpoint import load_network
+from core.checkpoints.store import load_network
+from core.cpu.convolutions import WinogradConv2d
 from core.errors import UserError
-from core.nn.cpu_convolutions import WinogradConv2d
 
 VGGDepth = Literal[16, 19]
 VGGInput = Literal["torchvision", "caffe"]

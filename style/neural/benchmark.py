@@ -1,4 +1,4 @@
-"""Iterations of neural style, plain against fast, in one run; see `core.benchmark`."""
+"""Iterations of neural style, plain against fast, in one run; see `core.training.benchmark`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.benchmark import has_fast_bf16, interleaved, machine
+from core.training.benchmark import has_fast_bf16, interleaved, machine
 from style.neural.config import Config, Run
 from style.neural.descent import Descent
 from style.neural.networks import arrange, untrained_encoder
@@ -88,7 +88,7 @@ def benchmark_iterations(
         fast: the fast path; default: `fast_run`.
 
     Returns:
-        What `core.benchmark.interleaved` finds, the options of the fast path and the size.
+        What `core.training.benchmark.interleaved` finds, the options of the fast path and the size.
     """
     fast = fast or fast_run(device)
     runs = {"plain": Run(), "fast": fast}

@@ -102,9 +102,9 @@ class Run(Options):
     """Autocast type of the encoder."""
     channels_last: bool = False
     winograd: bool = False
-    """Wide convolutions by minimal filtering, in fp32 on a CPU: see `core.nn.cpu_convolutions`."""
+    """Wide convolutions by minimal filtering, in fp32 on a CPU: see `core.cpu.convolutions`."""
     keep_memory: bool = False
-    """On a CPU, keep freed memory for the next tensor: see `core.allocator`."""
+    """On a CPU, keep freed memory for the next tensor: see `core.cpu.memory`."""
     compile: bool = False
     """torch.compile of encoder and terms, once for each stage; needs a C++ compiler on CPUs."""
 

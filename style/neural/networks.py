@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.allocator import keep_freed_memory
+from core.cpu.convolutions import use_cpu_convolutions
+from core.cpu.memory import keep_freed_memory
 from core.errors import UserError
-from core.nn.cpu_convolutions import use_cpu_convolutions
 from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg
 from style.neural.config import Model, Run

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.benchmark import machine
-from core.data.demo_scene import draw_scene
-from core.data.demo_seasons import render
 from core.errors import UserError
-from core.processes import apart
-from core.progress import peak_memory_bytes
+from core.procedural.scene import draw_scene
+from core.procedural.seasons import render
+from core.runtime.processes import apart
+from core.runtime.progress import peak_memory_bytes
+from core.training.benchmark import machine
 from style.photo.matting import affinity, propagate
 from style.photo.stencil import Stencil, half_offsets
 

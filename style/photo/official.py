@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.checkpoint import load_network
+from core.checkpoints.official_files import read_states
+from core.checkpoints.store import load_network
 from core.config import validate
 from core.errors import UserError
-from core.official import read_states
 from core.options import Direction
 from style.config import Config
 from style.family import PhotoWCTDecoders

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.checkpoint import load_network
+from core.checkpoints.official_files import read_state
+from core.checkpoints.store import load_network
 from core.errors import UserError
-from core.official import read_state
 from style.photo.networks import Encoder
 
 _VGG_LAYERS = {

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from core.checkpoints.official_files import read_state
+from core.convert.download import digest
 from core.data.images import as_array, normalised
-from core.download import digest
 from core.errors import UserError
-from core.official import read_state
+from core.runtime.transfer import fetch
 from core.stylizer import Look, Progress
-from core.transfer import fetch
 from style.labels import LabelMap, Labels, read_maps
 from style.photo import official
 from style.photo.affine import affine_smoothing

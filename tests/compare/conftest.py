@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from core import checkpoint
+from core.checkpoints import store
 from core.compare import comparison, cost, entries
 from core.compare.config import Comparison, Config
 from core.compare.drawing import Drawing
@@ -49,7 +49,7 @@ def save_untrained(path: Path, built: Any) -> Path:
     networks = {key: network.state_dict() for key, network in built.networks.items()}
     config = built.config.model_dump(mode="json")
     state = {"family": built.name, "config": config, "step": 0, "networks": networks}
-    checkpoint.save(state, path)
+    store.save(state, path)
     return path
 
 
@@ -114,7 +114,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         torch.manual_seed(0)
         munit = write_config(folder, run_tree("munit", root, 2), "munit")
         assert make_trainer(run_tree("cyclegan", root, 4), folder / "cyclegan").train()
-        damage(checkpoint.step_path(folder / "cyclegan" / "checkpoints", 4))
+        damage(store.step_path(folder / "cyclegan" / "checkpoints", 4))
         # Of another name than the files that the small runs leave.
         save_untrained(folder / "pix.pt", family("pix2pix"))
         dcgan = FAMILIES["dcgan"]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core import checkpoint
+from core.checkpoints import store
 from core.compare import entries
 from core.compare.config import Entry
 from core.compare.entries import Method, Training, prepare
@@ -22,13 +22,13 @@ from core.compare.plots import COLORS, DASHES, MARKERS, Series, chart, look
 from core.compare.style_method import StyleMethod
 from core.compare.tables import Result, csv_text, markdown_text, quality_table, seconds_text
 from core.errors import UserError
-from core.evaluation_set import evaluation_set
+from core.evaluation.image_set import evaluation_set
+from core.evaluation.scores import Evaluation, Measure, Scores
 from core.family import to_float
 from core.options import DataOptions
-from core.processes import apart
-from core.progress import peak_memory_bytes
-from core.run_record import RunRecord, read_record
-from core.scores import Evaluation, Measure, Scores
+from core.report.run_record import RunRecord, read_record
+from core.runtime.processes import apart
+from core.runtime.progress import peak_memory_bytes
 from families import FAMILIES, STYLIZERS
 from tests.compare.conftest import (
     compare_tree,
@@ -98,14 +98,14 @@ def test_an_unfinished_training_goes_on_to_the_bit(
     whole = tmp_path / "whole"
     assert make_trainer(tree, whole).train()
     assert make_trainer(tree, tmp_path / "run").train()
-    checkpoint.step_path(tmp_path / "run" / "checkpoints", 4).unlink()
+    store.step_path(tmp_path / "run" / "checkpoints", 4).unlink()
     entry = {"name": "GAN", "config": str(path), "run": str(tmp_path / "run")}
     config = load(write_config(tmp_path, compare_tree(root, [entry])))
     test_set = evaluation_set(root, (3, 3), DataOptions(root=str(root)))
     method = prepare(config.entries[0], config, test_set, FAMILIES, STYLIZERS, "cpu")
     assert method.problems == [] and method.training is not None
     assert method.training.steps == 4 and (method.training.seconds or 0) > 0
-    one, two = (checkpoint.load(checkpoint.find(folder)[0]) for folder in (whole, tmp_path / "run"))
+    one, two = (store.load(store.find(folder)[0]) for folder in (whole, tmp_path / "run"))
     assert differences(one, two) == []
 
     def refused(*_: Any) -> None:

@@ -19,7 +19,7 @@ from core.compare import comparison, cost
 from core.compare.tables import tree
 from core.errors import UserError
 from core.family import to_float
-from core.pictures import to_pil
+from core.report.pictures import to_pil
 from families import FAMILIES, STYLIZERS
 from scripts import compare
 from tests.compare.conftest import (
@@ -33,9 +33,9 @@ from tests.compare.conftest import (
     save_untrained,
     write_config,
 )
+from tests.inference.test_app import chromium
+from tests.report.test_gallery import Page
 from tests.small import family
-from tests.test_app import chromium
-from tests.test_gallery import Page
 
 WORKING = ["CycleGAN", "MUNIT", SHARP, "=Photo"]
 

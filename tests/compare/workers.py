@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from core.signals import stop_requests
+from core.runtime.signals import stop_requests
 
 
 def stopped_from_outside(mark: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import write_image
 
 from core.data import cache
 from core.data.cache import CachedImages, cached
@@ -18,6 +17,7 @@ from core.data.folders import find_paired, find_unpaired
 from core.data.source import Source
 from core.errors import UserError
 from core.options import DataOptions
+from tests.data.image_files import write_image
 
 KINDS = ["ram", "disk"]
 

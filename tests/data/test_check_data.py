@@ -7,11 +7,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import yaml
-from image_files import write_idx, write_image, write_unpaired
 
 from core.data.check import check_folder
 from core.errors import UserError
 from core.options import DataOptions, SingleDataOptions
+from tests.data.image_files import write_idx, write_image, write_unpaired
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_data.py"
 

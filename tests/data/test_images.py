@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import write_image
 from PIL import Image
 
 from core.data.images import (
@@ -18,6 +17,7 @@ from core.data.images import (
     read_image_with_alpha,
 )
 from core.errors import UserError
+from tests.data.image_files import write_image
 
 
 def save(path: Path, image: Image.Image, **options: object) -> Path:

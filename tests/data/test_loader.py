@@ -13,13 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import write_image, write_plain, write_unpaired
 from PIL import Image
 
 from core.data.loader import Loader, build_loader, fixed_batch
 from core.errors import UserError
 from core.family import ImageBatch
 from core.options import DataOptions
+from tests.data.image_files import write_image, write_plain, write_unpaired
 
 
 def options(root: Path, **values: object) -> DataOptions:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from image_files import write_idx, write_image, write_plain, write_unpaired
 from PIL import Image
 
 from core.data.loader import Loader, build_loader, fixed_batch
@@ -17,6 +16,7 @@ from core.data.single import find_domain
 from core.errors import UserError
 from core.family import SampleBatch, to_float
 from core.options import SingleDataOptions
+from tests.data.image_files import write_idx, write_image, write_plain, write_unpaired
 
 
 def options(root: Path, **values: Any) -> SingleDataOptions:

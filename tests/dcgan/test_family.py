@@ -11,7 +11,7 @@ import torch
 from core.config import validate
 from core.errors import UserError
 from core.family import GenerativeFamily, SampleBatch, TranslationFamily
-from core.optim import Updater
+from core.training.update import Updater
 from dcgan.config import Config
 from dcgan.family import DCGAN
 from dcgan.losses import adversarial_loss

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from core.config import validate
 from core.errors import UserError
 from core.family import ImageBatch, Place
-from core.optim import Updater
-from core.tiling import run_tiled
+from core.tiling.run import run_tiled
+from core.training.update import Updater
 from drit.config import Config
 from drit.family import DRIT, IMAGE_DIS
 from tests.small import batch, family

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.optim import Updater
+from core.training.update import Updater
 from drit.official import from_official, read, to_files
 from tests.drit.test_family import VARIANTS, wide
 from tests.small import family

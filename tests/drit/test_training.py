@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core import checkpoint
+from core.checkpoints import store
 from core.errors import UserError
 from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
 from tests.training.test_distributed import run_two
@@ -48,8 +48,8 @@ def test_two_processes_resume_exactly(unpaired: Path, tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(tree))
     done = run_two(config, tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    newest = checkpoint.find(tmp_path / "run")[0]
-    whole = checkpoint.load(newest)
+    newest = store.find(tmp_path / "run")[0]
+    whole = store.load(newest)
     steps = {
         name: {float(entry["step"]) for entry in state["state"].values()}
         for name, state in whole["optimizers"].items()
@@ -59,7 +59,7 @@ def test_two_processes_resume_exactly(unpaired: Path, tmp_path: Path) -> None:
     newest.unlink()
     done = run_two(config, tmp_path / "run", "--resume")
     assert done.returncode == 0, done.stderr
-    assert differences(whole, checkpoint.load(newest)) == []
+    assert differences(whole, store.load(newest)) == []
 
 
 def test_crops_too_small_for_the_content_discriminator(unpaired: Path, tmp_path: Path) -> None:

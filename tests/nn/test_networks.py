@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from core.checkpoints.official_layout import load_official, official_names, to_official
 from core.errors import UserError
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from core.nn.factory import NetworkOptions, forward_each, make_discriminator, make_generator
 from core.nn.init import init_weights
 from core.nn.modes import evaluating, published_test_mode
 from core.nn.norms import BatchNorm2d
-from core.nn.official_layout import load_official, official_names, to_official
 from core.nn.padding import reflection_pad, replication_pad
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator

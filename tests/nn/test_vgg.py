@@ -12,8 +12,8 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.cpu.convolutions import use_cpu_convolutions
 from core.errors import UserError
-from core.nn.cpu_convolutions import use_cpu_convolutions
 from core.nn.vgg import VGG, Pooling, VGGDepth, load_vgg, vgg_input, vgg_state
 
 

@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.checkpoints.official_layout import load_official
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
-from core.nn.official_layout import load_official
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.checkpoints.official_layout import to_official
 from core.nn.dcgan import dis_channels, gen_channels
-from core.nn.official_layout import to_official
 from dcgan.family import DCGAN
 from dcgan.losses import adversarial_loss
 from dcgan.official import from_official

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from core.checkpoints.official_layout import to_official
 from core.family import SampleBatch, to_float
-from core.nn.official_layout import to_official
-from core.optim import Updater
+from core.training.update import Updater
 from dcgan.family import DCGAN
 from dcgan.losses import adversarial_loss
 from tests.reference.cases import Case, close, each

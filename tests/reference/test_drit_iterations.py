@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import drit.family
-from core.optim import Updater
+from core.training.update import Updater
 from drit.family import DRIT
 from drit.translations import Noise, Side
 from tests.reference.cases import Case, close, each

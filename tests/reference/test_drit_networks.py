@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.optim import Updater, frozen
-from core.pictures import to_pil
+from core.report.pictures import to_pil
+from core.training.update import Updater, frozen
 from drit.family import DRIT
 from drit.losses import fooled, undecided
 from drit.networks import Domain, sample

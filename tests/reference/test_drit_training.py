@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from core.family import ImageBatch, Place
-from core.optim import Schedule, Updater
 from core.options import OptimOptions
+from core.training.schedule import Schedule
+from core.training.update import Updater
 from drit.config import Optim
 from drit.official import from_official, read
 from tests.reference.cases import Case, each, fill_rule

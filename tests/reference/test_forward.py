@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.nn.official_layout import infer_discriminator, infer_generator, to_official
+from core.checkpoints.official_layout import infer_discriminator, infer_generator, to_official
 from tests.reference.cases import Case, DropoutMasks, close, each, loaded
 
 PUBLISHED_SIZES = {"resnet": ("n_blocks", (6, 9)), "unet": ("num_downs", (7, 8))}

@@ -1,7 +1,7 @@
 """Whole training iterations of both families: losses, gradients, and weights after each step.
 
-Weights pass through `official.py`, the update through `core.optim.Updater`. In float64 everything
-is compared sharply; in float32 within the bounds that the case states.
+Weights pass through `official.py`, the update through `core.training.update.Updater`. In float64
+everything is compared sharply; in float32 within the bounds that the case states.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 import cyclegan.official
 import pix2pix.official
+from core.checkpoints.official_layout import official_names, to_official
 from core.config import validate
 from core.family import ImageBatch
-from core.nn.official_layout import official_names, to_official
-from core.optim import Updater
+from core.training.update import Updater
 from cyclegan.family import CycleGAN
 from pix2pix.family import Pix2Pix
 from tests.reference.cases import Case, DropoutMasks, close, each

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.optim import Updater
+from core.training.update import Updater
 from munit.family import MUNIT, Styles
 from munit.official import from_official, official_names, to_official
 from munit.unit import UNIT, Noise

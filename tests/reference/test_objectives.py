@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.checkpoints.official_layout import official_names
 from core.losses import dis_loss, gen_loss, gradient_penalty
-from core.nn.official_layout import official_names
 from tests.reference.cases import Case, close, each, loaded
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import cyclegan.official
 import pix2pix.official
-from core.nn.official_layout import to_official
+from core.checkpoints.official_layout import to_official
 from tests.reference.cases import Case, DropoutMasks, close, each
 
 OFFICIAL = {"cyclegan": cyclegan.official, "pix2pix": pix2pix.official}

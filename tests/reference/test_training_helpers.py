@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.image_pool import ImagePool
-from core.optim import Schedule
 from core.options import OptimOptions
+from core.training.image_pool import ImagePool
+from core.training.schedule import Schedule
 from tests.reference.cases import Case, close, each
 
 POLICIES = {"linear_resumed": "linear", "linear_before_2020_07_19": "linear_legacy"}

@@ -1,8 +1,8 @@
 """Whole WGAN and WGAN-GP iterations: n critic updates and one of the generator.
 
 Weights pass through `wgan.official`, batches through `training_step`, updates through
-`core.optim.Updater`; noise and the penalty's alphas are the case's. What a case says in words
-(optimizer, order, tolerance) is read from its words.
+`core.training.update.Updater`; noise and the penalty's alphas are the case's. What a case says in
+words (optimizer, order, tolerance) is read from its words.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import wgan.family
 from core.config import validate
 from core.family import SampleBatch
 from core.losses import gradient_penalty
-from core.optim import Updater
+from core.training.update import Updater
 from tests.reference.cases import Case, close, each
 from wgan import official
 from wgan.family import WGAN

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from core.config import validate
+from core.convert.official import export_official, import_official
 from core.errors import UserError
 from core.family import SampleBatch
-from core.inference import from_state
-from core.official import export_official, import_official
-from core.optim import Updater
-from families import OFFICIAL
+from core.inference.loading import from_state
+from core.training.update import Updater
+from families import FAMILIES, OFFICIAL
 from style.config import Config
 from style.family import PhotoWCTDecoders
 from style.photo import official
@@ -128,7 +128,7 @@ def test_official_round_trip(tmp_path: Path) -> None:
     built = family()
     torch.save(official.to_state(built), tmp_path / official.FILE)
     checkpoint = import_official(tmp_path, tmp_path / "run", OFFICIAL["style"], "AtoB")
-    (written,) = export_official(checkpoint, tmp_path / "out", OFFICIAL)
+    (written,) = export_official(checkpoint, tmp_path / "out", FAMILIES, OFFICIAL)
     assert written.name == official.FILE
     again = torch.load(written, weights_only=True)
     assert list(again) == list(PhotoWCT().state_dict())
@@ -158,6 +158,6 @@ def test_from_state_needs_no_encoder_file() -> None:
         "config": built.config.model_dump(mode="json"),
         "networks": {name: net.state_dict() for name, net in built.networks.items()},
     }
-    again = from_state(state)
+    again = from_state(state, FAMILIES)
     images = batch().images
     torch.testing.assert_close(again.reconstruct(images)[1][4], built.reconstruct(images)[1][4])

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from core.config import validate
+from core.cpu.convolutions import WinogradConv2d
 from core.errors import UserError
-from core.nn.cpu_convolutions import WinogradConv2d
 from core.nn.vgg import VGG
 from core.stylizer import Look
 from style.neural.config import Config, Run

@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.config import load_config
 from core.errors import UserError
-from core.stylize_files import (
+from core.jobs.stylize import (
     Showing,
     StyleJob,
     blending_jobs,

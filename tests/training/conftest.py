@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from core.config import validate
-from core.trainer import Trainer
+from core.training.trainer import Trainer
 from families import FAMILIES
 from tests.conftest import ROOT
 

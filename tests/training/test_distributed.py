@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from core import checkpoint
+from core.checkpoints import store
 from tests.conftest import ROOT
 from tests.training.conftest import changed, differences, environment, make_trainer, small_tree
 
@@ -44,10 +44,10 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
     config.write_text(yaml.safe_dump(changed(tree, train={"batch_size": 1})))
     done = run_two(config, tmp_path / "two")
     assert done.returncode == 0, done.stderr
-    two = checkpoint.load(checkpoint.find(tmp_path / "two")[0])
+    two = store.load(store.find(tmp_path / "two")[0])
 
     make_trainer(tree, tmp_path / "one").train()
-    one = checkpoint.load(checkpoint.find(tmp_path / "one")[0])
+    one = store.load(store.find(tmp_path / "one")[0])
     assert one["step"] == two["step"]
     for name, weights in one["networks"].items():
         for key, value in weights.items():
@@ -58,13 +58,13 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
 
 def assert_resumes(config: Path, run_dir: Path) -> None:
     """Again from the middle: each process finds its own state."""
-    newest = checkpoint.find(run_dir)[0]
-    two = checkpoint.load(newest)
+    newest = store.find(run_dir)[0]
+    two = store.load(newest)
     newest.unlink()
     done = run_two(config, run_dir, "--resume")
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stdout
-    assert differences(two, checkpoint.load(newest)) == []
+    assert differences(two, store.load(newest)) == []
 
 
 def test_two_processes_with_random_styles(unpaired: Path, tmp_path: Path) -> None:
@@ -78,6 +78,6 @@ def test_two_processes_with_random_styles(unpaired: Path, tmp_path: Path) -> Non
     config.write_text(yaml.safe_dump(tree))
     done = run_two(config, tmp_path / "two")
     assert done.returncode == 0, done.stderr
-    local = checkpoint.load(checkpoint.find(tmp_path / "two")[0])["local"]
+    local = store.load(store.find(tmp_path / "two")[0])["local"]
     assert not torch.equal(local[0]["rng"]["torch"], local[1]["rng"]["torch"])
     assert_resumes(config, tmp_path / "two")

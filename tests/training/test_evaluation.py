@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core import checkpoint
+from core.checkpoints import store
 from core.errors import UserError
-from core.evaluate import Evaluator
+from core.evaluation.model import Evaluator
 from scripts import evaluate, export
 from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
 
@@ -21,7 +21,7 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(tree: Tree, run_dir: Path) -> Tree:
     assert make_trainer(tree, run_dir).train()
-    return checkpoint.load(checkpoint.find(run_dir)[0])
+    return store.load(store.find(run_dir)[0])
 
 
 def log_lines(run_dir: Path) -> list[Tree]:
@@ -71,13 +71,13 @@ def test_script(unpaired: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     train(small_tree("cyclegan", unpaired), run)
     assert evaluate.main(["--checkpoint", str(run), "--max-images", "2", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
-    file, _ = checkpoint.find(run)
+    file, _ = store.find(run)
     record = json.loads(file.with_suffix(".evaluation.json").read_text())
     assert record["checkpoint"] == str(file) and record["data"] == str(unpaired)
     assert record["options"]["max_images"] == 2
     value = record["directions"]["BtoA"]["measures"]["edge_correlation"]["value"]
     assert f"{value:.4f}" in printed and "BtoA, 2 images" in printed
-    assert checkpoint.find(run)[0] == file, "the record is not taken for a checkpoint"
+    assert store.find(run)[0] == file, "the record is not taken for a checkpoint"
     for option, value, text in (
         ("--data", str(tmp_path / "none"), "none"),
         ("--kid-subset-size", "1", "--kid-subset-size 1: at least 2"),

@@ -15,12 +15,13 @@ import torch
 import yaml
 from PIL import Image
 
-from core import checkpoint
-from core.alarms import Alarms
+from core.checkpoints import store
 from core.errors import UserError
-from core.known_truth import score_captions
-from core.metrics.caption_agreement import caption_agreement
-from core.sample_folder import load_sampler, write_samples
+from core.jobs.samples import write_samples
+from core.procedural.caption_agreement import caption_agreement
+from core.procedural.known_truth import score_captions
+from core.training.alarms import Alarms
+from families import load_sampler
 from tests.conftest import ROOT
 from tests.training.conftest import Tree, changed, differences, make_trainer
 from tests.training.test_distributed import run_two
@@ -126,7 +127,7 @@ def test_previews_of_the_same_noise_at_every_epoch(tagged: Path, tmp_path: Path)
     # Uniform noise differs by a third of the range, less what the resize smooths.
     assert 0.3 < measured[0]["diversity_real"] < 0.7
     # Going on from the middle, the film has every epoch once.
-    state = checkpoint.load(checkpoint.step_path(tmp_path / "checkpoints", 4))
+    state = store.load(store.step_path(tmp_path / "checkpoints", 4))
     train_to_end(changed(tree, train={"num_epochs": 3}), tmp_path, state)
     with Image.open(tmp_path / "samples" / "samples.gif") as film:
         assert film.n_frames == 4
@@ -165,20 +166,20 @@ def test_two_processes(tagged: Path, tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(tree))
     done = run_two(config, tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    newest = checkpoint.find(tmp_path / "run")[0]
-    state = checkpoint.load(newest)
+    newest = store.find(tmp_path / "run")[0]
+    state = store.load(newest)
     assert len(state["local"]) == 2
     assert differences(state["local"][0]["rng"], state["local"][1]["rng"])
     newest.unlink()
     done = run_two(config, tmp_path / "run", "--resume")
     assert done.returncode == 0, done.stderr
-    assert differences(state, checkpoint.load(newest)) == []
+    assert differences(state, store.load(newest)) == []
 
 
 def test_the_vocabulary_is_learnt_once(tagged: Path, tmp_path: Path) -> None:
     tree = small(tagged, text=True)
     trainer = make_trainer(tree, tmp_path / "run")
-    state = checkpoint.load(trainer.save())
+    state = store.load(trainer.save())
     words = {"hair": list(HAIR), "eyes": list(EYES)}
     assert state["config"]["model"]["text"]["vocabulary"] == words
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["model"]["text"][
@@ -324,7 +325,7 @@ def test_official_files_there_and_back(run_dir: Path, tmp_path: Path, script: Ru
 
 
 def test_agreement_with_captions(tmp_path: Path) -> None:
-    from core.data.demo_faces import draw_face, render_face
+    from core.procedural.faces import draw_face, render_face
 
     faces = [draw_face(seed) for seed in range(40)]
     images = np.stack([render_face(face, 32) for face in faces])

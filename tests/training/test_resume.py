@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from core import checkpoint
+from core.checkpoints import store
 from tests.conftest import ROOT
 from tests.training.conftest import (
     Tree,
@@ -53,7 +53,7 @@ def variant_of(family: str, variant: str) -> Tree:
 def train_to_end(tree: Tree, run_dir: Path, resume: Tree | None = None) -> Tree:
     """Train, and return the state of the last checkpoint."""
     assert make_trainer(tree, run_dir, resume).train()
-    return checkpoint.load(checkpoint.find(run_dir)[0])
+    return store.load(store.find(run_dir)[0])
 
 
 def train_until_signal(tree: Tree, run_dir: Path, step: int) -> Tree:
@@ -68,7 +68,7 @@ def train_until_signal(tree: Tree, run_dir: Path, step: int) -> Tree:
 
     trainer.family.training_step = training_step  # type: ignore[method-assign]
     assert not trainer.train()
-    state = checkpoint.load(checkpoint.find(run_dir)[0])
+    state = store.load(store.find(run_dir)[0])
     assert state["step"] == step
     return state
 
@@ -97,7 +97,7 @@ def test_log_and_samples_of_a_resumed_run_have_no_line_twice(
     tree = changed(small_tree("cyclegan", unpaired), log={"every": 1, "samples_every": 2})
     tree = changed(tree, checkpoint={"every": 3, "keep_last": 5})
     train_to_end(tree, tmp_path)
-    state = checkpoint.load(checkpoint.step_path(tmp_path / "checkpoints", 3))
+    state = store.load(store.step_path(tmp_path / "checkpoints", 3))
     train_to_end(tree, tmp_path, state)
     lines = [yaml.safe_load(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "losses" in line] == list(range(1, 9))
@@ -118,13 +118,13 @@ def test_power_loss_and_a_damaged_checkpoint(unpaired: Path, tmp_path: Path) -> 
         [*command, "--run-dir", str(run)], env=environment(), stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while len(checkpoint.listed(run / "checkpoints")) < 2:
+    while len(store.listed(run / "checkpoints")) < 2:
         assert process.poll() is None, "ended before two checkpoints"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
     process.wait()
-    newest = checkpoint.listed(run / "checkpoints")[0]
+    newest = store.listed(run / "checkpoints")[0]
     newest.write_bytes(newest.read_bytes()[:-1000])
     done = subprocess.run(
         [*command, "--run-dir", str(run), "--resume"],
@@ -135,7 +135,7 @@ def test_power_loss_and_a_damaged_checkpoint(unpaired: Path, tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     assert f"damaged: {newest}" in done.stdout
-    resumed = checkpoint.load(checkpoint.find(run)[0])
+    resumed = store.load(store.find(run)[0])
     torch.set_num_threads(1)
     unbroken = train_to_end(tree, tmp_path / "unbroken")
     assert differences(unbroken, resumed) == []
@@ -167,4 +167,4 @@ def test_signal_saves_and_tells_how_to_resume(
     assert process.returncode == 0, stderr
     assert f"--resume {run}" in stdout
     assert "Traceback" not in stderr
-    assert checkpoint.find(run)
+    assert store.find(run)

@@ -13,12 +13,11 @@ import torch
 import yaml
 from PIL import Image
 
-from core import checkpoint
+from core.checkpoints import store
 from core.config import load_config
-from core.distributed import World
-from core.inference import load
-from core.translate_folder import Plain, find_jobs, translate_all
-from families import FAMILIES
+from core.jobs.translate import Plain, find_jobs, translate_all
+from core.runtime.distributed import World
+from families import FAMILIES, load
 from tests.conftest import ROOT
 from tests.training.conftest import changed, make_trainer, small_tree
 
@@ -145,7 +144,7 @@ def test_python_api_takes_pictures_and_tensors(run_dir: Path) -> None:
 
 
 def test_averaged_weights_are_the_ones_that_translate(run_dir: Path) -> None:
-    state = checkpoint.load(checkpoint.find(run_dir)[0])
+    state = store.load(store.find(run_dir)[0])
     weights = load(run_dir, "cpu").family.networks["G_A"].state_dict()
     assert all(torch.equal(weights[k], v) for k, v in state["ema"]["G_A"].items())
     assert any(not torch.equal(weights[k], v) for k, v in state["networks"]["G_A"].items())

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import cyclegan.family
-from core import checkpoint
+from core.checkpoints import store
 from core.errors import UserError
 from tests.training.conftest import Tree, changed, make_trainer, small_tree
 
@@ -68,7 +68,7 @@ def test_too_many_nonfinite_steps_stop_and_save(
     tree = changed(small_tree("cyclegan", unpaired), train={"max_nonfinite_steps": 3})
     with pytest.raises(UserError, match="not finite for 3 steps in a row, last at step 3"):
         make_trainer(tree, tmp_path).train()
-    state = checkpoint.load(checkpoint.find(tmp_path)[0])
+    state = store.load(store.find(tmp_path)[0])
     assert state["step"] == 3
     assert all(torch.isfinite(v).all() for v in state["networks"]["G_A"].values())
 
@@ -176,7 +176,7 @@ def test_weights_of_another_shape_name_network_key_and_shapes(
     unpaired: Path, tmp_path: Path
 ) -> None:
     trainer = make_trainer(small_tree("cyclegan", unpaired), tmp_path / "a")
-    state = checkpoint.load(trainer.save())
+    state = store.load(trainer.save())
     wide = changed(small_tree("cyclegan", unpaired), model={"ngf": 8})
     with pytest.raises(UserError, match=r"saved with model\.ngf = 4, the config says 8"):
         make_trainer(wide, tmp_path / "b", state)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from core import checkpoint
-from core.data.demo import make_faces
+from core.checkpoints import store
 from core.errors import UserError
-from core.sample_folder import load_sampler
+from core.procedural.sets import make_faces
+from families import load_sampler
 from tests.conftest import ROOT
 from tests.training.conftest import Tree, changed, differences, make_trainer
 
@@ -67,9 +67,9 @@ def test_resumed_equals_unbroken(variant: str, faces: Path, tmp_path: Path) -> N
     assert make_trainer(tree, tmp_path / "run").train()
     folder = tmp_path / "run" / "checkpoints"
     # In the middle of the warm-up's second long turn, and of an epoch.
-    middle = checkpoint.load(checkpoint.step_path(folder, 5))
+    middle = store.load(store.step_path(folder, 5))
     assert make_trainer(tree, tmp_path / "again", middle).train()
-    ends = [checkpoint.load(checkpoint.find(tmp_path / name)[0]) for name in ("run", "again")]
+    ends = [store.load(store.find(tmp_path / name)[0]) for name in ("run", "again")]
     assert ends[0]["step"] == 8
     assert differences(*ends) == []
 

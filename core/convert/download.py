@@ -1,0 +1,396 @@
+"""The published data sets and released generators of CycleGAN and pix2pix: fetch, check, unpack.
+
+One university server has always given them out, and it never published digests, so `sha256` is None
+throughout the table: the digest that is found is reported, to be pinned by whoever trusts the copy
+at hand. Archives are unpacked in a temporary folder beside their destination, refusing members that
+would land elsewhere, and take their final name as a whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import re
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from stat import S_ISLNK
+from typing import Literal
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from core.errors import UserError
+from core.runtime.transfer import fetch
+
+SERVER = "http://efrosgans.eecs.berkeley.edu"
+
+CYCLEGAN_DATA: dict[str, str | None] = {
+    "apple2orange": None,
+    "summer2winter_yosemite": None,
+    "horse2zebra": None,
+    "monet2photo": None,
+    "cezanne2photo": None,
+    "ukiyoe2photo": None,
+    "vangogh2photo": None,
+    "maps": None,
+    "facades": None,
+    "iphone2dslr_flower": None,
+    "ae_photos": None,
+    "mini": None,
+    "mini_pix2pix": None,
+    "mini_colorization": None,
+}
+"""Name -> SHA-256 of the zip archive, None while no one has vouched for one; so below."""
+
+CYCLEGAN_GENERATORS: dict[str, str | None] = {
+    "apple2orange": None,
+    "orange2apple": None,
+    "summer2winter_yosemite": None,
+    "winter2summer_yosemite": None,
+    "horse2zebra": None,
+    "zebra2horse": None,
+    "monet2photo": None,
+    "style_monet": None,
+    "style_cezanne": None,
+    "style_ukiyoe": None,
+    "style_vangogh": None,
+    "sat2map": None,
+    "map2sat": None,
+    "cityscapes_photo2label": None,
+    "cityscapes_label2photo": None,
+    "facades_photo2label": None,
+    "facades_label2photo": None,
+    "iphone2dslr_flower": None,
+}
+
+PIX2PIX_DATA: dict[str, str | None] = {
+    "night2day": None,
+    "edges2handbags": None,
+    "edges2shoes": None,
+    "facades": None,
+    "maps": None,
+}
+
+PIX2PIX_GENERATORS: dict[str, str | None] = {
+    "edges2shoes": None,
+    "sat2map": None,
+    "map2sat": None,
+    "facades_label2photo": None,
+    "day2night": None,
+}
+
+SPLITS = {"train", "val", "test", "trainA", "trainB", "testA", "testB"}
+"""Folders of a data set itself, as opposed to the one that an archive wraps around them."""
+
+MAGIC = {".zip": (b"PK",), ".gz": (b"\x1f\x8b",), ".pth": (b"PK", b"\x80")}
+"""First bytes by suffix; .pth is a zip file or, before PyTorch 1.6, a bare pickle."""
+
+
+Kind = Literal["data", "generator"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One file of the table.
+
+    Attributes:
+        family: "cyclegan" or "pix2pix", which both publish, say, a `facades`.
+        kind: what it is.
+        name: data set, or generator with the suffix `_pretrained` of its official folder.
+        path: on the server, and on mirrors laid out like it.
+        sha256: 64 hexadecimal digits where known.
+    """
+
+    family: str
+    kind: Kind
+    name: str
+    path: str
+    sha256: str | None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file as it is downloaded."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def default_output(self) -> Path:
+        """Folder that such things are kept in, relative to the project."""
+        return Path("datasets" if self.kind == "data" else "checkpoints")
+
+    def destination(self, output: Path) -> Path:
+        """Where it ends up below `output`: a data set's folder, a generator's file."""
+        folder = output / self.name
+        return folder if self.kind == "data" else folder / "latest_net_G.pth"
+
+
+def _catalogue() -> tuple[Published, ...]:
+    shelves: tuple[tuple[str, Kind, str, dict[str, str | None]], ...] = (
+        ("cyclegan", "data", "cyclegan/datasets/{}.zip", CYCLEGAN_DATA),
+        ("cyclegan", "generator", "cyclegan/pretrained_models/{}.pth", CYCLEGAN_GENERATORS),
+        ("pix2pix", "data", "pix2pix/datasets/{}.tar.gz", PIX2PIX_DATA),
+        ("pix2pix", "generator", "pix2pix/models-pytorch/{}.pth", PIX2PIX_GENERATORS),
+    )
+    return tuple(
+        Published(
+            family,
+            kind,
+            stem if kind == "data" else f"{stem}_pretrained",
+            path.format(stem),
+            sha256,
+        )
+        for family, kind, path, digests in shelves
+        for stem, sha256 in digests.items()
+    )
+
+
+CATALOGUE = _catalogue()
+
+
+@dataclass(frozen=True)
+class Download:
+    """What `download` did.
+
+    Attributes:
+        path: the data set's folder or the generator's file.
+        url: where it comes from; None if a file that was there already was used.
+        num_bytes: size of the downloaded file (of a data set: of its archive).
+        sha256: digest found.
+        pinned: whether that digest was known before, and agrees.
+    """
+
+    path: Path
+    url: str | None
+    num_bytes: int
+    sha256: str
+    pinned: bool
+
+
+def find(name: str) -> Published:
+    """Look a name up, plain (`horse2zebra`) or with its family (`pix2pix/facades`).
+
+    Raises:
+        UserError: no such name, or two families have one.
+    """
+    if name.rpartition("/")[2] == "cityscapes":
+        raise UserError(
+            "cityscapes: the data set is not given out any more; get the original from "
+            "cityscapes-dataset.com and join its photos and labels side by side"
+        )
+    found = [item for item in CATALOGUE if name in (item.name, f"{item.family}/{item.name}")]
+    if not found:
+        names = {n for item in CATALOGUE for n in (item.name, f"{item.family}/{item.name}")}
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"{name}: nothing of this name is published; {hint}--list shows all names")
+    if len(found) > 1:
+        choice = " or ".join(f"{item.family}/{item.name}" for item in found)
+        raise UserError(f"{name}: published by two families; say {choice}")
+    return found[0]
+
+
+def address(item: Published, mirror: str) -> str:
+    """Full address of a file on a mirror.
+
+    Args:
+        item: entry of the table.
+        mirror: address of a server laid out like the original, or of the very file, which then ends
+            in the file's own name.
+
+    Raises:
+        UserError: not an address of a web server.
+    """
+    parts = urlsplit(mirror)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise UserError(f"--mirror {mirror}: not a web address; give http://... or https://...")
+    if not mirror.isascii() or re.search(r"\s", mirror):
+        raise UserError(f"--mirror {mirror}: write spaces and accents as %20, %C3%A9, ...")
+    if parts.path.rpartition("/")[2] == item.file_name:
+        return mirror
+    return f"{mirror.rstrip('/')}/{item.path}"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path: Path, sha256: str | None, source: str) -> str:
+    """Digest of a file that is what it claims to be; `source` names it in the error."""
+    found = digest(path)
+    if sha256 and found != sha256:
+        raise UserError(
+            f"{source}: SHA-256 is {found} instead of {sha256}; the file is damaged or another "
+            "one: try another --mirror, or pass this digest with --sha256 if you trust it"
+        )
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start.startswith(MAGIC[path.suffix]):
+        raise UserError(
+            f"{source}: not a {path.suffix} file (it begins with {start!r}), perhaps a web page "
+            "instead of the file; try another --mirror or download it by hand"
+        )
+    return found
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        members = file.infolist()
+        for member in members:
+            # zipfile would bend such names into the folder; an archive that has them is no data
+            # set. The upper half of external_attr is the Unix mode.
+            name = PureWindowsPath(member.filename)
+            if name.anchor or ".." in name.parts or S_ISLNK(member.external_attr >> 16):
+                raise UserError(
+                    f"{archive}: unsafe member {member.filename!r} (a link, or a path out of the "
+                    "folder); get the archive from another --mirror"
+                )
+        for member in tqdm(members, desc=f"unpacking {archive.name}", unit="file", disable=None):
+            file.extract(member, folder)
+
+
+def _untar(archive: Path, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(f"{archive}: unpacking it safely needs Python 3.11.4 or later")
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
+        members = tqdm(file, desc=f"unpacking {archive.name}", unit="file", disable=None)
+        try:
+            file.extractall(folder, members, filter="data")
+        except tarfile.FilterError as error:
+            raise UserError(
+                f"{archive}: unsafe member ({error}); get the archive from another --mirror"
+            ) from error
+        # tarfile stops at its own end mark; gzip compares the checksum at the end of the stream.
+        while stream.read(1 << 20):
+            pass
+
+
+def _unwrapped(folder: Path) -> Path:
+    """The folder with the data itself: archives wrap one of their own around it."""
+    junk = {"__MACOSX", ".DS_Store"}
+    entries = [entry for entry in folder.iterdir() if entry.name not in junk]
+    if len(entries) > 1 or any(entry.name in SPLITS for entry in entries):
+        return folder
+    return next((entry for entry in entries if entry.is_dir() and not entry.is_symlink()), folder)
+
+
+def _swap_in(new: Path, target: Path, old: Path) -> None:
+    """Move `new` to `target`, and what was there to `old`; all or nothing."""
+    replaces = target.exists() or target.is_symlink()
+    if replaces:
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if replaces:
+            old.rename(target)
+        raise
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack a .zip or .tar.gz so that `target` has the archive's content at its top.
+
+    Args:
+        archive: the file; stays.
+        target: new folder, without the single folder that the archive may wrap around its content;
+            one that exists is replaced when the new one is complete.
+
+    Raises:
+        UserError: the archive is damaged or has members that point outside; the disk is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target.parent) as temporary:
+            # One level down: the temporary folder itself is closed to other users.
+            content = Path(temporary) / "content"
+            content.mkdir()
+            (_unzip if archive.suffix == ".zip" else _untar)(archive, content)
+            root = _unwrapped(content)
+            if not any(root.iterdir()):
+                raise UserError(f"{archive}: an empty archive; get it from another --mirror")
+            _swap_in(root, target, Path(temporary) / "replaced")
+    except (
+        *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
+        RuntimeError,  # zipfile's word for encryption and unknown compression
+    ) as error:
+        raise UserError(
+            f"{archive}: a damaged archive ({error}); delete it and download it again"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be unpacked ({error.strerror or error}); make room or choose "
+            "another folder with --output, the archive is kept"
+        ) from error
+
+
+def _put(item: Published, file: Path, target: Path, *, keep: bool) -> None:
+    """Unpack an archive (and delete it, unless it is to be kept), or move a generator."""
+    if item.kind == "data":
+        unpack(file, target)
+        if not keep:
+            file.unlink()
+        return
+    try:
+        target.parent.mkdir(exist_ok=True)
+        file.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be put in place ({error.strerror or error}); choose another "
+            f"folder with --output, the generator is kept as {file}"
+        ) from error
+
+
+def download(
+    name: str,
+    *,
+    output: Path | None = None,
+    mirror: str = SERVER,
+    sha256: str | None = None,
+    force: bool = False,
+) -> Download:
+    """Fetch a published data set or generator, check it, and put it where the scripts look for it.
+
+    A file of the right name that lies in `output` already, put there by hand or by a run that could
+    not unpack it, is used instead of the network. A downloaded archive is deleted once unpacked.
+
+    Args:
+        name: see `find`.
+        output: folder to put it in; default `datasets` or `checkpoints`. A data set becomes
+            `<output>/<name>/`, a generator `<output>/<model>_pretrained/latest_net_G.pth`.
+        mirror: see `address`.
+        sha256: digest that the file must have; default the one of the table, if any.
+        force: replace what is there.
+
+    Raises:
+        UserError: the name, mirror or digest is wrong, the destination exists, or the file cannot
+            be had, is another one, or is unsafe.
+    """
+    item = find(name)
+    url = address(item, mirror)
+    expected = sha256.lower() if sha256 else item.sha256
+    if expected and not re.fullmatch("[0-9a-f]{64}", expected):
+        raise UserError(f"--sha256 {sha256}: not a digest; it has 64 hexadecimal digits")
+    output = output or item.default_output
+    target = item.destination(output)
+    if (target.exists() or target.is_symlink()) and not force:
+        raise UserError(
+            f"{target}: exists already; replace it with --force or choose another --output"
+        )
+    file = output / item.file_name
+    by_hand = file.is_file()
+    if not by_hand:
+        advice = f"give another --mirror, or download it by hand to {file} and run this again"
+        fetch(url, file, advice=advice)
+    try:
+        found = _check(file, expected, str(file) if by_hand else url)
+    except UserError:
+        if not by_hand:
+            file.unlink()
+        raise
+    result = Download(target, None if by_hand else url, file.stat().st_size, found, bool(expected))
+    _put(item, file, target, keep=by_hand)
+    return result

@@ -1,0 +1,63 @@
+"""Between official checkpoint files and ours; what is in them is the family's `official.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from core.checkpoints import store
+from core.errors import UserError
+from core.family import Family
+from core.inference.loading import FamilyTable, load_family
+from core.options import Direction
+
+
+class OfficialModule(Protocol):
+    """What a family's `official.py` offers."""
+
+    def read(self, path: Path) -> Mapping[str, Any]:
+        """{official network name: state dict} of the file or files at a path."""
+
+    def from_official(self, states: Mapping[str, Any], direction: Direction, source: object) -> Any:
+        """A family with these networks."""
+
+    def to_files(self, family: Any) -> Mapping[str, Mapping[str, Any]]:
+        """{file name: content}."""
+
+
+def import_official(
+    source: Path, output: Path, module: OfficialModule, direction: Direction
+) -> Path:
+    """Write a checkpoint for `scripts/test.py` from official files; returns its path."""
+    family: Family = module.from_official(module.read(source), direction, source)
+    state = {
+        "family": family.name,
+        "config": family.config.model_dump(mode="json"),
+        "step": 0,
+        "networks": {name: network.state_dict() for name, network in family.networks.items()},
+    }
+    path = output if output.suffix == ".pt" else output / "official.pt"
+    store.save(state, path)
+    return path
+
+
+def export_official(
+    source: Path, folder: Path, families: FamilyTable, modules: Mapping[str, OfficialModule]
+) -> list[Path]:
+    """Write a checkpoint's networks in the official layout; returns the files."""
+    family, _ = load_family(source, families)
+    written = []
+    for name, weights in modules[family.name].to_files(family).items():
+        path = folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            torch.save(weights, temporary)
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{path}: cannot write: {error}") from None
+        written.append(path)
+    return written

@@ -1,0 +1,149 @@
+"""Where the trained weights behind FID, KID and LPIPS lie, and how to get them.
+
+Nothing is fetched unless `fetch_missing` is called: what is not there is named instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.runtime.transfer import fetch
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published file.
+
+    Attributes:
+        name: of the file in the folder of weights.
+        url: where its authors give it out.
+        sha256: its digest, or the digits that its authors have put into the file's name.
+        size: for messages.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    size: str
+
+
+INCEPTION = Published(
+    "weights-inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth",
+    "6726825d",
+    "91 MB",
+)
+"""The TensorFlow Inception v3 that FID and KID are defined by, as torch-fidelity converted it."""
+ALEXNET = Published(
+    "alexnet-owt-7be5be79.pth",
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "7be5be79",
+    "233 MB",
+)
+"""torchvision's AlexNet, the trunk of LPIPS."""
+LPIPS_ALEXNET = Published(
+    "alex.pth",
+    "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
+    "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    "6 kB",
+)
+"""The learnt weights of LPIPS on top, version 0.1; the package `lpips` brings them along."""
+
+
+class MissingError(UserError):
+    """A metric cannot be computed, and the message says what to do about it."""
+
+
+def default_folder() -> Path:
+    """Where torch.hub, and with it torchvision and torch-fidelity, keep such files."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def locate(item: Published, folder: Path | None) -> Path:
+    """The file, checked.
+
+    Args:
+        item: what is looked for.
+        folder: where; None: `default_folder()`.
+
+    Raises:
+        MissingError: not there; says where it should be and whence.
+        UserError: another file of that name.
+    """
+    path = (folder or default_folder()) / item.name
+    if not path.is_file() and item is LPIPS_ALEXNET:
+        path = _packaged() or path
+    if not path.is_file():
+        raise MissingError(
+            f"{path} is not there; fetch it with --download, or put {item.url} there by hand"
+        )
+    _check(path, item)
+    return path
+
+
+def fetch_missing(folder: Path | None = None) -> list[Path]:
+    """Fetch what is not there, with a progress bar; returns the new files.
+
+    Raises:
+        UserError: the server cannot be reached, or sends another file.
+    """
+    folder, fetched = folder or default_folder(), []
+    for item in (INCEPTION, ALEXNET, LPIPS_ALEXNET):
+        try:
+            locate(item, folder)
+        except MissingError:
+            path = folder / item.name
+            print(f"fetching {item.url} ({item.size}) to {path}")
+            fetch(item.url, path, advice=f"or download it elsewhere and put it to {path}")
+            try:
+                _check(path, item)
+            except UserError:
+                path.unlink()
+                raise
+            fetched.append(path)
+    return fetched
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A plain state dict, read without executing a pickle.
+
+    Raises:
+        UserError: unreadable, or not a flat dict of tensors.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the weights: {error.strerror}") from None
+    except Exception as error:  # torch raises a different type for every kind of damage
+        raise UserError(
+            f"{path}: not weights that can be read safely ({type(error).__name__})"
+        ) from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
+    return dict(state)
+
+
+def _packaged() -> Path | None:
+    spec = importlib.util.find_spec("lpips")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "weights" / "v0.1" / LPIPS_ALEXNET.name
+
+
+def _check(path: Path, item: Published) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(item.sha256):
+        raise UserError(
+            f"{path}: SHA-256 is {found}, expected {item.sha256}...: damaged or another file; "
+            f"remove it and get {item.url} again"
+        )

@@ -1,0 +1,70 @@
+"""How close are pictures made from noise to real ones? FID and KID of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from core.data.single import domain_source, find_domain
+from core.data.transforms import CropFlip, crop_side, for_testing
+from core.errors import UserError
+from core.evaluation.features import FeatureDistances
+from core.evaluation.scores import Evaluation, Measure, Scores
+from core.inference.sampler import Sampler
+from core.options import EvaluateOptions
+from core.report.pictures import to_rgb, to_uint8
+
+_CHUNK = 256
+"""Samples drawn between two hand-overs, so that they need not all be held."""
+
+
+def evaluate_samples(
+    sampler: Sampler, root: Path, options: EvaluateOptions, seed: int = 0
+) -> Evaluation:
+    """As many samples as there are test images, compared with these.
+
+    With captions the samples are drawn from those of the test images, one of each.
+
+    Args:
+        sampler: what draws.
+        root: the data set's folder; its test split, or all images where it is not divided.
+        options: `every` and `num_styles` do not count here.
+        seed: of the noise.
+
+    Raises:
+        UserError: no images, tags that do not fit, an image that cannot be read, or damaged
+            weights. Weights that are not there only lead to a note.
+    """
+    config = sampler.family.config
+    data = for_testing(config.data).model_copy(update={"max_images": options.max_images})
+    found = find_domain(root, "test", config.data.tags)
+    source = domain_source(found, config.channels[0], data)
+    distances = FeatureDistances(options, sampler.device)
+    reals, fakes = distances.collector(), distances.collector()
+    measures: tuple[Measure, ...] = ()
+    notes = []
+    if reals is not None and fakes is not None:
+        for i in tqdm(range(len(source)), "features of real images", leave=False, disable=None):
+            (pixels,) = source.read(i)
+            _, height, width = pixels.shape
+            crop = CropFlip.centred(height, width, crop_side(data))
+            reals.add(to_rgb(torch.from_numpy(crop.apply(pixels).copy())))
+        generator = torch.Generator().manual_seed(seed)
+        noise = sampler.family.random_noise(len(source), generator)
+        captions = found.captions[: len(source)]
+        if sampler.family.vocabulary is not None and not captions:
+            raise UserError(
+                f"{root}: this model draws what it is told, and these images have no captions; "
+                "give the data set it was trained on, with its tags (data.tags)"
+            )
+        for start in range(0, len(noise), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            for image in to_uint8(sampler(noise[part], captions[part])):
+                fakes.add(to_rgb(image))
+        measures = distances.measures(fakes.features(), reals.features())
+    if found.split != "test":
+        notes.append(f"there is no test split: compared with {found.origin}")
+    scores = Scores(len(source), len(source), measures)
+    return Evaluation({"samples": scores}, tuple(dict.fromkeys([*distances.notes, *notes])))

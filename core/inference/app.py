@@ -1,0 +1,180 @@
+"""A page to try translators in: pick a checkpoint, drop a picture, choose direction and styles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from core.checkpoints import store
+from core.errors import UserError
+from core.inference.loading import FamilyTable, load_translator
+from core.inference.translator import Translator
+from core.options import Direction
+
+MAX_STYLES = 16
+
+
+def find_runs(folder: Path) -> dict[str, Path]:
+    """Run folders and converted checkpoints below `folder`, by their relative names.
+
+    Raises:
+        UserError: there are none.
+    """
+    runs = {path.parent.parent for path in folder.rglob("checkpoints/step_*.pt")}
+    files = {path for path in folder.rglob("*.pt") if path.parent.name != "checkpoints"}
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(runs | files)}
+    if not found:
+        raise UserError(
+            f"--runs {folder}: no run folder and no checkpoint below it; train one first, or "
+            "convert a released one with scripts/convert.py"
+        )
+    return {folder.name if name == "." else name: path for name, path in found.items()}
+
+
+class Demo:
+    """What the page does, without the page.
+
+    Args:
+        runs: from `find_runs`.
+        device: where to compute.
+        table: the families to choose from.
+    """
+
+    def __init__(self, runs: dict[str, Path], device: torch.device, table: FamilyTable) -> None:
+        self.runs, self._device, self._table = runs, device, table
+        self._loaded: tuple[Path, Translator] | None = None
+
+    def translator(self, name: str) -> Translator:
+        """Of a run's newest checkpoint; the last one used is kept in memory.
+
+        Raises:
+            UserError: the checkpoint cannot be loaded, or does not translate.
+        """
+        file, _ = store.find(self.runs[name])
+        if self._loaded is None or self._loaded[0] != file:
+            self._loaded = None  # both would not fit a small GPU
+            self._loaded = (file, load_translator(file, self._table, self._device))
+        return self._loaded[1]
+
+    def translate(
+        self,
+        name: str,
+        image: Image.Image | None,
+        direction: Direction,
+        num_styles: int,
+        example: Image.Image | None,
+        seed: int,
+    ) -> list[tuple[Image.Image, str]]:
+        """Translations with their captions.
+
+        Args:
+            name: of the run.
+            image: the picture, any size and mode.
+            direction: one that the run has.
+            num_styles: random styles; only in families that have styles, as what follows.
+            example: its style comes first.
+            seed: of the random styles.
+
+        Raises:
+            UserError: no picture, or one that cannot be translated.
+        """
+        if image is None:
+            raise UserError("drop a picture first")
+        translator = self.translator(name)
+        if translator.styles is None:
+            return [(translator(image, direction), direction)]
+        codes, captions = [], []
+        if example is not None:
+            codes.append(translator.encode_style(example, direction))
+            captions.append("style of the example")
+        if num_styles:
+            codes.append(translator.random_styles(num_styles, seed))
+            captions += [f"random style {i + 1}" for i in range(num_styles)]
+        if not codes:
+            raise UserError("choose at least one random style, or drop an example")
+        results = translator.in_styles(image, torch.cat(codes), direction)
+        return list(zip(results, captions, strict=True))
+
+
+def build_page(demo: Demo) -> Any:
+    """The page as `gradio.Blocks`, to be launched.
+
+    Raises:
+        UserError: gradio is not installed.
+    """
+    try:
+        import gradio as gr  # noqa: PLC0415
+    except ImportError:
+        raise UserError("the demo page needs gradio: pip install -e '.[app]'") from None
+
+    def choose(name: str) -> tuple[Any, Any]:
+        try:
+            translator = demo.translator(name)
+        except UserError as error:
+            raise gr.Error(str(error)) from None
+        directions = list(translator.directions)
+        return (
+            gr.Radio(choices=directions, value=directions[0]),
+            gr.Group(visible=translator.styles is not None),
+        )
+
+    def translate(*inputs: Any) -> list[tuple[Image.Image, str]]:
+        try:
+            return demo.translate(*inputs)
+        except UserError as error:
+            raise gr.Error(str(error)) from None
+
+    names = list(demo.runs)
+    # Nothing leaves the machine: no usage reports here, no web fonts in `launch`.
+    with gr.Blocks(title="Image translation", analytics_enabled=False) as page:
+        gr.Markdown("# Image translation")
+        with gr.Row():
+            with gr.Column():
+                run = gr.Dropdown(names, value=names[0], label="Checkpoint")
+                direction = gr.Radio([], label="Direction")
+                image = gr.Image(type="pil", image_mode=None, label="Picture")
+                with gr.Group(visible=False) as styles:
+                    num_styles = gr.Slider(0, MAX_STYLES, 4, step=1, label="Random styles")
+                    seed = gr.Number(0, precision=0, label="Seed of the random styles")
+                    example = gr.Image(type="pil", image_mode=None, label="Style of this picture")
+                button = gr.Button("Translate", variant="primary")
+            results = gr.Gallery(label="Translations", format="png", columns=2)
+        for event in (page.load, run.change):
+            event(choose, run, [direction, styles], api_visibility="private")
+        inputs = [run, image, direction, num_styles, example, seed]
+        button.click(translate, inputs, results, api_name="translate")
+    return page
+
+
+def launch(page: Any, host: str, port: int | None, *, wait: bool = True) -> str:
+    """Serve a page.
+
+    Args:
+        page: from `build_page`.
+        host: address to listen on; 127.0.0.1 keeps the page to this machine.
+        port: None takes the first free one from 7860 on.
+        wait: until Ctrl-C; else return at once.
+
+    Returns:
+        The page's address.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    import gradio as gr  # noqa: PLC0415
+
+    fonts = ["system-ui", "sans-serif"]
+    theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
+    try:
+        _, address, _ = page.launch(
+            server_name=host, server_port=port, theme=theme, prevent_thread_lock=True, quiet=True
+        )
+    except OSError as error:
+        raise UserError(f"--port {port}: {error}; choose another") from None
+    print(f"serving at {address}", flush=True)
+    if wait:
+        page.block_thread()
+    return str(address)

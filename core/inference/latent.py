@@ -1,0 +1,159 @@
+"""Moving about in a generator's noise space: vectors on disk, paths, arithmetic, memorising.
+
+Noise is float32 [N, D]; on disk a vector is a `.npy` file of shape [D] or [1, D].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.family import to_float
+from core.report.pictures import write_file
+
+PathKind = Literal["linear", "spherical"]
+
+_EXACT = "donot_use_mm_for_euclid_dist"
+"""The fast way has no distance zero: it takes the difference of large squares."""
+
+
+def save_noise(noise: Tensor, path: Path) -> None:
+    """Write one vector [D] as float32."""
+    array = noise.detach().cpu().float().numpy()
+    write_file(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def read_noise(path: Path, noise_dim: int) -> Tensor:
+    """One vector [noise_dim], float32, of a `.npy` file.
+
+    Raises:
+        UserError: not such a file, of another length, or with values that are not finite.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or 'not a .npy file'}") from None
+    except (ValueError, EOFError):
+        raise UserError(f"{path}: not a .npy file of plain numbers") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise UserError(f"{path}: holds several arrays; give a .npy file of one noise vector")
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{path}: holds {array.dtype}, expected {noise_dim} real numbers")
+    vector = torch.from_numpy(array.astype(np.float32))
+    if vector.shape not in ((noise_dim,), (1, noise_dim)):
+        raise UserError(
+            f"{path}: shape {list(vector.shape)}, but this generator's noise is [{noise_dim}]; "
+            "was it saved with another checkpoint?"
+        )
+    if not bool(torch.isfinite(vector).all()):
+        raise UserError(f"{path}: holds values that are not finite")
+    return vector.reshape(noise_dim)
+
+
+def read_mean(paths: Sequence[Path], noise_dim: int) -> Tensor:
+    """Mean [noise_dim] of the vectors of some files.
+
+    Radford et al. 2016 (DCGAN, figure 7) take the mean of three samples for each concept: single
+    ones were unstable.
+    """
+    return torch.stack([read_noise(path, noise_dim) for path in paths]).mean(dim=0)
+
+
+def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Along the great circle from `start` to `end` (White 2016, "Sampling generative networks").
+
+    Noise of high dimension lies near a sphere, and a straight line would cut through its empty
+    inside. The length changes evenly from that of `start` to that of `end`. Where the directions
+    are equal or opposite no circle is singled out, and the straight line is taken.
+
+    Args:
+        start: [D].
+        end: [D].
+        share: [K], 0 at the start and 1 at the end.
+
+    Returns:
+        [K, D].
+    """
+    a, b = start.double(), end.double()
+    t = share.double()[:, None]
+    from_length, to_length = a.norm(), b.norm()
+    lengths = from_length * to_length
+    angle = torch.acos((torch.dot(a, b) / lengths).clamp(-1, 1))
+    if lengths == 0 or angle.sin() < 1e-6:
+        return lerp(start, end, share)
+    unit = torch.sin((1 - t) * angle) * a / from_length + torch.sin(t * angle) * b / to_length
+    length = (1 - t) * from_length + t * to_length
+    return (length * unit / angle.sin()).to(start.dtype)
+
+
+def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Along the straight line; arguments and result as `slerp`."""
+    t = share.to(start.dtype)[:, None]
+    return (1 - t) * start + t * end
+
+
+def path_between(start: Tensor, end: Tensor, num: int, kind: PathKind) -> Tensor:
+    """`num` >= 2 vectors from `start` [D] to `end` [D], both included, [num, D]."""
+    share = torch.linspace(0, 1, num)
+    return slerp(start, end, share) if kind == "spherical" else lerp(start, end, share)
+
+
+def arithmetic(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """A - b + c of vectors [D] (DCGAN, figure 7): smiling woman - woman + man."""
+    return a - b + c
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The training image nearest to a sample.
+
+    Attributes:
+        name: its file name.
+        image: [C, H, W], uint8.
+        distance: root mean square difference over pixels and channels, in grey levels 0..255.
+    """
+
+    name: str
+    image: Tensor
+    distance: float
+
+
+def nearest(images: Tensor, training: Iterable[tuple[Tensor, Sequence[str]]]) -> list[Neighbour]:
+    """For each image the nearest training image, to see whether a generator memorises.
+
+    Plain pixel distances find copies, not likeness: a shifted copy is far away.
+
+    Args:
+        images: [N, C, H, W] in [-1, 1].
+        training: batches of images [M, C, H, W], uint8, and their names.
+
+    Returns:
+        One neighbour per image.
+
+    Raises:
+        UserError: there are no training images.
+    """
+    samples = images.double().flatten(1)
+    root = samples.shape[1] ** 0.5
+    found: list[Neighbour | None] = [None] * len(images)
+    for batch, names in training:
+        pixels = to_float(batch).double().flatten(1)
+        distances, which = (torch.cdist(samples, pixels, compute_mode=_EXACT) / root).min(dim=1)
+        for index, (distance, place) in enumerate(
+            zip((127.5 * distances).tolist(), which.tolist(), strict=True)
+        ):
+            best = found[index]
+            if best is None or distance < best.distance:
+                found[index] = Neighbour(names[place], batch[place], distance)
+    neighbours = [one for one in found if one is not None]
+    if len(neighbours) < len(images):
+        raise UserError("no training images to compare with")
+    return neighbours

@@ -1,0 +1,115 @@
+"""From a checkpoint to its family, translator or sampler, given a table of families.
+
+`families.load` and `families.load_sampler` are these with the project's own table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from core.checkpoints import store
+from core.config import validate
+from core.errors import UserError
+from core.family import Family, GenerativeFamily, TranslationFamily
+from core.inference.sampler import Sampler
+from core.inference.translator import Translator
+
+FamilyTable = Mapping[str, type[Family]]
+"""{family name: class}"""
+
+
+def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = "") -> Family:
+    """Build the family that a checkpoint describes, with its (averaged) weights.
+
+    Args:
+        state: from `core.checkpoints.store.load`.
+        table: the families to choose from.
+        source: the file, for errors.
+
+    Raises:
+        UserError: the family is unknown, or the weights do not fit its options.
+    """
+    name = state["family"]
+    if name not in table:
+        raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
+    kind = table[name]
+    family = kind.build(validate(kind.Config, state["config"], source=str(source)))
+    weights = {**state["networks"], **state.get("ema", {})}
+    family.networks = {key: net for key, net in family.networks.items() if key in weights}
+    for key, network in family.networks.items():
+        store.load_network(network, weights[key], key, source)
+    return family
+
+
+def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path]:
+    """Load a checkpoint file, or a run folder's newest intact checkpoint.
+
+    Returns:
+        The family and the file.
+
+    Raises:
+        UserError: missing, damaged, or of an unknown family.
+    """
+    file, _ = store.find(Path(path))
+    return from_state(store.load(file), table, file), file
+
+
+def load_translator(
+    path: str | Path,
+    table: FamilyTable,
+    device: str | torch.device = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    test_mode: Literal["published", "eval"] = "published",
+    tile: int | None = None,
+) -> Translator:
+    """Load a translator from a checkpoint file, or from a run folder's newest intact checkpoint.
+
+    Args:
+        path: file or run folder.
+        table: the families to choose from.
+        device: `auto` takes a GPU where there is one.
+        precision: see `Translator`.
+        test_mode: see `Translator`.
+        tile: see `Translator`.
+
+    Raises:
+        UserError: missing, damaged, of an unknown family, or of one that does not translate.
+    """
+    family, file = load_family(path, table)
+    if not isinstance(family, TranslationFamily):
+        raise UserError(f"{file}: {family.name} makes pictures from noise and translates none")
+    return Translator(family, pick_device(device), precision, test_mode, tile)
+
+
+def load_sampler(
+    path: str | Path,
+    table: FamilyTable,
+    device: str | torch.device = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> Sampler:
+    """Load a sampler from a checkpoint file, or from a run folder's newest intact checkpoint.
+
+    Args:
+        path: file or run folder.
+        table: the families to choose from.
+        device: `auto` takes a GPU where there is one.
+        precision: see `Sampler`.
+
+    Raises:
+        UserError: missing, damaged, or of a family that translates.
+    """
+    family, file = load_family(path, table)
+    if not isinstance(family, GenerativeFamily):
+        raise UserError(f"{file}: {family.name} translates images; give them with --input")
+    return Sampler(family, pick_device(device), precision)
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """Return the device of that name; `auto` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,216 @@
+"""What `scripts/latent.py` writes: samples with their noise, sums, paths, neighbours, attributes.
+
+Every function draws with a `Sampler` and writes below one folder. Models with captions take one
+caption for everything, or, along a path, one for each of its points.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from core.data.loader import build_loader
+from core.errors import UserError
+from core.family import to_float
+from core.inference.latent import (
+    Neighbour,
+    PathKind,
+    arithmetic,
+    lerp,
+    nearest,
+    path_between,
+    read_mean,
+    read_noise,
+    save_noise,
+)
+from core.inference.sampler import Sampler
+from core.report.pictures import grid, save_gif, save_png, strip, to_pil, write_file
+
+FRAME_MILLISECONDS = 60
+
+
+def random_noise(sampler: Sampler, num: int, seed: int) -> Tensor:
+    """[num, D], the same for the same seed."""
+    if num < 1:
+        raise UserError(f"--num {num}: at least 1")
+    return sampler.family.random_noise(num, torch.Generator().manual_seed(seed))
+
+
+def read_points(sampler: Sampler, files: Sequence[Path], num: int, seed: int) -> Tensor:
+    """Vectors [K, D] from files, or `num` random ones where there are none."""
+    if not files:
+        return random_noise(sampler, num, seed)
+    return torch.stack([read_noise(file, sampler.family.noise_dim) for file in files])
+
+
+def square(images: Tensor) -> dict[str, Tensor]:
+    """Columns of a grid that is as square as can be, filled row by row."""
+    width = math.ceil(math.sqrt(len(images)))
+    return {str(column): images[column::width] for column in range(width)}
+
+
+def _save_square(images: Tensor, path: Path) -> None:
+    save_png(grid(square(images), max_rows=len(images), labels=False), path)
+
+
+def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
+    """Write two batches of pictures [N, C, H, W], one above the other."""
+    pairs = torch.stack([above, below], dim=1)
+    columns = {str(column): pair for column, pair in enumerate(pairs)}
+    save_png(grid(columns, max_rows=2, labels=False), path)
+
+
+def write_samples(
+    sampler: Sampler, folder: Path, num: int, seed: int, texts: Sequence[str]
+) -> Path:
+    """`grid.png`, `0000.png` ... and the noise of each, `0000.npy` ...; returns the grid."""
+    noise = random_noise(sampler, num, seed)
+    images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
+    for index, (image, vector) in enumerate(zip(images, noise, strict=True)):
+        save_png(to_pil(image), folder / f"{index:04d}.png")
+        save_noise(vector, folder / f"{index:04d}.npy")
+    _save_square(images, folder / "grid.png")
+    return folder / "grid.png"
+
+
+def write_arithmetic(
+    sampler: Sampler,
+    folder: Path,
+    files: tuple[Sequence[Path], Sequence[Path], Sequence[Path]],
+    texts: Sequence[str],
+) -> Path:
+    """`arithmetic.png` (a, b, c, a - b + c, each a mean) and `result.npy`; returns the picture."""
+    a, b, c = (read_mean(paths, sampler.family.noise_dim) for paths in files)
+    result = arithmetic(a, b, c)
+    noise = torch.stack([a, b, c, result])
+    images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
+    names = ("a", "b", "c", "a - b + c")
+    columns = {name: image[None] for name, image in zip(names, images, strict=True)}
+    save_png(grid(columns, max_rows=1), folder / "arithmetic.png")
+    save_noise(result, folder / "result.npy")
+    return folder / "arithmetic.png"
+
+
+def write_path(
+    sampler: Sampler,
+    folder: Path,
+    points: Tensor,
+    kinds: Sequence[PathKind],
+    texts: Sequence[str],
+    *,
+    frames: int,
+    closed: bool = False,
+) -> list[Path]:
+    """`<kind>.png`, a strip, and `<kind>.gif` of the way through points [K, D].
+
+    Args:
+        sampler: what draws.
+        folder: where to.
+        points: at least two.
+        kinds: how to go from point to point.
+        texts: none, one for the whole way, or one for each point, between which conditions change
+            evenly.
+        frames: pictures of each leg.
+        closed: come back to the first point, so that the GIF loops without a jump; no strip.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: fewer than two points or frames, or a wrong number of captions.
+    """
+    if len(points) < 2:
+        raise UserError(f"a path needs at least two points, got {len(points)}")
+    if frames < 2:
+        raise UserError(f"--frames {frames}: at least 2")
+    conditions = _conditions_at(sampler, texts, len(points))
+    if closed:
+        points = torch.cat([points, points[:1]])
+        conditions = None if conditions is None else torch.cat([conditions, conditions[:1]])
+    share = torch.linspace(0, 1, frames)
+    # The end of a leg is the beginning of the next; a closed way has no end at all.
+    given = None
+    if conditions is not None:
+        given = _joined([lerp(a, b, share) for a, b in pairwise(conditions)], closed)
+    written = []
+    for kind in kinds:
+        legs = [path_between(a, b, frames, kind) for a, b in pairwise(points)]
+        pictures = [to_pil(image) for image in sampler.draw(_joined(legs, closed), given)]
+        if not closed:
+            save_png(strip(pictures), folder / f"{kind}.png")
+            written.append(folder / f"{kind}.png")
+        save_gif(pictures, folder / f"{kind}.gif", FRAME_MILLISECONDS)
+        written.append(folder / f"{kind}.gif")
+    return written
+
+
+def _joined(legs: list[Tensor], closed: bool) -> Tensor:
+    way = torch.cat([leg[:-1] for leg in legs])
+    return way if closed else torch.cat([way, legs[-1][-1:]])
+
+
+def write_nearest(
+    sampler: Sampler, folder: Path, noise: Tensor, texts: Sequence[str], root: str | None
+) -> list[Neighbour]:
+    """`nearest.png`, each sample above its nearest training image, and `nearest.json`.
+
+    Args:
+        sampler: what draws.
+        folder: where to.
+        noise: [N, D].
+        texts: at most one caption.
+        root: the training images' folder; the run's own if None.
+    """
+    config = sampler.family.config
+    changes = {"cache": "none", "num_workers": 0, "serial": True}
+    data = config.data.model_copy(update=changes | ({"root": root} if root else {}))
+    loader = build_loader(
+        data,
+        layout="single",
+        split="train",
+        channels=config.channels,
+        batch_size=1,
+        seed=0,
+        augment=False,
+    )
+    images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
+    batches = (next(loader) for _ in tqdm(range(loader.batches_per_epoch), desc="compare"))
+    found = nearest(images, (column for batch in batches for column in batch.columns().values()))
+    save_pairs(images, to_float(torch.stack([one.image for one in found])), folder / "nearest.png")
+    report = [{"name": one.name, "distance": one.distance} for one in found]
+    text = json.dumps(report, indent=1).encode()
+    write_file(folder / "nearest.json", lambda file: file.write(text))
+    return found
+
+
+def _conditions_at(sampler: Sampler, texts: Sequence[str], num: int) -> Tensor | None:
+    """Conditions [num, C] of one caption each, or of one for all; None without captions."""
+    vocabulary = sampler.family.vocabulary
+    if vocabulary is None:
+        if texts:
+            raise UserError(f"--text {texts[0]!r}: this model was trained without captions")
+        return None
+    if len(texts) not in (1, num):
+        raise UserError(
+            f"{len(texts)} captions: this model draws what it is told; give --text once, or along "
+            f"a path once for each of its {num} points; known are: {vocabulary}"
+        )
+    return vocabulary.encode(list(texts)).expand(num, -1)
+
+
+def one_condition(sampler: Sampler, texts: Sequence[str], num: int) -> Tensor | None:
+    """Return conditions [num, C] of at most one caption; None where the model takes none.
+
+    Raises:
+        UserError: several captions, an unknown word, or a caption missing or not asked for.
+    """
+    if len(texts) > 1:
+        raise UserError(f"--text given {len(texts)} times; only a path takes several")
+    return _conditions_at(sampler, texts, num)

@@ -1,0 +1,115 @@
+"""Samples of a generative checkpoint as pictures, a grid and a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.inference.sampler import Sampler
+from core.report.gallery import write_test_gallery
+from core.report.pictures import grid, save_png, square_columns, to_pil
+
+NUM_SAMPLES = 64
+"""Samples if not asked otherwise."""
+NUM_PER_CAPTION = 8
+"""Samples of each caption if not asked otherwise."""
+
+
+def read_captions(path: Path) -> list[str]:
+    """Captions of a text file, one a line; blank lines do not count.
+
+    Raises:
+        UserError: The file cannot be read or is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UserError(f"--texts {path}: cannot be read ({reason})") from None
+    captions = [line.strip() for line in lines if line.strip()]
+    if not captions:
+        raise UserError(f"--texts {path}: holds no captions; give one a line")
+    return captions
+
+
+def read_noise(path: Path, noise_dim: int) -> Tensor:
+    """Noise [N, noise_dim] from an `.npy` file.
+
+    Raises:
+        UserError: The file cannot be read, or is of another shape or type.
+    """
+    try:
+        noise = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "not an .npy file of numbers"
+        raise UserError(f"--noise {path}: cannot be read ({reason})") from None
+    if not isinstance(noise, np.ndarray) or noise.ndim != 2 or noise.shape[1] != noise_dim:
+        shape = list(noise.shape) if isinstance(noise, np.ndarray) else type(noise).__name__
+        raise UserError(
+            f"--noise {path}: of shape {shape}, but this model takes [N, {noise_dim}], one row an "
+            "image"
+        )
+    if not len(noise) or noise.dtype.kind not in "fiu" or not np.isfinite(noise).all():
+        raise UserError(f"--noise {path}: needs at least one row of finite numbers")
+    return torch.from_numpy(noise.astype(np.float32))
+
+
+def write_samples(
+    sampler: Sampler,
+    folder: Path,
+    title: str,
+    *,
+    num: int | None = None,
+    seed: int = 0,
+    captions: Sequence[str] = (),
+    noise: Tensor | None = None,
+) -> Path:
+    """Write `images/*.png`, `grid.png` and `index.html`; every caption gets the same noise.
+
+    Args:
+        sampler: what draws.
+        folder: where to.
+        title: of the page.
+        num: samples, of each caption if there are any; default 64, or 8 of each.
+        seed: of the noise.
+        captions: what to draw; needed where the model has a vocabulary.
+        noise: [N, noise_dim] to use instead of random noise.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: As `Sampler`; a number below 1; a file that cannot be written.
+    """
+    if num is None:
+        num = NUM_PER_CAPTION if captions else NUM_SAMPLES
+    if num < 1:
+        raise UserError(f"--num {num}: at least 1")
+    if noise is None:
+        noise = sampler.family.random_noise(num, torch.Generator().manual_seed(seed))
+    labels = list(dict.fromkeys(captions))
+    repeated = [label for label in labels for _ in noise]
+    images = sampler(noise.repeat(max(1, len(labels)), 1), repeated)
+    if labels:
+        columns = dict(zip(labels, images.split(len(noise)), strict=True))
+    else:
+        columns = square_columns(images)
+    width = len(noise) if labels else len(columns)
+    save_png(grid(columns, max_rows=len(noise), labels=bool(labels)), folder / "grid.png")
+    rows = []
+    for row, of_row in enumerate(images.split(width)):
+        slug = "_" + re.sub(r"[^a-z0-9]+", "_", labels[row].lower()) if labels else ""
+        first = row * width
+        paths = {str(i): f"images/{first + i:04d}{slug}.png" for i in range(len(of_row))}
+        for image, path in zip(of_row, paths.values(), strict=True):
+            save_png(to_pil(image), folder / path)
+        rows.append((labels[row] if labels else f"from {first}", paths))
+    page = folder / "index.html"
+    write_test_gallery(page, title, rows, list(rows[0][1]))
+    return page

@@ -1,0 +1,266 @@
+"""Many translations of each input: random styles, example-guided ones, and ways between two.
+
+Codes are written beside the pictures as `styles/*.npy`, to be given back with `--style`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core.data.images import open_image
+from core.errors import UserError
+from core.inference.styles import StyleSet, drawn, given, one, save_codes, states_domains
+from core.inference.translator import Translator
+from core.jobs.translate import Job, Plain, Task, labels, read_input
+from core.options import DataOptions, Direction
+from core.report.pictures import save_gif, save_png, strip, table
+
+NUM_STYLES = 5
+"""Random styles of each input where nothing is asked for."""
+GRID_SIDE = 16
+"""Rows and columns of a grid at most; the page shows everything."""
+CELL_SIDE = 256
+"""Pixels; longer side of a grid's picture at most."""
+FRAME_MILLISECONDS = 80
+
+
+def _real_and_fake(translator: Translator, job: Job) -> tuple[str, str]:
+    real, fake, _ = labels(translator, job)
+    return real, fake
+
+
+@dataclass(frozen=True)
+class InStyles:
+    """Every input in several styles, and a grid of contents (down) and styles (across).
+
+    Attributes:
+        translator: of a family with styles.
+        common: per direction the styles for all inputs; none for random styles of each input.
+        num_styles: random styles of each input, where there are no common ones.
+        seed: of the random ones; an input's styles follow from it and the input's name.
+        official: as `core.jobs.translate.Plain`.
+    """
+
+    translator: Translator
+    common: Mapping[Direction, StyleSet]
+    num_styles: int = 0
+    seed: int = 0
+    official: DataOptions | None = None
+
+    def _styles(self, job: Job) -> StyleSet:
+        if job.direction in self.common:
+            return self.common[job.direction]
+        # Of its own name, so that neither other inputs nor the number of processes matter.
+        seed = self.seed ^ zlib.crc32(job.name.encode())
+        return drawn(self.translator, self.num_styles, seed)
+
+    def _names(self, job: Job) -> list[str]:
+        if job.direction in self.common:
+            return list(self.common[job.direction].names)
+        return [f"style_{i:02d}" for i in range(self.num_styles)]
+
+    def outputs(self, job: Job) -> dict[str, str]:
+        """See `Task.outputs`."""
+        real, fake = _real_and_fake(self.translator, job)
+        shown = [real, *(f"{fake}_{name}" for name in self._names(job))]
+        return {label: f"images/{job.name}_{label}.png" for label in shown}
+
+    def run(self, job: Job, folder: Path) -> None:
+        """See `Task.run`."""
+        styles = self._styles(job)
+        real = read_input(self.translator, job, self.official)
+        fakes = self.translator.in_styles(real, styles.codes, job.direction)
+        for path, picture in zip(self.outputs(job).values(), [real, *fakes], strict=True):
+            save_png(picture, folder / path)
+        if job.direction not in self.common:
+            save_codes(styles.codes, folder / "styles" / f"{job.name}.npy")
+
+    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
+        """A grid per direction; with common styles their codes are written too."""
+        result = []
+        for direction in dict.fromkeys(job.direction for job in jobs):
+            chosen = [job for job in jobs if job.direction == direction][:GRID_SIDE]
+            header: list[Image.Image | None] = []
+            if direction in self.common:
+                styles = self.common[direction]
+                save_codes(styles.codes, folder / "styles" / f"{direction}.npy")
+                if any(styles.pictures):
+                    header = [None, *(_example(path) for path in styles.pictures[:GRID_SIDE])]
+            rows = [self._row(job, folder) for job in chosen]
+            path = f"grid_{direction}.png"
+            save_png(table([header, *rows] if header else rows), folder / path)
+            result.append((f"{direction}: inputs down, styles across", path))
+        return result
+
+    def _row(self, job: Job, folder: Path) -> list[Image.Image | None]:
+        paths = list(self.outputs(job).values())[: GRID_SIDE + 1]
+        return [_cell(open_image(folder / path)) for path in paths]
+
+
+def _cell(image: Image.Image) -> Image.Image:
+    if max(image.size) <= CELL_SIDE:
+        return image
+    return image.resize(
+        [max(1, round(side * CELL_SIDE / max(image.size))) for side in image.size],
+        Image.Resampling.LANCZOS,
+    )
+
+
+def _example(path: Path | None) -> Image.Image | None:
+    return None if path is None else _cell(open_image(path))
+
+
+@dataclass(frozen=True)
+class Between:
+    """Each input on the way from one style to another, as a strip and a GIF.
+
+    Codes are mixed linearly, as the papers do: the prior is a Gaussian around zero and nearby
+    codes mean nearby styles.
+
+    Attributes:
+        translator: of a family with styles.
+        ends: per direction the first and the last code, [2, style_dim].
+        num_frames: codes on the way, both ends included; at least 2.
+        official: as `core.jobs.translate.Plain`.
+    """
+
+    translator: Translator
+    ends: Mapping[Direction, Tensor]
+    num_frames: int
+    official: DataOptions | None = None
+
+    def outputs(self, job: Job) -> dict[str, str]:
+        """See `Task.outputs`."""
+        real, fake = _real_and_fake(self.translator, job)
+        stem = f"images/{job.name}_"
+        return {
+            real: f"{stem}{real}.png",
+            f"{fake}_interpolation": f"{stem}{fake}_interpolation.gif",
+            f"{fake}_strip": f"{stem}{fake}_strip.png",
+        }
+
+    def codes(self, direction: Direction) -> Tensor:
+        """[num_frames, style_dim]."""
+        first, last = self.ends[direction]
+        share = torch.linspace(0, 1, self.num_frames)[:, None]
+        return (1 - share) * first + share * last
+
+    def run(self, job: Job, folder: Path) -> None:
+        """See `Task.run`."""
+        real = read_input(self.translator, job, self.official)
+        frames = self.translator.in_styles(real, self.codes(job.direction), job.direction)
+        picture, gif, row = (folder / path for path in self.outputs(job).values())
+        save_png(real, picture)
+        save_gif([*frames, *frames[-2:0:-1]], gif, FRAME_MILLISECONDS)
+        save_png(strip(frames), row)
+
+    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
+        """The strips, one below the other; the codes are written too."""
+        result = []
+        for direction in dict.fromkeys(job.direction for job in jobs):
+            save_codes(self.codes(direction), folder / "styles" / f"{direction}.npy")
+            chosen = [job for job in jobs if job.direction == direction][:GRID_SIDE]
+            rows: list[list[Image.Image | None]] = []
+            for job in chosen:
+                real, _, row = self.outputs(job).values()
+                height = CELL_SIDE // 2
+                pictures = [open_image(folder / path) for path in (real, row)]
+                rows.append([_to_height(picture, height) for picture in pictures])
+            path = f"interpolation_{direction}.png"
+            save_png(table(rows), folder / path)
+            result.append((f"{direction}: from the first style to the last", path))
+        return result
+
+
+def _to_height(image: Image.Image, height: int) -> Image.Image:
+    height = min(height, image.height)
+    return image.resize((max(1, round(image.width * height / image.height)), height))
+
+
+@dataclass(frozen=True)
+class StyleChoice:
+    """What a user asks for.
+
+    Attributes:
+        num_styles: random styles of each input; None: `NUM_STYLES`.
+        synchronized: the same ones for all inputs.
+        examples: paths of styles (`core.inference.styles.given`), or None.
+        ends: two styles (`core.inference.styles.one`) to go between, or None.
+        num_frames: on the way.
+        seed: of random styles.
+        max_images: examples of a folder at most.
+    """
+
+    num_styles: int | None = None
+    synchronized: bool = False
+    examples: Sequence[Path] | None = None
+    ends: Sequence[str] | None = None
+    num_frames: int = 16
+    seed: int = 0
+    max_images: int | None = None
+
+    @property
+    def asked(self) -> str | None:
+        """The option that asks for styles, if one does."""
+        options = {
+            "--num-styles": self.num_styles is not None,
+            "--synchronized": self.synchronized,
+            "--style": self.examples is not None,
+            "--interpolate": self.ends is not None,
+        }
+        return next((option for option, given_ in options.items() if given_), None)
+
+
+def choose_task(
+    translator: Translator,
+    jobs: Sequence[Job],
+    choice: StyleChoice,
+    official: DataOptions | None = None,
+) -> Task:
+    """What to make of each input.
+
+    Raises:
+        UserError: options that exclude each other, styles of a checkpoint without any, or a style
+            of which it is not clear which domain it belongs to.
+    """
+    if translator.styles is None:
+        if choice.asked:
+            raise UserError(
+                f"{choice.asked}: {translator.family.name} gives an image one translation; styles "
+                "need a checkpoint of a family that has them, such as munit or drit"
+            )
+        return Plain(translator, official)
+    random = choice.num_styles is not None or choice.synchronized
+    if random + (choice.examples is not None) + (choice.ends is not None) > 1:
+        raise UserError("give one of --num-styles (with --synchronized), --style and --interpolate")
+    directions = list(dict.fromkeys(job.direction for job in jobs))
+    if choice.ends is not None:
+        _require_one_domain("--interpolate", directions)
+        ends = {
+            d: torch.cat([one(translator, end, d).codes for end in choice.ends]) for d in directions
+        }
+        return Between(translator, ends, choice.num_frames, official)
+    common: dict[Direction, StyleSet] = {}
+    if choice.examples is not None:
+        if not all(states_domains(path) for path in choice.examples):
+            _require_one_domain("--style", directions)
+        common = {d: given(translator, choice.examples, d, choice.max_images) for d in directions}
+    num_styles = choice.num_styles or NUM_STYLES
+    if choice.synchronized:
+        common = {d: drawn(translator, num_styles, choice.seed) for d in directions}
+    return InStyles(translator, common, num_styles, choice.seed, official)
+
+
+def _require_one_domain(option: str, directions: Sequence[Direction]) -> None:
+    if len(directions) > 1:
+        raise UserError(
+            f"{option}: the input has images of both domains, and a style belongs to one; add "
+            "--direction, or give a data set with testA/ and testB/ as --style"
+        )

@@ -1,0 +1,333 @@
+"""Stylizers over files: which content goes with which style, bars, pictures, resumption, gallery.
+
+Results are `images/<name>.png`. While one is in the making, `unfinished/<name>.png` is what to go
+on from; it and the result say in a PNG text what made them, so that `resume` neither repeats what
+is done nor goes on with other options or other images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from tqdm import tqdm
+
+from core.config import dump_config
+from core.data.images import has_image_extension, open_image, open_label_map
+from core.errors import UserError
+from core.report.gallery import write_test_gallery
+from core.report.pictures import BACKGROUND, save_gif, save_png, write_file
+from core.stylizer import Look, Stylizer
+
+PAIR_FOLDERS = ("content", "style", "content_segment", "style_segment")
+_TERMS_EVERY = 10
+"""Steps between two readings of the loss terms: reading waits for a GPU."""
+_GIF_MILLISECONDS = 120
+_GIF_HOLD = 10
+"""Frames for which the result stands still at the end of a GIF."""
+
+
+@dataclass(frozen=True)
+class StyleJob:
+    """One result to be made.
+
+    Attributes:
+        name: unique, without extension.
+        content: image file.
+        styles: image files, blended.
+        content_mask: label map, if any.
+        style_masks: one per style, or none.
+    """
+
+    name: str
+    content: Path
+    styles: tuple[Path, ...]
+    content_mask: Path | None = None
+    style_masks: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that the result depends on, besides the options."""
+        masks = () if self.content_mask is None else (self.content_mask,)
+        return (self.content, *self.styles, *masks, *self.style_masks)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What is shown of the work.
+
+    Attributes:
+        every: steps between two intermediate pictures in `steps/<name>/`; 0: none.
+        gif: make `steps/<name>.gif` of them.
+        resume: keep finished results and go on with unfinished ones.
+    """
+
+    every: int = 100
+    gif: bool = False
+    resume: bool = False
+
+
+def _unique(names: Sequence[str], files: Sequence[Path]) -> list[str]:
+    repeated = Counter(names)
+    return [
+        f"{name}_{file.suffix[1:]}" if repeated[name] > 1 else name
+        for name, file in zip(names, files, strict=True)
+    ]
+
+
+def blending_jobs(
+    contents: Sequence[Path],
+    styles: Sequence[Path],
+    content_mask: Path | None = None,
+    style_masks: Sequence[Path] = (),
+) -> list[StyleJob]:
+    """Each content in the blend of all styles.
+
+    Raises:
+        UserError: a mask for several contents.
+    """
+    if content_mask is not None and len(contents) > 1:
+        raise UserError(
+            f"--content-mask {content_mask}: one mask for {len(contents)} content images; put "
+            "images and masks into folders and use --pairs"
+        )
+    names = _unique([content.stem for content in contents], contents)
+    return [
+        StyleJob(name, content, tuple(styles), content_mask, tuple(style_masks))
+        for name, content in zip(names, contents, strict=True)
+    ]
+
+
+def grid_jobs(contents: Sequence[Path], styles: Sequence[Path]) -> list[StyleJob]:
+    """Each content with each style, content by content."""
+    rows = _unique([content.stem for content in contents], contents)
+    columns = _unique([style.stem for style in styles], styles)
+    return [
+        StyleJob(f"{row}_{column}", content, (style,))
+        for row, content in zip(rows, contents, strict=True)
+        for column, style in zip(columns, styles, strict=True)
+    ]
+
+
+def pair_jobs(root: Path) -> list[StyleJob]:
+    """Pairs of equal name in `content/` and `style/`, with their maps in `*_segment/` if any.
+
+    Raises:
+        UserError: no such folders, or an image without its partner.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for folder in PAIR_FOLDERS:
+        present = (root / folder).is_dir()
+        if not present and not folder.endswith("_segment"):
+            raise UserError(f"{root}: no folder {folder}/; --pairs needs content/ and style/")
+        files = sorted((root / folder).iterdir()) if present else []
+        found[folder] = {file.stem: file for file in files if has_image_extension(file)}
+    contents, styles, content_masks, style_masks = (found[folder] for folder in PAIR_FOLDERS)
+    alone = sorted(contents.keys() ^ styles.keys())
+    if alone or not contents:
+        where = "content" if alone and alone[0] in contents else "style"
+        what = f"{where}/{alone[0]} has no partner of its name" if alone else "no images"
+        raise UserError(f"{root}: {what} in content/ and style/")
+    jobs = []
+    for name in sorted(contents):
+        if (name in content_masks) != (name in style_masks):
+            raise UserError(f"{root}: {name} has a map on one side only; add or remove one")
+        masks = (style_masks[name],) if name in style_masks else ()
+        jobs.append(StyleJob(name, contents[name], (styles[name],), content_masks.get(name), masks))
+    return jobs
+
+
+def _fingerprint(job: StyleJob, config: Any) -> str:
+    digest = hashlib.sha256(dump_config(config).encode())
+    for file in job.files:
+        try:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
+def _save(picture: Image.Image, path: Path, **texts: str) -> None:
+    info = PngInfo()
+    for key, value in texts.items():
+        info.add_text(key, value)
+    write_file(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
+
+
+def _saved(path: Path, made_by: str) -> tuple[Image.Image, dict[str, Any]] | None:
+    """A picture and its texts, if it is whole and these options and images made it."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            texts: dict[str, Any] = {str(key): value for key, value in image.info.items()}
+            picture = image.convert("RGB")
+    except (OSError, SyntaxError):
+        return None
+    return (picture, texts) if texts.get("made_by") == made_by else None
+
+
+class FolderProgress:
+    """A bar on the terminal, and pictures in a folder; see `core.stylizer.Progress`.
+
+    Args:
+        folder: the output folder.
+        job: what is being made.
+        made_by: fingerprint of options and images.
+        showing: what to keep.
+    """
+
+    def __init__(self, folder: Path, job: StyleJob, made_by: str, showing: Showing) -> None:
+        self._job, self._made_by, self._showing = job, made_by, showing
+        self._unfinished = folder / "unfinished" / f"{job.name}.png"
+        self._steps = folder / "steps" / job.name
+        self._bar = tqdm(desc=job.name, unit="it", dynamic_ncols=True)
+        if not showing.resume:
+            self._forget(after=0)
+
+    def resumed(self) -> tuple[int, Image.Image] | None:
+        """See `Progress`; pictures of later steps are removed."""
+        found = _saved(self._unfinished, self._made_by) if self._showing.resume else None
+        if found is None:
+            self._forget(after=0)
+            return None
+        done = int(found[1]["done"])
+        self._forget(after=done)
+        self._bar.update(done)
+        return done, found[0]
+
+    def advance(self, done: int, total: int, look: Callable[[], Look]) -> None:
+        """See `Progress`."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        every = self._showing.every
+        drawn = every and (done % every == 0 or done == total)
+        if not drawn and done % _TERMS_EVERY:
+            return
+        seen = look()
+        self._bar.set_postfix({name: f"{value:.3g}" for name, value in seen.terms.items()})
+        if drawn:
+            save_png(seen.picture, self._steps / f"{done:06d}.png")
+            _save(seen.state, self._unfinished, made_by=self._made_by, done=str(done))
+
+    def finish(self) -> None:
+        """The result is written: close the bar, make the GIF, drop what was for resuming."""
+        self._bar.close()
+        self._unfinished.unlink(missing_ok=True)
+        frames = [open_image(path) for path in sorted(self._steps.glob("*.png"))]
+        if self._showing.gif and frames:
+            size = frames[-1].size
+            same = [frame.resize(size, Image.Resampling.BICUBIC) for frame in frames]
+            path = self._steps.with_name(f"{self._job.name}.gif")
+            save_gif([*same, *same[-1:] * _GIF_HOLD], path, _GIF_MILLISECONDS)
+
+    def _forget(self, after: int) -> None:
+        for path in self._steps.glob("*.png"):
+            if int(path.stem) > after:
+                path.unlink()
+
+
+def _open_mask(path: Path | None) -> Image.Image | None:
+    return None if path is None else open_label_map(path)
+
+
+def _with_alpha(picture: Image.Image, content: Image.Image) -> Image.Image:
+    """The result under the transparency of the content, if it has any."""
+    if content.mode != "RGBA":
+        return picture
+    picture.putalpha(content.getchannel("A").resize(picture.size, Image.Resampling.BILINEAR))
+    return picture
+
+
+def stylize_one(stylizer: Stylizer, job: StyleJob, config: Any, out: Path, show: Showing) -> Path:
+    """Make one result; returns its file.
+
+    Raises:
+        UserError: an unreadable image, or one that the method cannot use.
+    """
+    path = out / "images" / f"{job.name}.png"
+    made_by = _fingerprint(job, config)
+    if show.resume and _saved(path, made_by) is not None:
+        return path
+    content = open_image(job.content)
+    progress = FolderProgress(out, job, made_by, show)
+    try:
+        result = stylizer.stylize(
+            # Colours as stored: what is transparent is not looked at in the end.
+            content.convert("RGB") if content.mode == "RGBA" else content,
+            [open_image(style) for style in job.styles],
+            content_mask=_open_mask(job.content_mask),
+            style_masks=[_open_mask(mask) for mask in job.style_masks],
+            progress=progress,
+        )
+    except UserError as error:
+        raise UserError(f"{job.name}: {error}") from None
+    _save(_with_alpha(result, content), path, made_by=made_by)
+    progress.finish()
+    return path
+
+
+def stylize_all(
+    stylizer: Stylizer, jobs: Sequence[StyleJob], config: Any, out: Path, show: Showing
+) -> list[str]:
+    """Make every result and the page `index.html`; returns one line per image left out."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    failures, rows = [], []
+    for job in jobs:
+        try:
+            stylize_one(stylizer, job, config, out, show)
+        except UserError as error:
+            failures.append(str(error))
+            continue
+        for label, file in (("content", job.content), ("style", job.styles[0])):
+            save_png(_thumbnail(open_image(file)), out / "inputs" / f"{job.name}_{label}.png")
+        shown = {label: f"inputs/{job.name}_{label}.png" for label in ("content", "style")}
+        rows.append((job.name, shown | {"result": f"images/{job.name}.png"}))
+    if rows:
+        write_test_gallery(out / "index.html", config.name, rows, ["content", "style", "result"])
+    return failures
+
+
+def _thumbnail(picture: Image.Image, side: int = 512) -> Image.Image:
+    picture = picture.copy()
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return picture
+
+
+def _sheet(rows: Sequence[Sequence[Path | None]], path: Path, side: int) -> Path:
+    """Write a table of pictures, each within `side` px; None stays empty."""
+    step = side + 4
+    size = (step * max(len(row) for row in rows), step * len(rows))
+    sheet = Image.new("RGB", size, BACKGROUND)
+    for down, row in enumerate(rows):
+        for across, file in enumerate(row):
+            if file is not None:
+                picture = _thumbnail(open_image(file).convert("RGB"), side)
+                left = across * step + (step - picture.width) // 2
+                sheet.paste(picture, (left, down * step + (step - picture.height) // 2))
+    save_png(sheet, path)
+    return path
+
+
+def draw_grid(jobs: Sequence[StyleJob], out: Path, side: int = 256) -> Path:
+    """`grid.png`: contents down, styles across, results where they meet; returns the file.
+
+    Contents and styles without any result are left out.
+    """
+    jobs = [job for job in jobs if (out / "images" / f"{job.name}.png").is_file()]
+    contents = list(dict.fromkeys(job.content for job in jobs))
+    styles = list(dict.fromkeys(job.styles[0] for job in jobs))
+    made = {(job.content, job.styles[0]): out / "images" / f"{job.name}.png" for job in jobs}
+    rows = [[content, *(made.get((content, style)) for style in styles)] for content in contents]
+    return _sheet([[None, *styles], *rows], out / "grid.png", side)
+
+
+def draw_reconstructions(rows: Sequence[Sequence[Path]], out: Path, side: int = 256) -> Path:
+    """`reconstructions.png`: a row for each image, with what its layers keep; returns the file."""
+    return _sheet(rows, out / "reconstructions.png", side)

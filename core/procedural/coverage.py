@@ -1,0 +1,186 @@
+"""Mode coverage side by side: tables and a picture of what each objective finds.
+
+Two data sets with known truth: the 25 Gaussians, whose modes are counted, and procedural faces,
+whose attributes are read from the pictures themselves. The reader of attributes names something for
+any picture, so a face's numbers say how often each hair and eye colour comes, not how good a face
+is; that the picture shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from core.checkpoints import store
+from core.family import Family, to_float
+from core.inference.loading import load_sampler
+from core.jobs.latent import random_noise
+from core.procedural.coverage_toy import OBJECTIVES, train_toy
+from core.procedural.faces import VisibleAttributes, draw_face, read_attributes, render_face
+from core.procedural.gaussians import gaussian_modes
+from core.procedural.latent_attributes import faces_attributes
+from core.procedural.mode_coverage import label_coverage
+from core.report.pictures import grid, save_png, write_file
+from core.runtime.distributed import World
+from core.training.trainer import Trainer
+
+PANEL = 256
+"""Side of one panel of the picture in pixels."""
+_REACH = 2.0
+_DOTS = 4000
+_RING, _DOT = (200, 60, 60), (40, 90, 180)
+
+
+def gaussians_panel(samples: Tensor) -> Tensor:
+    """Samples [N, 2] as dots, modes as rings; [3, PANEL, PANEL], uint8."""
+    image = Image.new("RGB", (PANEL, PANEL), "white")
+    draw = ImageDraw.Draw(image)
+    for x, y in _on_panel(samples[:_DOTS]):
+        draw.ellipse((x - 1, y - 1, x + 1, y + 1), fill=_DOT)
+    for x, y in _on_panel(gaussian_modes()):
+        draw.ellipse((x - 6, y - 6, x + 6, y + 6), outline=_RING)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _on_panel(points: Tensor) -> list[list[float]]:
+    flipped = points * torch.tensor([1.0, -1.0])  # rows of a picture run downwards
+    return ((flipped / _REACH + 1) * PANEL / 2).tolist()
+
+
+def faces_panel(images: Tensor) -> Tensor:
+    """As many of images [N, 3, H, W] in [-1, 1] as fill a panel; [3, PANEL, PANEL]."""
+    per_side = PANEL // images.shape[-1]
+    rows = images[: per_side**2].unflatten(0, (per_side, per_side))  # [rows, columns, 3, H, W]
+    return rows.permute(2, 0, 3, 1, 4).reshape(3, PANEL, PANEL)
+
+
+def true_faces(num: int, size: int, seed: int) -> list[VisibleAttributes]:
+    """What is read from `num` true faces: how far apart two samples of the truth are."""
+    return [read_attributes(render_face(draw_face((seed, i)), size)) for i in range(num)]
+
+
+def faces_scores(
+    seen: Sequence[VisibleAttributes], truth: Sequence[VisibleAttributes]
+) -> dict[str, Any]:
+    """Colours covered, total variation to the truth's frequencies, shares of masks and glasses."""
+    scores: dict[str, Any] = {}
+    for name in ("hair", "eyes"):
+        found = label_coverage(
+            [getattr(face, name) for face in seen], [getattr(face, name) for face in truth]
+        )
+        scores[f"{name} covered"] = f"{found.covered}/{found.num_modes}"
+        scores[f"{name} TV"] = round(found.total_variation, 3)
+    for name in ("mask", "glasses"):
+        scores[name] = round(sum(getattr(face, name) for face in seen) / len(seen), 3)
+    return scores
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One table, and for each objective a panel of the picture.
+
+    Attributes:
+        rows: {objective: {column: value}}.
+        panels: {objective: [3, PANEL, PANEL], float in [-1, 1]}.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    panels: dict[str, Tensor]
+
+
+def compare_on_gaussians(updates: int, seed: int) -> Findings:
+    """The four objectives on the toy, after so many generator updates."""
+    found = Findings({}, {})
+    for name, objective in OBJECTIVES.items():
+        result = train_toy(objective, updates=updates, seed=seed)
+        seen = result.coverage
+        found.rows[name] = {
+            "modes covered": f"{seen.covered}/{seen.num_modes}",
+            "within 3 sigma": round(seen.high_quality, 3),
+            "TV": round(seen.total_variation, 3),
+            "generator updates": updates,
+            "batches": result.num_batches,
+            "seconds": round(result.seconds),
+        }
+        found.panels[name] = to_float(gaussians_panel(result.samples))
+    return found
+
+
+def compare_on_faces(
+    runs: Mapping[str, tuple[type[Family], Any]],
+    output: Path,
+    world: World,
+    *,
+    num_train: int,
+    updates: int,
+    num_samples: int,
+) -> Findings:
+    """Train each run in `output/<objective>`, or go on with it, and read its faces.
+
+    Args:
+        runs: {objective: (family, its options)}; all have one seed and the faces made from it.
+        output: the runs' folder.
+        world: where to train.
+        num_train: how many faces there are to train on.
+        updates: generator updates of each run, for the table.
+        num_samples: faces to read of each.
+
+    Returns:
+        A row for each objective, and one of other true faces: what a perfect generator scores.
+
+    Raises:
+        KeyboardInterrupt: a run was stopped; the same call goes on from there.
+    """
+    found = Findings({}, {})
+    first = next(iter(runs.values()))[1]
+    size, seed = first.data.crop_size, first.train.seed
+    truth = true_faces(num_train, size, seed)
+    for name, (kind, config) in runs.items():
+        run_dir = output / name
+        state = None
+        if store.listed(run_dir / "checkpoints"):
+            state = store.load(store.find(run_dir)[0])
+        trainer = Trainer(kind, config, run_dir, world, state)
+        if not trainer.train():
+            raise KeyboardInterrupt
+        sampler = load_sampler(run_dir, {kind.name: kind}, world.device)
+        images = sampler.draw(random_noise(sampler, num_samples, seed))
+        found.rows[name] = faces_scores(faces_attributes(images), truth) | {
+            "generator updates": updates,
+            "batches": trainer.num_steps,
+            "seconds": round(trainer.elapsed_seconds),
+        }
+        found.panels[name] = faces_panel(images)
+    blank = dict.fromkeys(next(iter(found.rows.values())), "")
+    other = true_faces(num_samples, size, seed + 1)
+    found.rows["other true faces"] = blank | faces_scores(other, truth)
+    return found
+
+
+def write_report(tables: Mapping[str, Findings], folder: Path) -> str:
+    """`coverage.md`, `coverage.json` and `coverage.png`; returns the first's text."""
+    text = "\n\n".join(f"## {title}\n\n{markdown(one.rows)}" for title, one in tables.items())
+    numbers = json.dumps({title: one.rows for title, one in tables.items()}, indent=1)
+    write_file(folder / "coverage.md", lambda file: file.write(f"{text}\n".encode()))
+    write_file(folder / "coverage.json", lambda file: file.write(numbers.encode()))
+    names = next(iter(tables.values())).panels
+    columns = {n: torch.stack([one.panels[n] for one in tables.values()]) for n in names}
+    save_png(grid(columns, max_rows=len(tables)), folder / "coverage.png")
+    return text
+
+
+def markdown(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """{row: {column: value}} as a table; all rows have the columns of the first."""
+    columns = list(next(iter(rows.values())))
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(str(row[column]) for column in columns) + " |")
+    return "\n".join(lines)

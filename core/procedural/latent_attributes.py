@@ -1,0 +1,82 @@
+"""Attributes of procedural faces in the noise space, read from the pictures themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.inference.latent import save_noise
+from core.inference.sampler import Sampler
+from core.jobs.latent import one_condition, random_noise, save_pairs
+from core.procedural.faces import VisibleAttributes, read_attributes
+from core.report.pictures import to_uint8
+
+_FIRST_LOOK = 512
+"""Samples in which an attribute's direction is looked for."""
+
+
+def write_attribute(
+    sampler: Sampler,
+    folder: Path,
+    name: str,
+    num: int,
+    seed: int,
+    strength: float,
+    texts: Sequence[str] = (),
+) -> tuple[int, int]:
+    """Give an attribute to samples without it: noise + strength * (mean with - mean without).
+
+    For procedural faces (`make_faces`), whose attributes are read from the pictures themselves.
+    Writes `attribute.png`, each sample above itself changed, and the direction, `direction.npy`.
+
+    Args:
+        sampler: trained on those faces.
+        folder: where to.
+        name: `mask` or `glasses`.
+        num: samples to change; none of them served to find the direction.
+        seed: of the noise.
+        strength: 1 is the plain difference.
+        texts: one caption for all, if the model takes captions.
+
+    Returns:
+        How many of the changed samples show the attribute, and how many were changed.
+
+    Raises:
+        UserError: hardly any sample has the attribute, or lacks it.
+    """
+
+    def draw(noise: Tensor) -> Tensor:
+        return sampler.draw(noise, one_condition(sampler, texts, len(noise)))
+
+    noise = random_noise(sampler, _FIRST_LOOK, seed)
+    has = has_attribute(draw(noise), name)
+    if not 0 < int(has.sum()) < len(has):
+        raise UserError(
+            f"--attribute {name}: {int(has.sum())} of {len(has)} samples show it, so there is "
+            "nothing to tell it by; train for longer"
+        )
+    direction = noise[has].mean(dim=0) - noise[~has].mean(dim=0)
+    fresh = random_noise(sampler, _FIRST_LOOK, seed + 1)
+    without = fresh[~has_attribute(draw(fresh), name)][:num]
+    if len(without) < num:
+        raise UserError(f"--num {num}: only {len(without)} of {len(fresh)} samples lack {name}")
+    before, after = draw(without), draw(without + strength * direction)
+    save_pairs(before, after, folder / "attribute.png")
+    save_noise(direction, folder / "direction.npy")
+    return int(has_attribute(after, name).sum()), num
+
+
+def faces_attributes(images: Tensor) -> list[VisibleAttributes]:
+    """What procedural faces [N, 3, H, W] in [-1, 1] show."""
+    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    return [read_attributes(np.ascontiguousarray(picture)) for picture in pixels]
+
+
+def has_attribute(images: Tensor, name: str) -> Tensor:
+    """[N] bool: which faces show `mask` or `glasses`."""
+    return torch.tensor([bool(getattr(seen, name)) for seen in faces_attributes(images)])

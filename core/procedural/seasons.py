@@ -1,0 +1,233 @@
+"""Procedural landscapes in summer and winter with the same geometry and a known label map.
+
+A scene is drawn once, enlarged, into index maps of parts (`core.procedural.drawing`). A season and
+a style then are a colour table, snow and light (`core.procedural.materials`). So the two seasons
+agree to the pixel, and any scene can be rendered in any other scene's style.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.procedural.drawing import Canvas
+from core.procedural.materials import (
+    LABELS,
+    FloatArray,
+    Material,
+    Part,
+    PartTable,
+    Season,
+    SkyLook,
+    label_indices,
+    light,
+    part_table,
+    sky_look,
+)
+from core.procedural.scene import Scene, SceneStyle, Sun
+
+T = TypeVar("T", bound=np.generic)
+
+OVERSAMPLING = 2
+"""Everything is drawn this much larger and averaged down: smooth edges."""
+
+_CLASSES = range(len(LABELS))
+_GROUND = [label.name for label in LABELS].index("ground")
+_DECIDUOUS = [label.name for label in LABELS].index("deciduous")
+
+
+@dataclass(frozen=True)
+class _Raster:
+    """A drawn scene at S = OVERSAMPLING * size pixels; nothing here depends on season or style.
+
+    Attributes:
+        parts: What the indices mean.
+        summer: [S, S] uint8 index map with leaves and flowers.
+        winter: [S, S] uint8 index map without.
+        labels: [S, S] uint8, into `LABELS`; one for both seasons.
+        shadows: [S, S] bool, shadows on the ground.
+        patches: [S, S] in [0, 1], about uniformly distributed; large soft spots (snow, clouds).
+        grain: [S, S], about normally distributed; fine texture.
+        streaks: [S, S], likewise, drawn out sideways; grass, ripples, cracks.
+    """
+
+    parts: tuple[Part, ...]
+    summer: NDArray[np.uint8]
+    winter: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    shadows: NDArray[np.bool_]
+    patches: FloatArray
+    grain: FloatArray
+    streaks: FloatArray
+
+
+def render(
+    scene: Scene, season: Season, size: int, style: SceneStyle | None = None
+) -> NDArray[np.uint8]:
+    """Picture of a scene.
+
+    Args:
+        scene: The geometry.
+        season: "summer" (domain A) or "winter" (domain B).
+        size: Pixels; side of the picture.
+        style: Defaults to the scene's own; any other scene's will do.
+
+    Returns:
+        [size, size, 3], uint8 RGB.
+    """
+    style = style or scene.style
+    raster = _rasterise(scene, size)
+    table = part_table(raster.parts, season, style)
+    indices = raster.summer if season == "summer" else raster.winter
+    texture = 1.0 + table.grain.take(indices) * (0.6 * raster.grain + 0.4 * raster.streaks)
+    picture = table.colour.take(indices, axis=0) * texture[..., None]
+    if season == "winter":
+        _snow(picture, raster, table, indices, style.snow_cover)
+    _shade(picture, label_indices(raster.parts)[indices] == _GROUND, raster.shadows, season)
+    if season == "winter":
+        _bare_crowns(picture, raster)
+    picture *= light(season, style)
+    material = np.array([part.material for part in raster.parts], dtype=np.uint8)[indices]
+    _sky(picture, material == Material.SKY, raster, scene.sun, sky_look(season, style))
+    _water(picture, raster, material == Material.WATER, scene, season)
+    small = np.stack(_offsets(picture)).mean(axis=0)
+    return (small.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
+    """True classes of a scene, the same in both seasons.
+
+    Args:
+        scene: The geometry.
+        size: Pixels; side of the map.
+
+    Returns:
+        [size, size], uint8, indices into `LABELS`: of each pixel the class that covers most of it
+        (the first of equals).
+    """
+    offsets = _offsets(_rasterise(scene, size).labels)
+    covered = [sum((part == index).astype(np.uint8) for part in offsets) for index in _CLASSES]
+    return np.argmax(covered, axis=0).astype(np.uint8)
+
+
+def colour_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A label map [H, W] in its display colours, [H, W, 3] uint8."""
+    return np.array([label.colour for label in LABELS], dtype=np.uint8)[labels]
+
+
+@lru_cache(maxsize=2)
+def _rasterise(scene: Scene, size: int) -> _Raster:
+    """Draws a scene; cached, since summer, winter and labels follow each other."""
+    side = OVERSAMPLING * size
+    canvas = Canvas(scene, side)
+    parts = tuple(canvas.parts)
+    summer = canvas.indices("summer")
+    rng = np.random.default_rng(scene.texture)
+    patches = _noise(rng, side, ((4, 5), (9, 9), (22, 18)), (1.0, 0.6, 0.35))
+    return _Raster(
+        parts=parts,
+        summer=summer,
+        winter=canvas.indices("winter"),
+        labels=label_indices(parts)[summer],
+        shadows=canvas.shadows(),
+        patches=1.0 / (1.0 + np.exp(-1.7 * patches)),  # normal to about uniform
+        grain=_noise(rng, side, ((48, 48), (96, 96)), (1.0, 1.0)),
+        streaks=_noise(rng, side, ((40, 10), (96, 24)), (1.0, 0.8)),
+    )
+
+
+def _noise(
+    rng: np.random.Generator,
+    side: int,
+    grids: tuple[tuple[int, int], ...],
+    strengths: tuple[float, ...],
+) -> FloatArray:
+    """Sum of smooth random fields of [rows, columns], about normal with deviation 1.
+
+    The grids are fixed, not a number of pixels: a scene has the same texture at any size.
+    """
+    total = np.zeros((side, side), dtype=np.float32)
+    for grid, strength in zip(grids, strengths, strict=True):
+        field = Image.fromarray(rng.standard_normal(grid, dtype=np.float32))
+        total += strength * np.asarray(field.resize((side, side), Image.Resampling.BICUBIC))
+    return total / total.std()
+
+
+def _offsets(enlarged: NDArray[T]) -> list[NDArray[T]]:
+    """The OVERSAMPLING ** 2 pixels behind each pixel, one array for each place in the block.
+
+    Many times faster than a mean over the axes of a reshaped array.
+    """
+    steps = range(OVERSAMPLING)
+    return [enlarged[row::OVERSAMPLING, column::OVERSAMPLING] for row in steps for column in steps]
+
+
+def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
+    """The finest twigs are too thin to draw: a brownish haze where the leaves were."""
+    crowns = raster.labels == _DECIDUOUS
+    haze = (0.42 + 0.10 * raster.grain[crowns]).clip(0.0, 0.8)[:, None]
+    twigs = np.array([0.40, 0.34, 0.32], dtype=np.float32)
+    picture[crowns] += haze * (twigs - picture[crowns])
+
+
+def _snow(
+    picture: FloatArray,
+    raster: _Raster,
+    table: PartTable,
+    indices: NDArray[np.uint8],
+    cover: float,
+) -> None:
+    """Lays snow: first in the patches' hollows, everywhere as the cover grows."""
+    readiness, colour = table.snow.take(indices), table.snow_colour.take(indices, axis=0)
+    depth = 1.3 * cover * readiness - raster.patches - 0.07 * raster.grain
+    amount = (depth / 0.18).clip(0.0, 1.0) * (readiness > 0)
+    soft = 1.0 + 0.025 * raster.streaks
+    picture += amount[..., None] * (colour * soft[..., None] - picture)
+
+
+def _shade(
+    picture: FloatArray, ground: NDArray[np.bool_], shadows: NDArray[np.bool_], season: Season
+) -> None:
+    """Shadows on the ground, and a ground that grows darker towards the viewer."""
+    side = picture.shape[0]
+    near = np.linspace(-1.0, 1.0, side, dtype=np.float32)[:, None].clip(0.0, 1.0)
+    strength = 0.14 if season == "summer" else 0.06
+    picture *= (1.0 - strength * near * ground)[..., None]
+    shade = (0.62, 0.66, 0.72) if season == "summer" else (0.76, 0.82, 0.93)
+    picture[shadows & ground] *= np.array(shade, dtype=np.float32)
+
+
+def _sky(
+    picture: FloatArray, mask: NDArray[np.bool_], raster: _Raster, sun: Sun, look: SkyLook
+) -> None:
+    """Gradient from zenith to horizon, a glow around the sun, clouds."""
+    side = picture.shape[0]
+    rows = int(np.flatnonzero(mask.any(axis=1))[-1]) + 1  # no sky below: half the work
+    mask, patches = mask[:rows], raster.patches[side - rows :][::-1]
+    y, x = (np.mgrid[0:rows, 0:side].astype(np.float32) + 0.5) / side
+    height = (y / 0.45).clip(0.0, 1.0)[..., None]
+    sky = look.zenith + height * (look.horizon - look.zenith)
+    distance = np.hypot(x - sun.x, y - sun.y) - sun.radius
+    glow = np.exp(-distance.clip(0.0) / 0.07)[..., None]
+    sky += look.glow_strength * glow * (look.glow - sky)
+    cloud = ((look.overcast - patches) / 0.3).clip(0.0, 0.85)[..., None]
+    sky += cloud * (look.clouds * (1.0 + 0.03 * raster.streaks[:rows, :, None]) - sky)
+    picture[:rows][mask] = sky[mask]
+
+
+def _water(
+    picture: FloatArray, raster: _Raster, mask: NDArray[np.bool_], scene: Scene, season: Season
+) -> None:
+    """Mirrors what is above the far shore: clearly in summer, faintly in ice."""
+    side = picture.shape[0]
+    rows, columns = np.nonzero(mask)
+    above = (2 * round(scene.water.top * side) - rows).clip(0, side - 1)
+    share = 0.62 if season == "summer" else 0.22
+    ripple = (0.05 if season == "summer" else 0.07) * raster.streaks[mask][:, None]
+    water = picture[mask]
+    picture[mask] = (water + share * (picture[above, columns] - water)) * (1.0 + ripple)

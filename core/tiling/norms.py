@@ -1,0 +1,149 @@
+"""Statistics over the whole picture, and the norms that are built on them, for tiled images.
+
+The table of means and variances is small and complete before the first pixel is normalised; the
+normalisation itself is a pointwise recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.tiling.sources import Mapped, Moments, Source
+from core.tiling.tensor import Handler, TiledTensor, handles, pair, refusal
+
+Dims = int | Sequence[int] | None
+
+
+def _dims(dim: Dims) -> tuple[int, ...]:
+    given = range(4) if dim is None else (dim,) if isinstance(dim, int) else dim
+    return tuple(each % 4 for each in given)
+
+
+def _moments(call: str, input: TiledTensor, dim: Dims) -> Moments:
+    """Table [N or 1, C or 1] of the moments over `dim`, which must span the picture."""
+    dims = _dims(dim)
+    if not {2, 3} <= set(dims):
+        raise refusal(f"{call}(dim={dim})")
+    return input.source.moments.pooled([each for each in (0, 1) if each in dims])
+
+
+def _delivered(table: Tensor, input: TiledTensor, dim: Dims, keepdim: bool) -> Tensor:
+    """A table of results, shaped like torch's reduction over `dim`."""
+    result = table[..., None, None].to(input.source.plan.compute_dtype)
+    return result if keepdim else result.squeeze(_dims(dim))
+
+
+@handles(torch.mean, Tensor.mean)
+def _mean(input: TiledTensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    return _delivered(_moments("mean", input, dim).mean, input, dim, keepdim)
+
+
+def _spread(call: str, *, root: bool, with_mean: bool) -> Handler:
+    def handler(
+        input: TiledTensor,
+        dim: Dims = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        if isinstance(dim, bool):  # the overload var(unbiased)
+            unbiased, dim = dim, None
+        moments = _moments(call, input, dim)
+        lost = float(unbiased) if correction is None else correction
+        var = (moments.var * moments.count).div(moments.count - lost)
+        spread = _delivered(var.sqrt() if root else var, input, dim, keepdim)
+        return (spread, _delivered(moments.mean, input, dim, keepdim)) if with_mean else spread
+
+    return handler
+
+
+handles(torch.var, Tensor.var)(_spread("var", root=False, with_mean=False))
+handles(torch.std, Tensor.std)(_spread("std", root=True, with_mean=False))
+handles(torch.var_mean)(_spread("var_mean", root=False, with_mean=True))
+handles(torch.std_mean)(_spread("std_mean", root=True, with_mean=True))
+
+
+@handles(F.adaptive_avg_pool2d)
+def _adaptive_avg_pool2d(input: TiledTensor, output_size: int | Sequence[int]) -> Tensor:
+    if pair(output_size) != (1, 1):
+        raise refusal(f"adaptive_avg_pool2d({output_size})")
+    return _mean(input, (2, 3), True)
+
+
+def _normalised(
+    source: Source,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Source:
+    """(x - mean) / sqrt(var + eps) * weight + bias, per channel; `mean` and `var` [N or 1, C]."""
+    dtype = source.plan.compute_dtype
+    scale = (var.double() + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight.double()
+    # Subtracting before scaling keeps the digits of a small variance about a large mean; what
+    # the mean loses by rounding goes into the shift.
+    pivot = mean.to(dtype)
+    shift = (pivot.double() - mean.double()) * scale
+    if bias is not None:
+        shift = shift + bias.double()
+    pivot, scale, shift = (each[..., None, None].to(dtype) for each in (pivot, scale, shift))
+    return Mapped(lambda tile: torch.addcmul(shift, tile - pivot, scale), [source], source.shape)
+
+
+@handles(F.instance_norm)
+def _instance_norm(
+    input: TiledTensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Source:
+    if not use_input_stats:
+        return _batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if running_mean is not None:
+        raise refusal("instance_norm (training)", "put the network in evaluation mode with eval()")
+    moments = input.source.moments
+    return _normalised(input.source, moments.mean, moments.var, weight, bias, eps)
+
+
+@handles(F.batch_norm)
+def _batch_norm(
+    input: TiledTensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Source:
+    if training or running_mean is None or running_var is None:
+        raise refusal("batch_norm (training)", "put the network in evaluation mode with eval()")
+    return _normalised(input.source, running_mean[None], running_var[None], weight, bias, eps)
+
+
+@handles(F.group_norm)
+def _group_norm(
+    input: TiledTensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Source:
+    each = input.source.moments
+    num, channels = each.mean.shape
+    grouped = (num, num_groups, channels // num_groups)
+    groups = Moments(each.count, each.mean.view(grouped), each.var.view(grouped)).pooled([2])
+    mean, var = (table.expand(grouped).flatten(1) for table in (groups.mean, groups.var))
+    return _normalised(input.source, mean, var, weight, bias, eps)

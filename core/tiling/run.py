@@ -1,0 +1,197 @@
+"""Images of any size through a convolutional network, without seams, and whether that is needed.
+
+`run_tiled` runs the network layer by layer: each convolution over all tiles, with the halo that it
+needs, before the next one starts. Activations wait in host memory, and a norm gathers its
+statistics over the whole image before it is applied, so that the result is that of the
+whole-image forward up to rounding, whatever the tile. The network is not changed: its forward
+runs on a `core.tiling.tensor.TiledTensor`. The device holds one tile at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from core.errors import UserError
+from core.tiling import norms, ops  # noqa: F401  (they fill the table of tiled functions)
+from core.tiling.sources import Plan, Stored, sweep
+from core.tiling.tensor import TiledTensor
+
+Network = Callable[[Tensor], Tensor]
+
+SAFETY = 1.3
+"""What a forward is taken to need, over its live tensors: convolution workspaces, fragmentation."""
+
+MEMINFO = Path("/proc/meminfo")
+
+
+@torch.no_grad()
+def run_tiled(
+    network: Network,
+    image: Tensor,
+    *,
+    tile: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Forward of a network whose activations would not fit on the device.
+
+    Supported are convolutions, transposed convolutions, pooling, padding (constant, reflect,
+    replicate), nearest and bilinear resizing, instance, batch and group norm, pointwise functions,
+    sums and products of images, concatenation of channels, crops, and mean or variance over the
+    picture (which give ordinary tensors). Dropout and batch norm must be in evaluation mode.
+
+    Autocast around the call acts on the convolutions as usual. Host memory holds what a
+    whole-image forward would hold on the device at its peak (`estimate_peak_bytes`).
+
+    Args:
+        network: Its parameters are on `device`; not changed.
+        image: [N, C, H, W], float, on the CPU.
+        tile: Side of the tiles in pixels of each operation's output. Time falls and device memory
+            grows with it: about `tile`^2 * (inputs + outputs) of the widest convolution, for the
+            N images together.
+        device: Where tiles are computed.
+        dtype: Type in which activations wait in host memory; a 16-bit type halves it.
+
+    Returns:
+        The network's result on the CPU, in the type of `image`.
+
+    Raises:
+        UserError: The image or the tile is not as described, or the network calls something that
+            cannot be computed tile by tile; the message names it.
+    """
+    if image.ndim != 4 or not image.is_floating_point():
+        shape = f"{image.dtype} {tuple(image.shape)}"
+        raise UserError(f"tiling: the image is {shape}; give a float image [N, C, H, W]")
+    if tile < 1:
+        raise UserError(f"tiling: a tile of side {tile} is empty; give at least 1, such as 512")
+    if not dtype.is_floating_point:
+        raise UserError(f"tiling: activations cannot be stored as {dtype}; give torch.float32")
+    plan = Plan(tile, device, dtype)
+    with _eager():
+        result = network(TiledTensor(Stored(plan, image)))
+    if not isinstance(result, TiledTensor):
+        return result.cpu()
+    source = result.source
+    return sweep(plan, source.shape, source.read, dtype=image.dtype).pixels
+
+
+def estimate_peak_bytes(
+    network: Network,
+    channels: int,
+    height: int,
+    width: int,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> int:
+    """Bytes that the whole-image forward of one image would hold at its peak.
+
+    The forward is run at full size on tensors without memory, and the live ones are added up after
+    each operation: the input counts, the parameters do not, as they are there already. Workspaces
+    inside an operation are not seen (see `SAFETY`).
+
+    Args:
+        network: Left unchanged; its parameters' device is taken for the image's.
+        channels: Of the input.
+        height: Pixels.
+        width: Pixels.
+        device: Of the image, if `network` is not a module; default: the CPU.
+        dtype: Of the image.
+    """
+    return _peak_bytes(network, (1, channels, height, width), device, dtype)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Bytes that can be had on a device now.
+
+    CUDA: what the driver has free and what PyTorch keeps without using it. CPU: the kernel's
+    `MemAvailable`, or, where there is no /proc/meminfo, the free pages.
+
+    Raises:
+        UserError: Another kind of device.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + cached)
+    if device.type != "cpu":
+        raise UserError(f"device {device}: its free memory is not known; use cuda or cpu")
+    if MEMINFO.exists():
+        for line in MEMINFO.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def fits(
+    network: Network,
+    image_shape: Sequence[int],
+    device: torch.device,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> bool:
+    """Whether the whole-image forward fits in the device's free memory, with a safety margin.
+
+    Args:
+        network: Its parameters are on `device`.
+        image_shape: [N, C, H, W].
+        device: CUDA or CPU.
+        dtype: Of the image.
+    """
+    need = _peak_bytes(network, image_shape, device, dtype)
+    return need * SAFETY <= available_bytes(device)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Adds up the memory of all tensors that operations have made and that are still alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        results = func(*args, **(kwargs or {}))
+        # Inputs of the operation still count, as they do while it runs: `args` holds them.
+        self._live = {key: each for key, each in self._live.items() if not each[0].expired()}
+        for result in tree_leaves(results):
+            if isinstance(result, Tensor):
+                storage = result.untyped_storage()
+                ref = StorageWeakRef(storage)
+                self._live[ref.cdata] = (ref, storage.nbytes())
+        self.peak = max(self.peak, sum(num_bytes for _, num_bytes in self._live.values()))
+        return results
+
+
+@torch.no_grad()
+def _peak_bytes(
+    network: Network, shape: Sequence[int], device: torch.device | None, dtype: torch.dtype
+) -> int:
+    if isinstance(network, nn.Module):
+        device = next((each.device for each in network.parameters()), device)
+    with _eager(), FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live:
+        network(torch.empty(tuple(shape), device=device or torch.device("cpu"), dtype=dtype))
+    return live.peak
+
+
+def _eager() -> AbstractContextManager[object]:
+    """Compiled networks run uncompiled inside: a tracer must not see images without memory."""
+    # Loading the compiler takes seconds; what was never loaded has compiled nothing.
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

@@ -1,0 +1,63 @@
+"""One training step of a family under the chosen device, precision, layout and compilation."""
+
+from __future__ import annotations
+
+import torch
+import torch._functorch.config
+from torch import Tensor
+
+from core.cpu.convolutions import use_cpu_convolutions
+from core.cpu.memory import keep_freed_memory
+from core.cpu.winograd_transforms import keeping_filters
+from core.family import Batch, Family
+from core.options import TrainOptions
+from core.runtime import distributed
+from core.training.update import Updater
+
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Stepper:
+    """Prepares a family's networks in place and runs its `training_step`.
+
+    Args:
+        family: as built, on the CPU.
+        options: precision, channels_last, winograd, keep_memory, compile, clip_grad_norm.
+        device: where to train.
+
+    Attributes:
+        update: what the steps change weights with; its `skipped` tells of a non-finite step.
+        scaler: the gradient scaler of fp16, or None.
+    """
+
+    def __init__(self, family: Family, options: TrainOptions, device: torch.device) -> None:
+        self._family, self._options, self.device = family, options, device
+        if options.keep_memory and device.type == "cpu":
+            keep_freed_memory()
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        networks = list(family.networks.values())
+        for network in networks:
+            network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
+            if options.winograd:
+                use_cpu_convolutions(network)
+            if options.compile:
+                network.compile()  # in place: state-dict keys stay
+        if options.compile:
+            # A graph that is gone through twice (`Updater.in_turn`) must keep what it saved.
+            torch._functorch.config.donated_buffer = False
+        distributed.broadcast_networks(networks)
+        fp16 = options.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
+        self.update = Updater(device, networks, options.clip_grad_norm, self.scaler)
+
+    def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """One full iteration on a batch from the loader; returns detached scalars."""
+        precision = _PRECISIONS[self._options.precision]
+        on_device = batch.to(self.device, channels_last=self._options.channels_last)
+        self.update.begin()
+        half = precision is not torch.float32
+        with keeping_filters(), torch.autocast(self.device.type, precision, enabled=half):
+            terms = self._family.training_step(on_device, step, self.update)
+        self.update.finish()
+        distributed.average_buffers(self._family.networks.values())
+        return terms

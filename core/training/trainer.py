@@ -1,0 +1,343 @@
+"""The training loop of every family: seed, step, schedule, EMA, log, preview, checkpoint, stop."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from core.checkpoints import store
+from core.config import dump_config, refuse_other_model
+from core.data.loader import build_loader
+from core.errors import UserError
+from core.family import Batch, Family
+from core.runtime import distributed, rng
+from core.runtime.distributed import World
+from core.runtime.progress import Window, peak_memory_bytes
+from core.runtime.signals import StopRequest, stop_requests
+from core.training.alarms import Alarms
+from core.training.ema import Ema
+from core.training.evaluation import ScheduledEvaluation
+from core.training.guard import NonfiniteGuard, StepFlag
+from core.training.preview import Preview
+from core.training.run_log import RunLog
+from core.training.schedule import Schedule
+from core.training.step import Stepper
+
+_STOP_CHECK_EVERY = 10
+"""With several processes a stop is agreed on every so many steps: agreeing waits for the GPUs."""
+
+
+class Trainer:
+    """Trains one family in one run folder.
+
+    Args:
+        kind: the family; built here, after seeding, so that a seed gives its initial weights.
+        config: its options.
+        run_dir: the run folder: config.yaml, checkpoints/, samples/, tensorboard/, log.jsonl,
+            index.html.
+        world: this process's place.
+        resume: state of a checkpoint to go on from (`core.checkpoints.store.load`), or None.
+    """
+
+    def __init__(
+        self,
+        kind: type[Family],
+        config: Any,
+        run_dir: Path,
+        world: World | None = None,
+        resume: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.run_dir, self.world = config, run_dir, world or World()
+        self.device = self.world.device
+        if resume is not None and "optimizers" not in resume:
+            raise UserError(
+                "the checkpoint was converted for testing and has no optimizers to resume with"
+            )
+        rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
+        self.family = family = kind.build(config)
+        # A family completes its options by what only the data tells, e.g. a vocabulary.
+        self.config = config = family.config
+        self.step = 0
+        self._seconds_before, self._started = 0.0, time.perf_counter()
+        train = config.train
+        networks = family.networks
+        self.stepper = Stepper(family, train, self.device)
+        self.ema = Ema({n: networks[n] for n in family.ema_networks}, train.ema_decay)
+        self.by_step = train.num_steps is not None
+        hold = train.num_steps if train.num_steps is not None else train.num_epochs
+        decay = train.num_steps_decay if self.by_step else train.num_epochs_decay
+        self.schedule = Schedule(list(family.optimizers.values()), config.optim, hold, decay)
+        self.loader = build_loader(
+            config.data,
+            layout=family.layout,
+            split="train",
+            channels=config.channels,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            rank=self.world.rank,
+            world_size=self.world.size,
+            pin_memory=self.device.type == "cuda",
+        )
+        self.num_steps = (hold + decay) * (1 if self.by_step else self.loader.batches_per_epoch)
+        self._epoch_objective: list[Tensor] = []
+        self._last_objective = 0.0
+        self.guard = NonfiniteGuard(run_dir, self.world.rank, train.max_nonfinite_steps)
+        # From here on each process draws its own noise.
+        rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
+        if resume is not None:
+            self._load(resume)
+        self._write_config()
+        self.log = RunLog(run_dir if self.world.is_main else None, self.step)
+        self.alarms = Alarms()
+        if self.world.is_main:
+            self.preview = Preview(family, config, run_dir, self.device, self.alarms)
+            self.preview.gallery.resume(self.step)
+            if config.evaluate.every:
+                self.evaluation = ScheduledEvaluation(family, self.device)
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def train(self) -> bool:
+        """Train to the end, or until Ctrl-C or SIGTERM.
+
+        Returns:
+            True if the training is complete, False if it was stopped; a checkpoint of the last
+            step exists either way.
+
+        Raises:
+            UserError: too many non-finite steps in a row, unreadable data, a full disk.
+        """
+        bar = tqdm(
+            total=self.num_steps,
+            initial=self.step,
+            desc=self.config.name,
+            unit="it",
+            dynamic_ncols=True,
+            disable=not self.world.is_main,
+        )
+        with stop_requests() as stop, bar:
+            try:
+                self._loop(bar, stop)
+            finally:
+                self.log.close()
+                self.loader.close()
+        return self.step >= self.num_steps
+
+    def _loop(self, bar: Any, stop: StopRequest) -> None:
+        options, evaluate_every = self.config.log, self.config.evaluate.every
+        previews = bool(options.samples_every or options.samples_every_epochs)
+        if self.step == 0 and previews:
+            self._preview()
+        saved_at, self._started = self.step, time.perf_counter()
+        window = Window(self.step)
+        pending: StepFlag | None = None
+        batches = iter(self.loader)
+        while self.step < self.num_steps and not self._stop_agreed(stop):
+            self._advance_schedule()
+            with window.waiting():
+                batch = next(batches)
+            self._check_size(batch)
+            flying = self._train_step(batch)
+            # Read the flag of the step before on a GPU: its own would wait for the whole queue.
+            self._heed(pending if self.device.type == "cuda" else flying)
+            pending = flying if self.device.type == "cuda" else None
+            bar.update()
+            if self.step % options.every == 0 or self.step == self.num_steps:
+                self._log_window(window, bar)
+                window = Window(self.step)
+            if self._sample_due():
+                self._preview()
+            if self.step % self.config.checkpoint.every == 0:
+                self.save()
+                saved_at = self.step
+            if evaluate_every and self.step % evaluate_every == 0:
+                self._evaluate()
+        self._heed(pending)
+        if saved_at != self.step or not self._has_checkpoint():
+            self.save()
+        if previews and not self._sample_due():
+            self._preview()
+        # Not after a stop: whoever asked for it waits.
+        if evaluate_every and self.step % evaluate_every and self.step >= self.num_steps:
+            self._evaluate()
+
+    def _train_step(self, batch: Batch) -> StepFlag:
+        terms = self.stepper(batch, self.step)
+        self.ema.update()
+        self.step += 1
+        self.log.add(terms)
+        if self.config.optim.policy == "plateau" and self.family.objective in terms:
+            self._epoch_objective.append(terms[self.family.objective])
+        return StepFlag(self.step, batch, self.stepper.update.skipped, terms)
+
+    def _advance_schedule(self) -> None:
+        position = self.step + 1 if self.by_step else self.loader.epoch + 1
+        if self._epoch_objective and position != self.schedule.position and not self.by_step:
+            values = torch.stack(self._epoch_objective)
+            self._last_objective = float(values[torch.isfinite(values)].mean())
+            self._epoch_objective = []
+        self.schedule.advance(position, self._last_objective)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall time of the training loop so far, that of the runs resumed from included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def _stop_agreed(self, stop: StopRequest) -> bool:
+        if self.world.size == 1:
+            return bool(stop)
+        if self.step % _STOP_CHECK_EVERY:
+            return False
+        return distributed.any_process(bool(stop), self.device)
+
+    def _check_size(self, batch: Batch) -> None:
+        multiple = self.family.multiple
+        minimum = max(int(getattr(net, "minimum", 0)) for net in self.family.networks.values())
+        for images, names in batch.columns().values():
+            height, width = images.shape[-2:]
+            side = self.config.data.crop_size
+            if self.family.layout == "single" and (height, width) != (side, side):
+                raise UserError(
+                    f"{names[0]}: {width}x{height} px after data.preprocess: "
+                    f"{self.config.data.preprocess}, but this model makes images of {side}x{side} "
+                    "px; use scale_and_center_crop or resize_and_crop, or change data.crop_size"
+                )
+            if min(height, width) < minimum:
+                raise UserError(
+                    f"{names[0]}: {width}x{height} px after preprocessing, but these networks need "
+                    f"{minimum} px; set a larger data.crop_size and data.load_size, or "
+                    "discriminators with fewer layers in model"
+                )
+            if height % multiple or width % multiple:
+                raise UserError(
+                    f"{names[0]}: {width}x{height} px after preprocessing, but this network "
+                    f"needs sides that are multiples of {multiple}; set data.crop_size or "
+                    "data.preprocess"
+                )
+
+    def _heed(self, flag: StepFlag | None) -> None:
+        if flag is None or not self.guard.check(flag, self.log):
+            return
+        self.save()
+        raise UserError(
+            f"{self.run_dir}: loss or gradient not finite for {self.guard.in_a_row} steps in a "
+            f"row, last at step {flag.step}; weights are as before them. Lower optim.lr, set "
+            "train.clip_grad_norm, or use train.precision=fp32, then --resume"
+        )
+
+    # -- records ----------------------------------------------------------------------------
+
+    def _log_window(self, window: Window, bar: Any) -> None:
+        means = self.log.means()
+        steps_per_second, wait = window.finish(self.step)
+        images = self.config.train.batch_size * self.world.size
+        progress = {
+            "epoch": float(self.loader.epoch),
+            "lr": self.schedule.rate,
+            "steps_per_second": steps_per_second,
+            "images_per_second": steps_per_second * images,
+            "data_wait_share": wait,
+            "elapsed_seconds": self.elapsed_seconds,
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+        }
+        self.log.scalars(self.step, means, progress)
+        shown = {name: f"{value:.3g}" for name, value in list(means.items())[:4]}
+        bar.set_postfix({**shown, "wait": f"{wait:.0%}"})
+        for text in self.alarms.check_losses(means):
+            self.log.message(self.step, "alarm", text)
+
+    def _sample_due(self) -> bool:
+        options = self.config.log
+        in_steps = options.samples_every_epochs * self.loader.batches_per_epoch
+        return any(n and self.step % n == 0 for n in (options.samples_every, in_steps))
+
+    def _preview(self) -> None:
+        if self.world.is_main:
+            with self.ema.applied():
+                self.preview.draw(self.step, self.log)
+
+    def _evaluate(self) -> None:
+        if self.world.is_main:
+            with self.ema.applied():
+                self.evaluation.measure(self.step, self.log)
+
+    def _write_config(self) -> None:
+        if self.world.is_main:
+            try:
+                self.run_dir.mkdir(parents=True, exist_ok=True)
+                (self.run_dir / "config.yaml").write_text(dump_config(self.config))
+            except OSError as error:
+                raise UserError(
+                    f"{self.run_dir}: cannot write the run folder: {error.strerror}; choose "
+                    "another with --run-dir"
+                ) from None
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def _has_checkpoint(self) -> bool:
+        return store.step_path(self.run_dir / "checkpoints", self.step).exists()
+
+    def save(self) -> Path:
+        """Write a checkpoint of the present step; every process takes part."""
+        family = self.family
+        local = {
+            "rng": rng.get_state(self.device),
+            "state": {name: item.state_dict() for name, item in family.state.items()},
+        }
+        locals_ = distributed.gather_states(local, self.world)
+        path = store.step_path(self.run_dir / "checkpoints", self.step)
+        if self.world.is_main:
+            state = {
+                "family": family.name,
+                "config": self.config.model_dump(mode="json"),
+                "step": self.step,
+                "elapsed_seconds": self.elapsed_seconds,
+                "networks": {n: net.state_dict() for n, net in family.networks.items()},
+                "ema": self.ema.state_dict(),
+                "optimizers": {n: opt.state_dict() for n, opt in family.optimizers.items()},
+                "schedule": self.schedule.state_dict(),
+                "scaler": self.stepper.scaler.state_dict()
+                if self.stepper.scaler is not None
+                else {},
+                "loader": self.loader.state_dict(),
+                "objective": [[float(x) for x in self._epoch_objective], self._last_objective],
+                "nonfinite_in_a_row": self.guard.in_a_row,
+                "local": locals_,
+            }
+            store.save(state, path)
+            options = self.config.checkpoint
+            store.prune(path.parent, options.keep_last, options.keep_every)
+            self.log.flush()
+        distributed.barrier()
+        return path
+
+    def _load(self, state: dict[str, Any]) -> None:
+        family = self.family
+        refuse_other_model(self.config, state["config"], "the checkpoint")
+        for name, network in family.networks.items():
+            store.load_network(network, state["networks"][name], name, "the checkpoint")
+        self.ema.load_state_dict(state["ema"])
+        for name, optimizer in family.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.stepper.scaler is not None and state["scaler"]:
+            self.stepper.scaler.load_state_dict(state["scaler"])
+        self.loader.load_state_dict(state["loader"])
+        self.step, self._seconds_before = state["step"], state["elapsed_seconds"]
+        objective, self._last_objective = state["objective"]
+        self._epoch_objective = [torch.tensor(x, device=self.device) for x in objective]
+        self.guard.in_a_row = state["nonfinite_in_a_row"]
+        if len(state["local"]) != self.world.size:
+            raise UserError(
+                f"the checkpoint was written by {len(state['local'])} process(es), this run has "
+                f"{self.world.size}; an exact resume needs the same number"
+            )
+        local = state["local"][self.world.rank]
+        for name, item in family.state.items():
+            item.load_state_dict(local["state"][name])
+        rng.set_state(local["rng"], self.device)

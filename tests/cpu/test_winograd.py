@@ -1,0 +1,159 @@
+"""Convolutions by minimal filtering are the convolutions, in value and in every gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from core.cpu import winograd
+from core.cpu.winograd import conv2d
+from core.cpu.winograd_tiles import Mode
+from core.cpu.winograd_transforms import (
+    FixedFilters,
+    filters_of,
+    forget_filters,
+    keeping_filters,
+    transforms,
+)
+from tests.cpu.convolutions import any_size, random, same
+
+__all__ = ["any_size"]  # a fixture
+
+_MODES: st.SearchStrategy[Mode] = st.sampled_from(["reflect", "replicate"])
+_SIZES = st.tuples(st.integers(4, 14), st.integers(4, 14))
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=_SIZES, taps=st.integers(3, 4), padding=st.integers(0, 2), channels_last=st.booleans())
+def test_convolution(size: tuple[int, int], taps: int, padding: int, channels_last: bool) -> None:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = random(2, 3, *size).contiguous(memory_format=layout).requires_grad_()
+    weight, bias = random(5, 3, taps, taps).requires_grad_(), random(5).requires_grad_()
+    theirs = F.conv2d(x, weight, bias, padding=padding)
+    same(conv2d(x, weight, bias, padding), theirs, x, weight, bias)
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.tuples(st.integers(2, 14), st.integers(2, 14)), large=st.booleans(), mode=_MODES)
+def test_convolution_whose_padding_repeats_the_image(
+    size: tuple[int, int], large: bool, mode: Mode
+) -> None:
+    x = random(2, 3, *size).requires_grad_()
+    weight, bias = random(5, 3, 3, 3).requires_grad_(), random(5).requires_grad_()
+    theirs = F.conv2d(F.pad(x, (1, 1, 1, 1), mode), weight, bias)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "LARGE_PLACES", 1 if large else 10**6)
+        same(conv2d(x, weight, bias, 1, mode=mode), theirs, x, weight, bias)
+
+
+@settings(max_examples=20, deadline=None)
+@given(size=_SIZES, taps=st.integers(3, 4), padding=st.integers(0, 2), relu=st.booleans())
+def test_convolution_by_fixed_filters(
+    size: tuple[int, int], taps: int, padding: int, relu: bool
+) -> None:
+    x, weight, bias = random(2, 3, *size).requires_grad_(), random(5, 3, taps, taps), random(5)
+    theirs = F.conv2d(x, weight, bias, padding=padding)
+    ours = conv2d(x, weight, bias, padding, FixedFilters(weight), relu)
+    same(ours, theirs.relu() if relu else theirs, x)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("large", [1, 10**6])
+def test_gradients_of_gradients_by_fixed_filters(
+    large: int, relu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "LARGE_PLACES_FIXED", large)
+    weight, bias = random(2, 2, 3, 3), random(2)
+    fixed = FixedFilters(weight)
+    x = random(1, 2, 5, 4).requires_grad_()
+    same(conv2d(x, weight, bias, 1, fixed), F.conv2d(x, weight, bias, padding=1), x)
+    assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, bias, 1, fixed, relu), x)
+
+
+@pytest.mark.parametrize("large", [1, 10**6])
+@pytest.mark.parametrize("taps", [3, 4])
+def test_tiles_of_any_size(taps: int, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "LARGE_PLACES", large)
+    x, weight = random(2, 3, 9, 14).requires_grad_(), random(5, 3, taps, taps).requires_grad_()
+    bias = random(5).requires_grad_()
+    same(conv2d(x, weight, bias, 1), F.conv2d(x, weight, bias, padding=1), x, weight, bias)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
+@pytest.mark.parametrize("frozen", ["nothing", "input", "weight", "bias"])
+def test_gradients_of_gradients(frozen: str, mode: Mode) -> None:
+    x = random(1, 2, 5, 4).requires_grad_(frozen != "input")
+    weight = random(2, 2, 3, 3).requires_grad_(frozen != "weight")
+    bias = random(2).requires_grad_(frozen != "bias")
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return conv2d(x, weight, bias, 1, mode=mode)
+
+    assert torch.autograd.gradgradcheck(function, (x, weight, bias))
+
+
+def test_filters_are_transformed_once_until_they_change() -> None:
+    x, weight = random(1, 3, 8, 8), nn.Parameter(random(3, 3, 3, 3))
+    optimizer = torch.optim.Adam([weight], lr=0.1, fused=True)
+    maps = transforms(4, 3, x.dtype)
+    with keeping_filters():
+        for _ in range(3):
+            y = conv2d(x, weight, None, 1)
+            torch.testing.assert_close(y, F.conv2d(x, weight, padding=1))
+            kept = filters_of(weight, maps)
+            optimizer.zero_grad()
+            y.square().sum().backward()
+            assert filters_of(weight, maps) is kept
+            optimizer.step()
+            forget_filters([weight])
+            assert filters_of(weight, maps) is not kept
+    assert filters_of(weight, maps) is not filters_of(weight, maps)
+
+
+def test_operators_keep_the_rules_of_the_compiler() -> None:
+    x = random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight, gradient = random(3, 2, 3, 3).requires_grad_(), random(2, 3, 6, 9).requires_grad_()
+    torch.library.opcheck(winograd._convolve, (x, weight, random(3).requires_grad_(), 1, "zeros"))
+    torch.library.opcheck(winograd._convolve, (x, weight, None, 1, "reflect"))
+    _, spectrum = winograd._convolve(x, weight, None, 1, "reflect")
+    for mode, wanted, kept in (
+        ("zeros", [True, True, True], None),
+        ("reflect", [False, True, False], spectrum),
+        ("replicate", [True, False, False], None),
+    ):
+        torch.library.opcheck(winograd._gradients, (gradient, weight, x, kept, 1, mode, wanted))
+    maps = transforms(6, 3, torch.float64)
+    filters = FixedFilters(weight).of(maps)
+    torch.library.opcheck(winograd._convolve_fixed, (x, filters, random(3), 6, 3, 1, True))
+    for positive in (None, random(2, 3, 6, 9) - 0.5):
+        torch.library.opcheck(winograd._convolve_fixed_back, (gradient, filters, positive, 6, 3, 1))
+
+
+@pytest.mark.parametrize(("taps", "large"), [(3, 1), (3, 10**6), (4, 1)])
+def test_rounding_in_float32_is_small(
+    taps: int, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "LARGE_PLACES", large)
+    x, weight = random(1, 64, 20, 24), random(64, 64, taps, taps)
+    exact = F.conv2d(x, weight)
+    error = (conv2d(x.float(), weight.float(), None) - exact).abs().max() / exact.abs().max()
+    assert error < 2e-5
+
+
+def test_small_convolutions_stay_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "_convolve", None)  # not callable
+    x, weight = random(1, 4, 8, 8), random(4, 4, 3, 3)
+    monkeypatch.setattr(winograd, "MIN_PLACES", 65)
+    conv2d(x, weight, None, 1)
+    monkeypatch.setattr(winograd, "MIN_PLACES", 1)
+    monkeypatch.setattr(winograd, "MIN_CHANNELS", 5)
+    conv2d(x, weight, None, 1)
+
+
+def test_a_single_row_cannot_be_mirrored() -> None:
+    with pytest.raises(RuntimeError, match=r"[Pp]adding"):
+        conv2d(random(1, 2, 1, 9), random(2, 2, 3, 3), None, 1, mode="reflect")

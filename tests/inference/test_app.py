@@ -1,0 +1,157 @@
+"""The demo page: what it does, and the page itself in headless Chromium."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from core.checkpoints import store
+from core.errors import UserError
+from core.inference.app import Demo, build_page, find_runs, launch
+from core.inference.translator import Translator
+from families import FAMILIES
+from tests.small import family
+from tests.toy_styles import Tint
+
+CPU = torch.device("cpu")
+
+
+def save(path: Path, name: str) -> Any:
+    """A checkpoint of untrained networks."""
+    built = family(name)
+    state = {
+        "family": name,
+        "config": built.config.model_dump(mode="json"),
+        "step": 0,
+        "networks": {key: network.state_dict() for key, network in built.networks.items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store.save(state, path)
+    return built
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A run of cyclegan and a converted pix2pix."""
+    save(tmp_path / "cyclegan" / "one" / "checkpoints" / "step_00000007.pt", "cyclegan")
+    save(tmp_path / "converted.pt", "pix2pix")
+    return tmp_path
+
+
+def picture(side: int = 24) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side + 8, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_runs_are_found(runs: Path) -> None:
+    assert list(find_runs(runs)) == ["converted.pt", "cyclegan/one"]
+    assert list(find_runs(runs / "cyclegan" / "one")) == ["one"]
+    (runs / "empty").mkdir()
+    with pytest.raises(UserError, match="no run folder and no checkpoint"):
+        find_runs(runs / "empty")
+
+
+def test_translations_are_those_of_the_newest_checkpoint(runs: Path) -> None:
+    demo = Demo(find_runs(runs), CPU, FAMILIES)
+    ((result, caption),) = demo.translate("cyclegan/one", picture(), "BtoA", 4, None, 0)
+    expected = demo.translator("cyclegan/one")(picture(), "BtoA")
+    assert caption == "BtoA" and np.array_equal(result, expected)
+    before = demo.translator("cyclegan/one")
+    assert demo.translator("cyclegan/one") is before
+    save(runs / "cyclegan" / "one" / "checkpoints" / "step_00000009.pt", "cyclegan")
+    assert demo.translator("cyclegan/one") is not before
+    with pytest.raises(UserError, match="drop a picture"):
+        demo.translate("cyclegan/one", None, "AtoB", 4, None, 0)
+
+
+def test_styles(monkeypatch: pytest.MonkeyPatch) -> None:
+    translator = Translator(Tint(), CPU)  # type: ignore[arg-type]
+    monkeypatch.setattr(Demo, "translator", lambda self, name: translator)
+    demo = Demo({}, CPU, FAMILIES)
+    red = Image.new("RGB", (20, 20), (255, 0, 0))
+    results = demo.translate("tint", picture(), "AtoB", 2, red, 3)
+    assert [caption for _, caption in results] == [
+        "style of the example",
+        "random style 1",
+        "random style 2",
+    ]
+    guided, first, second = (np.asarray(image, dtype=float) for image, _ in results)
+    assert guided[..., 0].mean() > 200 > 100 > guided[..., 1].mean()
+    assert not np.array_equal(first, second)
+    again = demo.translate("tint", picture(), "AtoB", 2, None, 3)
+    assert np.array_equal(again[0][0], results[1][0])
+    with pytest.raises(UserError, match="at least one random style"):
+        demo.translate("tint", picture(), "AtoB", 0, None, 0)
+
+
+# -- the page in a browser --------------------------------------------------------------------
+
+
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    return found
+
+
+@pytest.fixture
+def browser_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    pytest.importorskip("gradio", reason="pip install -e '.[app]'")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[dev]'")
+    executable = chromium()
+    with playwright.sync_playwright() as driver:
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=executable, args=sandbox)
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def test_in_chromium(runs: Path, browser_page: Any) -> None:
+    demo = Demo(find_runs(runs), CPU, FAMILIES)
+    page = build_page(demo)
+    asked: list[str] = []
+    browser_page.on("request", lambda request: asked.append(request.url))
+    address = launch(page, "127.0.0.1", None, wait=False)
+    try:
+        browser_page.goto(address)
+        # The first checkpoint translates one way only, and has no styles to choose.
+        browser_page.get_by_label("AtoB").wait_for()
+        assert browser_page.get_by_label("BtoA").count() == 0
+        assert not browser_page.get_by_label("Random styles").first.is_visible()
+
+        browser_page.get_by_label("Checkpoint").click()
+        browser_page.get_by_role("option", name="cyclegan/one").click()
+        browser_page.get_by_label("BtoA").check()
+
+        browser_page.get_by_role("button", name="Translate").click()
+        browser_page.get_by_text("drop a picture first").wait_for()
+
+        content = io.BytesIO()
+        picture().save(content, "PNG")
+        file = {"name": "x.png", "mimeType": "image/png", "buffer": content.getvalue()}
+        browser_page.locator("input[type=file]").first.set_input_files(file)
+        browser_page.get_by_role("img", name="x.png").or_(
+            browser_page.locator("[data-testid=image] img, .image-frame img")
+        ).first.wait_for()
+        browser_page.get_by_role("button", name="Translate").click()
+        shown = browser_page.locator(".grid-wrap img, .gallery-item img").first
+        shown.wait_for()
+        response = browser_page.request.get(shown.get_attribute("src"))
+        result = Image.open(io.BytesIO(response.body())).convert("RGB")
+    finally:
+        page.close()
+    expected = demo.translator("cyclegan/one")(picture(), "BtoA")
+    assert np.array_equal(result, expected)
+    assert all(url.startswith((address, "data:", "blob:")) for url in asked), "nothing leaves"
