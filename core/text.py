@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -156,11 +155,3 @@ def interpolate(conditions: Tensor, beta: float = 0.5) -> Tensor:
     """
     half = len(conditions) // 2
     return beta * conditions[:half] + (1 - beta) * conditions[half : 2 * half]
-
-
-def with_vocabulary(config: Any, captions: Sequence[str]) -> Any:
-    """A run's options with the vocabulary of its captions in `model.text`, if it has none yet."""
-    words = dict(Vocabulary.learn(captions).words)
-    text = config.model.text.model_copy(update={"vocabulary": words})
-    model = config.model.model_copy(update={"text": text})
-    return config.model_copy(update={"model": model})

@@ -20,12 +20,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from core.nn.perceptron import perceptron
 
 CriticNorm = Literal["layer", "none"]
 Resample = Literal["up", "down", "none"]
@@ -34,18 +37,12 @@ _WIDTHS_GEN = {32: (1, 1, 1, 1), 64: (8, 8, 4, 2, 1), 128: (8, 8, 8, 4, 2, 1)}
 """Side -> channels at 4 px and after each doubling, in units of `dim`."""
 _WIDTHS_CRITIC = {64: (1, 2, 4, 8, 8), 128: (1, 2, 4, 8, 8, 8)}
 """Side -> channels after the first convolution and after each halving, in units of `dim`."""
-
-
-def _make_critic_norm(name: CriticNorm) -> Callable[[int], nn.Module]:
-    """Layer norm over a whole sample with one scale and shift per channel, or nothing.
-
-    The same as group norm with one group, and not torch's LayerNorm, which scales every element.
-    """
-    return (lambda channels: nn.GroupNorm(1, channels)) if name == "layer" else _identity
-
-
-def _identity(_channels: int) -> nn.Module:
-    return nn.Identity()
+_CRITIC_NORMS: dict[CriticNorm, Callable[[int], nn.Module]] = {
+    "layer": partial(nn.GroupNorm, 1),
+    "none": nn.Identity,
+}
+"""Layer norm is over a whole sample with one scale and shift per channel, as group norm with one
+group; torch's LayerNorm scales every element."""
 
 
 class ResidualBlock(nn.Module):
@@ -149,7 +146,7 @@ class ResidualCritic(nn.Module):
     ) -> None:
         super().__init__()
         widths = [dim * w for w in _WIDTHS_CRITIC[image_size]]
-        make = _make_critic_norm(norm)
+        make = _CRITIC_NORMS[norm]
         self.input = nn.Conv2d(image_nc, dim, 3, padding=1)
         self.blocks = nn.Sequential(
             *(ResidualBlock(a, b, "down", make, bias=False) for a, b in pairwise(widths))
@@ -175,9 +172,9 @@ class SmallResidualCritic(nn.Module):
 
     def __init__(self, image_nc: int = 3, dim: int = 128, norm: CriticNorm = "none") -> None:
         super().__init__()
-        make = _make_critic_norm(norm)
+        make = _CRITIC_NORMS[norm]
         self.blocks = nn.Sequential(
-            ResidualBlock(image_nc, dim, "down", _identity, bias=True, first=True),
+            ResidualBlock(image_nc, dim, "down", nn.Identity, bias=True, first=True),
             ResidualBlock(dim, dim, "down", make, bias=True),
             ResidualBlock(dim, dim, "none", make, bias=True),
             ResidualBlock(dim, dim, "none", make, bias=True),
@@ -212,6 +209,14 @@ def _up_block(channels_in: int, channels_out: int) -> nn.Sequential:
         nn.BatchNorm2d(channels_out),
         nn.ReLU(inplace=True),
     )
+
+
+def _halvings(image_nc: int, dim: int, kernel: int, activation: nn.Module) -> nn.Sequential:
+    """Three convolutions of stride 2, to 4 * dim channels, each with the activation after it."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((image_nc, dim, 2 * dim, 4 * dim)):
+        layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), activation]
+    return nn.Sequential(*layers)
 
 
 class Cifar10Generator(nn.Module):
@@ -250,10 +255,7 @@ class Cifar10Critic(nn.Module):
 
     def __init__(self, image_nc: int = 3, dim: int = 128) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for a, b in ((image_nc, dim), (dim, 2 * dim), (2 * dim, 4 * dim)):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.LeakyReLU(0.01)]
-        self.main = nn.Sequential(*layers)
+        self.main = _halvings(image_nc, dim, 3, nn.LeakyReLU(0.01))
         self.linear = nn.Linear(4 * 4 * 4 * dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -294,10 +296,7 @@ class MnistCritic(nn.Module):
 
     def __init__(self, image_nc: int = 1, dim: int = 64) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for a, b in ((image_nc, dim), (dim, 2 * dim), (2 * dim, 4 * dim)):
-            layers += [nn.Conv2d(a, b, 5, stride=2, padding=2), nn.ReLU()]
-        self.main = nn.Sequential(*layers)
+        self.main = _halvings(image_nc, dim, 5, nn.ReLU())
         self.output = nn.Linear(4 * 4 * 4 * dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -318,7 +317,7 @@ class MlpGenerator(nn.Module):
     def __init__(self, image_size: int, image_nc: int, noise_dim: int, dim: int) -> None:
         super().__init__()
         self.shape = (image_nc, image_size, image_size)
-        self.main = _perceptron(noise_dim, dim, math.prod(self.shape))
+        self.main = perceptron(noise_dim, dim, math.prod(self.shape))
 
     def forward(self, noise: Tensor) -> Tensor:
         """[N, noise_dim] to [N, image_nc, image_size, image_size], about [-1, 1] once trained."""
@@ -336,15 +335,8 @@ class MlpCritic(nn.Module):
 
     def __init__(self, image_size: int, image_nc: int, dim: int) -> None:
         super().__init__()
-        self.main = _perceptron(image_nc * image_size * image_size, dim, 1)
+        self.main = perceptron(image_nc * image_size * image_size, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, image_nc, image_size, image_size] to values [N]."""
         return self.main(x.flatten(1)).squeeze(1)
-
-
-def _perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in ((size_in, hidden), (hidden, hidden), (hidden, hidden)):
-        layers += [nn.Linear(a, b), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(hidden, size_out))

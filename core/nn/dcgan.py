@@ -10,7 +10,6 @@ loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -93,13 +92,10 @@ def _activation(slope: float) -> nn.Module:
 
 def _norm(name: DcganNorm, channels: int) -> list[nn.Module]:
     """Nothing at all for "none": positions in the official containers move up then."""
-    makers: dict[DcganNorm, Callable[[], list[nn.Module]]] = {
-        "batch": lambda: [nn.BatchNorm2d(channels)],
-        # The WGAN-GP authors' layer norm: over channels and places, one scale a channel.
-        "layer": lambda: [nn.GroupNorm(1, channels)],
-        "none": list,
-    }
-    return makers[name]()
+    if name == "batch":
+        return [nn.BatchNorm2d(channels)]
+    # The WGAN-GP authors' layer norm: over channels and places, one scale a channel.
+    return [nn.GroupNorm(1, channels)] if name == "layer" else []
 
 
 def _text_branch(condition_dim: int, projection_dim: int) -> nn.Sequential:
@@ -133,7 +129,7 @@ class DcganGenerator(nn.Module):
         projection_dim: int = 128,
     ) -> None:
         super().__init__()
-        self.noise_dim, self.condition_dim = noise_dim, condition_dim
+        self.condition_dim = condition_dim
         if condition_dim:
             self.text = _text_branch(condition_dim, projection_dim)
         inner = noise_dim + (projection_dim if condition_dim else 0)
@@ -146,8 +142,6 @@ class DcganGenerator(nn.Module):
 
     def forward(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
         """[N, noise_dim] and [N, condition_dim] to [N, image_channels, H, H]."""
-        _require_vectors("noise", noise, self.noise_dim)
-        _require_conditions(conditions, self.condition_dim)
         if conditions is not None:
             noise = torch.cat([noise, self.text(conditions)], dim=1)  # noise first
         return self.main(noise[:, :, None, None])
@@ -194,29 +188,11 @@ class DcganDiscriminator(nn.Module):
 
     def forward(self, images: Tensor, conditions: Tensor | None = None) -> Tensor:
         """[N, image_channels, H, H] and [N, condition_dim] to logits [N]."""
-        _require_conditions(conditions, self.condition_dim)
         if conditions is None:
             return self.main(images).flatten()
         features = self.image(images)  # [N, top, 4, 4]
         text = self.text(conditions)[:, :, None, None].expand(-1, -1, *features.shape[2:])
         return self.joint(torch.cat([features, text.to(features.dtype)], dim=1)).flatten()
-
-
-def _require_vectors(name: str, vectors: Tensor, length: int) -> None:
-    if vectors.dim() != 2 or vectors.shape[1] != length:
-        raise UserError(
-            f"{name} of shape {list(vectors.shape)}: this model takes [N, {length}], one row an "
-            "image"
-        )
-
-
-def _require_conditions(conditions: Tensor | None, length: int) -> None:
-    if conditions is not None and not length:
-        raise UserError("this model was trained without captions and takes no conditions")
-    if conditions is None and length:
-        raise UserError(f"this model draws what it is told and needs conditions [N, {length}]")
-    if conditions is not None:
-        _require_vectors("conditions", conditions, length)
 
 
 @torch.no_grad()
