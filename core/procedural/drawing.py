@@ -181,9 +181,8 @@ class Canvas:
             self._polygon([place(*point) for point in points], part)
 
         gable_lit = house.gable_left == self._light_from_left
-        bright, dim = Material.WALL_LIT, Material.WALL_SHADE
-        gable = Part(bright, 1.0, house.wall) if gable_lit else Part(dim, 0.74, house.wall)
-        side = Part(dim, 0.74, house.wall) if gable_lit else Part(bright, 1.0, house.wall)
+        gable = Part(Material.WALL, 1.0 if gable_lit else 0.74, house.wall)
+        side = Part(Material.WALL, 0.74 if gable_lit else 1.0, house.wall)
         roof = Material.ROOF_SHADE if gable_lit else Material.ROOF_LIT
         self._shadow(x + width / 2, y, 0.45 * width, 0.7 * width)
         shape([(0.74, 0.5), (0.74, 0.86), (0.83, 0.86), (0.83, 0.5)], gable)  # chimney

@@ -6,7 +6,7 @@ label has several, e.g. the lit and the shaded side of a wall.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -44,132 +44,76 @@ LABELS: tuple[Label, ...] = (
     Label("door", (90, 20, 90)),
     Label("window", (0, 230, 230)),
 )
-_INDEX = {label.name: index for index, label in enumerate(LABELS)}
+LABEL_INDEX = {label.name: index for index, label in enumerate(LABELS)}
 
 
-class Material(IntEnum):
-    """Keys of `_LOOKS`."""
-
-    SKY = 0
-    SUN = 1
-    FAR_HILL = 2
-    NEAR_HILL = 3
-    MEADOW = 4
-    BANK = 5
-    SHORE = 6
-    FLOWER = 7
-    WATER = 8
-    CONIFER_LIT = 9
-    CONIFER_SHADE = 10
-    BOUGH_LIT = 11
-    BOUGH_SHADE = 12
-    LEAVES = 13
-    LEAVES_LIT = 14
-    LEAVES_SHADE = 15
-    TRUNK = 16
-    TWIG = 17
-    WALL_LIT = 18
-    WALL_SHADE = 19
-    ROOF_LIT = 20
-    ROOF_SHADE = 21
-    EAVES = 22
-    DOOR = 23
-    WINDOW = 24
-
-
-class _Look(NamedTuple):
+class Look(NamedTuple):
     """How a material looks.
 
     Attributes:
         label: Name of its class.
         summer: Colour in summer: at full greenness for plants.
         winter: Colour in winter where no snow lies.
-        dry: Colour in summer at greenness 0; None for what does not wither.
         snow: How readily snow stays on it; 0 never, 1 as on open ground.
         shade: Brightness of the snow on it.
         grain: Strength of its texture.
+        dry: Colour in summer at greenness 0; None for what does not wither.
     """
 
     label: str
     summer: Colour
     winter: Colour
-    dry: Colour | None = None
     snow: float = 0.0
     shade: float = 1.0
     grain: float = 0.0
+    dry: Colour | None = None
 
 
 _WALL = (0.9, 0.85, 0.75)
 _ROOF = (0.6, 0.3, 0.2)
 _BARK = (0.36, 0.25, 0.18)
 _BARK_WINTER = (0.27, 0.22, 0.20)
-_LOOKS: dict[Material, _Look] = {
-    Material.SKY: _Look("sky", (0.5, 0.7, 0.9), (0.8, 0.84, 0.88)),
-    Material.SUN: _Look("sun", (1.0, 0.92, 0.45), (1.0, 0.96, 0.84)),
-    Material.FAR_HILL: _Look(
-        "hill", (0.50, 0.62, 0.72), (0.58, 0.61, 0.67), snow=0.95, shade=0.76, grain=0.05
-    ),
-    Material.NEAR_HILL: _Look(
-        "hill",
-        (0.34, 0.54, 0.38),
-        (0.42, 0.42, 0.42),
-        dry=(0.55, 0.57, 0.38),
-        snow=0.9,
-        shade=0.84,
-        grain=0.09,
-    ),
-    Material.MEADOW: _Look(
-        "ground",
-        (0.47, 0.72, 0.24),
-        (0.56, 0.50, 0.37),
-        dry=(0.80, 0.74, 0.34),
-        snow=1.0,
-        grain=0.13,
-    ),
-    Material.BANK: _Look(
-        "ground",
-        (0.39, 0.65, 0.20),
-        (0.50, 0.44, 0.33),
-        dry=(0.73, 0.66, 0.29),
-        snow=1.0,
-        grain=0.16,
-    ),
-    Material.SHORE: _Look(
-        "ground", (0.70, 0.62, 0.42), (0.52, 0.47, 0.42), snow=0.85, shade=0.93, grain=0.10
-    ),
-    Material.FLOWER: _Look("ground", (0.95, 0.9, 0.9), (0.5, 0.45, 0.35), snow=1.0),
-    Material.WATER: _Look("water", (0.10, 0.36, 0.60), (0.50, 0.74, 0.90), snow=0.35, shade=0.97),
-    Material.CONIFER_LIT: _Look(
-        "conifer", (0.12, 0.37, 0.22), (0.13, 0.28, 0.23), snow=0.22, grain=0.16
-    ),
-    Material.CONIFER_SHADE: _Look(
-        "conifer", (0.06, 0.25, 0.17), (0.08, 0.19, 0.18), snow=0.15, shade=0.85, grain=0.16
-    ),
-    Material.BOUGH_LIT: _Look(
-        "conifer", (0.18, 0.45, 0.25), (0.17, 0.33, 0.26), snow=1.1, grain=0.12
-    ),
-    Material.BOUGH_SHADE: _Look(
-        "conifer", (0.09, 0.30, 0.19), (0.10, 0.22, 0.20), snow=1.1, shade=0.84, grain=0.12
-    ),
-    Material.LEAVES: _Look(
-        "deciduous", (0.28, 0.56, 0.14), _BARK_WINTER, dry=(0.60, 0.56, 0.16), grain=0.22
-    ),
-    Material.LEAVES_LIT: _Look(
-        "deciduous", (0.42, 0.66, 0.19), _BARK_WINTER, dry=(0.76, 0.68, 0.24), grain=0.20
-    ),
-    Material.LEAVES_SHADE: _Look(
-        "deciduous", (0.14, 0.37, 0.10), _BARK_WINTER, dry=(0.42, 0.40, 0.12), grain=0.22
-    ),
-    Material.TRUNK: _Look("trunk", _BARK, _BARK_WINTER, grain=0.10),
-    Material.TWIG: _Look("deciduous", _BARK, _BARK_WINTER, snow=0.35),
-    Material.WALL_LIT: _Look("wall", _WALL, _WALL, grain=0.04),
-    Material.WALL_SHADE: _Look("wall", _WALL, _WALL, grain=0.04),
-    Material.ROOF_LIT: _Look("roof", _ROOF, _ROOF, snow=0.95, shade=0.88, grain=0.09),
-    Material.ROOF_SHADE: _Look("roof", _ROOF, _ROOF, snow=0.95, shade=0.76, grain=0.09),
-    Material.EAVES: _Look("roof", _ROOF, _ROOF, snow=1.0),
-    Material.DOOR: _Look("door", (0.34, 0.20, 0.13), (0.34, 0.20, 0.13)),
-    Material.WINDOW: _Look("window", (0.33, 0.44, 0.55), (0.36, 0.42, 0.50)),
-}
+
+
+class Material(Enum):
+    """What things are drawn with: a look each, its numbers being snow, shade and grain."""
+
+    SKY = Look("sky", (0.5, 0.7, 0.9), (0.8, 0.84, 0.88))
+    SUN = Look("sun", (1.0, 0.92, 0.45), (1.0, 0.96, 0.84))
+    FAR_HILL = Look("hill", (0.50, 0.62, 0.72), (0.58, 0.61, 0.67), 0.95, 0.76, 0.05)
+    NEAR_HILL = Look(
+        "hill", (0.34, 0.54, 0.38), (0.42, 0.42, 0.42), 0.9, 0.84, 0.09, dry=(0.55, 0.57, 0.38)
+    )
+    MEADOW = Look(
+        "ground", (0.47, 0.72, 0.24), (0.56, 0.50, 0.37), 1.0, 1.0, 0.13, dry=(0.80, 0.74, 0.34)
+    )
+    BANK = Look(
+        "ground", (0.39, 0.65, 0.20), (0.50, 0.44, 0.33), 1.0, 1.0, 0.16, dry=(0.73, 0.66, 0.29)
+    )
+    SHORE = Look("ground", (0.70, 0.62, 0.42), (0.52, 0.47, 0.42), 0.85, 0.93, 0.10)
+    FLOWER = Look("ground", (0.95, 0.9, 0.9), (0.5, 0.45, 0.35), 1.0)
+    WATER = Look("water", (0.10, 0.36, 0.60), (0.50, 0.74, 0.90), 0.35, 0.97)
+    CONIFER_LIT = Look("conifer", (0.12, 0.37, 0.22), (0.13, 0.28, 0.23), 0.22, 1.0, 0.16)
+    CONIFER_SHADE = Look("conifer", (0.06, 0.25, 0.17), (0.08, 0.19, 0.18), 0.15, 0.85, 0.16)
+    BOUGH_LIT = Look("conifer", (0.18, 0.45, 0.25), (0.17, 0.33, 0.26), 1.1, 1.0, 0.12)
+    BOUGH_SHADE = Look("conifer", (0.09, 0.30, 0.19), (0.10, 0.22, 0.20), 1.1, 0.84, 0.12)
+    LEAVES = Look("deciduous", (0.28, 0.56, 0.14), _BARK_WINTER, grain=0.22, dry=(0.60, 0.56, 0.16))
+    LEAVES_LIT = Look(
+        "deciduous", (0.42, 0.66, 0.19), _BARK_WINTER, grain=0.20, dry=(0.76, 0.68, 0.24)
+    )
+    LEAVES_SHADE = Look(
+        "deciduous", (0.14, 0.37, 0.10), _BARK_WINTER, grain=0.22, dry=(0.42, 0.40, 0.12)
+    )
+    TRUNK = Look("trunk", _BARK, _BARK_WINTER, grain=0.10)
+    TWIG = Look("deciduous", _BARK, _BARK_WINTER, 0.35)
+    WALL = Look("wall", _WALL, _WALL, grain=0.04)
+    ROOF_LIT = Look("roof", _ROOF, _ROOF, 0.95, 0.88, 0.09)
+    ROOF_SHADE = Look("roof", _ROOF, _ROOF, 0.95, 0.76, 0.09)
+    EAVES = Look("roof", _ROOF, _ROOF, 1.0)
+    DOOR = Look("door", (0.34, 0.20, 0.13), (0.34, 0.20, 0.13))
+    WINDOW = Look("window", (0.33, 0.44, 0.55), (0.36, 0.42, 0.50))
+
+
 _GREEN = frozenset(
     {Material.MEADOW, Material.BANK, Material.LEAVES, Material.LEAVES_LIT, Material.LEAVES_SHADE}
     | {Material.CONIFER_LIT, Material.CONIFER_SHADE, Material.BOUGH_LIT, Material.BOUGH_SHADE}
@@ -228,7 +172,7 @@ class SkyLook(NamedTuple):
 
 def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
     """The label of each part, [P] uint8, as an index into `LABELS`."""
-    return np.array([_INDEX[_LOOKS[part.material].label] for part in parts], dtype=np.uint8)
+    return np.array([LABEL_INDEX[part.material.value.label] for part in parts], dtype=np.uint8)
 
 
 def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> PartTable:
@@ -236,12 +180,12 @@ def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> Pa
     snow_base = _mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
     colours, snow_colours = [], []
     for part in parts:
-        look = _LOOKS[part.material]
-        colours.append(part.tint * _colour(part, look, season, style))
+        look = part.material.value
+        colours.append(part.tint * _colour(part, season, style))
         # Snow in the shade is lit by the sky alone: darker and bluer.
         blue = (1.0 - look.shade) * np.array([1.3, 1.0, 0.3], dtype=np.float32)
         snow_colours.append(snow_base * (1.0 - blue))
-    looks = [_LOOKS[part.material] for part in parts]
+    looks = [part.material.value for part in parts]
     return PartTable(
         np.stack(colours).astype(np.float32),
         np.stack(snow_colours).astype(np.float32),
@@ -250,7 +194,8 @@ def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> Pa
     )
 
 
-def _colour(part: Part, look: _Look, season: Season, style: SceneStyle) -> FloatArray:
+def _colour(part: Part, season: Season, style: SceneStyle) -> FloatArray:
+    look = part.material.value
     if part.material == Material.WINDOW:
         # Lamps are lit towards the evening, earlier in winter.
         lamp = np.clip(2.5 * style.time_of_day - (1.0 if season == "winter" else 1.5), 0, 1)

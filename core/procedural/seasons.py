@@ -17,6 +17,7 @@ from PIL import Image
 
 from core.procedural.drawing import Canvas
 from core.procedural.materials import (
+    LABEL_INDEX,
     LABELS,
     FloatArray,
     Material,
@@ -35,10 +36,6 @@ T = TypeVar("T", bound=np.generic)
 
 OVERSAMPLING = 2
 """Everything is drawn this much larger and averaged down: smooth edges."""
-
-_CLASSES = range(len(LABELS))
-_GROUND = [label.name for label in LABELS].index("ground")
-_DECIDUOUS = [label.name for label in LABELS].index("deciduous")
 
 
 @dataclass(frozen=True)
@@ -88,13 +85,21 @@ def render(
     picture = table.colour.take(indices, axis=0) * texture[..., None]
     if season == "winter":
         _snow(picture, raster, table, indices, style.snow_cover)
-    _shade(picture, label_indices(raster.parts)[indices] == _GROUND, raster.shadows, season)
+    _shade(
+        picture,
+        label_indices(raster.parts)[indices] == LABEL_INDEX["ground"],
+        raster.shadows,
+        season,
+    )
     if season == "winter":
         _bare_crowns(picture, raster)
     picture *= light(season, style)
-    material = np.array([part.material for part in raster.parts], dtype=np.uint8)[indices]
-    _sky(picture, material == Material.SKY, raster, scene.sun, sky_look(season, style))
-    _water(picture, raster, material == Material.WATER, scene, season)
+    sky, water = (
+        np.array([part.material is material for part in raster.parts])[indices]
+        for material in (Material.SKY, Material.WATER)
+    )
+    _sky(picture, sky, raster, scene.sun, sky_look(season, style))
+    _water(picture, raster, water, scene, season)
     small = np.stack(_offsets(picture)).mean(axis=0)
     return (small.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
@@ -111,7 +116,9 @@ def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
         (the first of equals).
     """
     offsets = _offsets(_rasterise(scene, size).labels)
-    covered = [sum((part == index).astype(np.uint8) for part in offsets) for index in _CLASSES]
+    covered = [
+        sum((part == index).astype(np.uint8) for part in offsets) for index in range(len(LABELS))
+    ]
     return np.argmax(covered, axis=0).astype(np.uint8)
 
 
@@ -169,7 +176,7 @@ def _offsets(enlarged: NDArray[T]) -> list[NDArray[T]]:
 
 def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
     """The finest twigs are too thin to draw: a brownish haze where the leaves were."""
-    crowns = raster.labels == _DECIDUOUS
+    crowns = raster.labels == LABEL_INDEX["deciduous"]
     haze = (0.42 + 0.10 * raster.grain[crowns]).clip(0.0, 0.8)[:, None]
     twigs = np.array([0.40, 0.34, 0.32], dtype=np.float32)
     picture[crowns] += haze * (twigs - picture[crowns])
