@@ -108,17 +108,7 @@ class GenerativeBase:
         return (right,), (vocabulary.mismatched(right),)
 
     def real_images(self, batch: SampleBatch) -> Tensor:
-        """Return a batch's images [N, C, H, W] in the range that the networks work in.
-
-        Raises:
-            UserError: images that are not of the networks' size.
-        """
-        size, (height, width) = self.config.data.crop_size, batch.images.shape[-2:]
-        if (height, width) != (size, size):
-            raise UserError(
-                f"images of {width}x{height} px after preprocessing, but these networks take "
-                f"{size}x{size}; set data.preprocess to scale_and_center_crop or resize_and_crop"
-            )
+        """Return a batch's images [N, C, H, W] in the range that the networks work in."""
         return (batch.images + 1) / 2 if self.unit_range else batch.images
 
     def sample(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:

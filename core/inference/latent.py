@@ -30,31 +30,40 @@ def save_noise(noise: Tensor, path: Path) -> None:
     write_file(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
-def read_noise(path: Path, noise_dim: int) -> Tensor:
-    """One vector [noise_dim], float32, of a `.npy` file.
+def read_numbers(path: Path) -> Tensor:
+    """Read the array of a `.npy` file, float32.
 
     Raises:
-        UserError: not such a file, of another length, or with values that are not finite.
+        UserError: not such a file, or not one of finite real numbers.
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or 'not a .npy file'}") from None
-    except (ValueError, EOFError):
-        raise UserError(f"{path}: not a .npy file of plain numbers") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "not a .npy file of plain numbers"
+        raise UserError(f"{path}: {reason}") from None
     if not isinstance(array, np.ndarray):
         array.close()
-        raise UserError(f"{path}: holds several arrays; give a .npy file of one noise vector")
+        raise UserError(f"{path}: holds several arrays; give a .npy file of one")
     if array.dtype.kind not in "fiu":
-        raise UserError(f"{path}: holds {array.dtype}, expected {noise_dim} real numbers")
-    vector = torch.from_numpy(array.astype(np.float32))
+        raise UserError(f"{path}: holds {array.dtype}, expected real numbers")
+    numbers = torch.from_numpy(array.astype(np.float32))
+    if not bool(torch.isfinite(numbers).all()):
+        raise UserError(f"{path}: holds values that are not finite")
+    return numbers
+
+
+def read_noise(path: Path, noise_dim: int) -> Tensor:
+    """Read one vector [noise_dim], float32, of a `.npy` file.
+
+    Raises:
+        UserError: as `read_numbers`, or of another shape.
+    """
+    vector = read_numbers(path)
     if vector.shape not in ((noise_dim,), (1, noise_dim)):
         raise UserError(
             f"{path}: shape {list(vector.shape)}, but this generator's noise is [{noise_dim}]; "
             "was it saved with another checkpoint?"
         )
-    if not bool(torch.isfinite(vector).all()):
-        raise UserError(f"{path}: holds values that are not finite")
     return vector.reshape(noise_dim)
 
 

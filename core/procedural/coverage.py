@@ -23,10 +23,14 @@ from core.checkpoints import store
 from core.family import Family, to_float
 from core.inference.loading import load_sampler
 from core.jobs.latent import random_noise
-from core.procedural.coverage_toy import OBJECTIVES, train_toy
-from core.procedural.faces import VisibleAttributes, draw_face, read_attributes, render_face
-from core.procedural.gaussians import gaussian_modes
-from core.procedural.latent_attributes import faces_attributes
+from core.procedural.coverage_toy import OBJECTIVES, gaussian_modes, train_toy
+from core.procedural.faces import (
+    VisibleAttributes,
+    draw_face,
+    read_attributes,
+    read_faces,
+    render_face,
+)
 from core.procedural.mode_coverage import label_coverage
 from core.report.pictures import grid, save_png, write_file
 from core.runtime.distributed import World
@@ -153,7 +157,7 @@ def compare_on_faces(
             raise KeyboardInterrupt
         sampler = load_sampler(run_dir, {kind.name: kind}, world.device)
         images = sampler.draw(random_noise(sampler, num_samples, seed))
-        found.rows[name] = faces_scores(faces_attributes(images), truth) | {
+        found.rows[name] = faces_scores(read_faces(images), truth) | {
             "generator updates": updates,
             "batches": trainer.num_steps,
             "seconds": round(trainer.elapsed_seconds),

@@ -33,11 +33,6 @@ class LabelAgreement:
     image: Tensor
     ceiling: Tensor
 
-    @property
-    def normalised(self) -> Tensor:
-        """[N]; the share relative to the ceiling: about 1 for a perfect translation."""
-        return self.image / self.ceiling
-
 
 def rgb_to_lab(images: Tensor) -> Tensor:
     """SRGB to CIE L*a*b* under D65.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -79,11 +78,3 @@ def label_coverage(samples: Sequence[Hashable], data: Sequence[Hashable]) -> Mod
     found = torch.tensor([got[label] for label in labels])
     expected = torch.tensor([wanted[label] / len(data) for label in labels], dtype=torch.float64)
     return _coverage(found, expected, float(found.sum()) / len(samples))
-
-
-def sampling_floor(num_modes: int, num_samples: int) -> float:
-    """Total variation that `num_samples` true draws of equally likely modes show on average.
-
-    From the normal approximation of each count: sqrt(K (1 - 1/K) / (2 pi n)).
-    """
-    return math.sqrt(num_modes * (1 - 1 / num_modes) / (2 * math.pi * num_samples))

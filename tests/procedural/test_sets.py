@@ -10,10 +10,11 @@ from PIL import Image
 
 from core.errors import UserError
 from core.procedural.faces import EYE_COLOURS, HAIR_COLOURS, draw_face, read_attributes, render_face
+from core.procedural.known_truth import score_translations
 from core.procedural.materials import LABELS
 from core.procedural.scene import SceneStyle, draw_scene
 from core.procedural.seasons import colour_labels, label_map, render
-from core.procedural.sets import make_faces, make_seasons, score_translations
+from core.procedural.sets import make_faces, make_seasons
 
 SIZE = 64
 
