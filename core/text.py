@@ -49,7 +49,7 @@ class Vocabulary:
 
     @classmethod
     def learn(cls, captions: Sequence[str]) -> Vocabulary:
-        """The words of `captions`: attributes as they come, the values of each sorted.
+        """Collect the words of `captions`: attributes as they come, the values of each sorted.
 
         Raises:
             UserError: A caption is no row of pairs, or there is nothing to tell apart.
@@ -83,7 +83,7 @@ class Vocabulary:
         return "; ".join(f"{' | '.join(values)} {name}" for name, values in self.words.items())
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Condition vectors [N, size], float32; an attribute that a caption leaves out is all 0.
+        """Return conditions [N, size], float32; an attribute that a caption leaves out is all 0.
 
         Raises:
             UserError: An unknown word, with the known ones.
@@ -99,7 +99,7 @@ class Vocabulary:
         return conditions
 
     def mismatched(self, conditions: Tensor) -> Tensor:
-        """For each condition another one that names the same attributes.
+        """Draw for each condition another one that names the same attributes.
 
         Each attribute gets another value or keeps its own with equal chance, and one at least gets
         another. Values drawn without regard to the right ones would nearly always differ in all
@@ -128,7 +128,7 @@ class Vocabulary:
 
 
 def split_caption(caption: str) -> dict[str, str]:
-    """{attribute: value} of a caption, in any order, letters of either case.
+    """Split a caption into {attribute: value}; in any order, letters of either case.
 
     Raises:
         UserError: Not pairs of a value and an attribute, or an attribute twice.
@@ -144,7 +144,7 @@ def split_caption(caption: str) -> dict[str, str]:
 
 
 def interpolate(conditions: Tensor, beta: float = 0.5) -> Tensor:
-    """GAN-INT: `beta` of each caption of a batch's first half, the rest of its second.
+    """Mix captions as GAN-INT: `beta` of each of a batch's first half, the rest of its second.
 
     Args:
         conditions: [N, size]; with an odd N the last one has no partner.

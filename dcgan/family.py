@@ -52,7 +52,7 @@ class DCGAN(GenerativeBase):
 
     @classmethod
     def build(cls, config: DCGANConfig) -> Self:
-        """Networks with initial weights; a vocabulary not given is learnt from the tags file."""
+        """Make networks with initial weights; learn the vocabulary, if not given, from the tags."""
         config = with_vocabulary(config)
         model, size = config.model, config.data.crop_size
         G = DcganGenerator(
@@ -90,13 +90,13 @@ class DCGAN(GenerativeBase):
         return self._terms(on_real, on_fake, D_real=D_real, D_fake=D_fake, G=G_loss)
 
     def matching_aware_step(self, batch: SampleBatch, update: Update) -> dict[str, Tensor]:
-        """Algorithm 1 of Reed et al.: D also learns which texts do not match real images."""
+        """Train D also to tell texts that do not match real images (Reed et al., Algorithm 1)."""
         model, G, D = self.config.model, self.networks["G"], self.networks["D"]
         text = model.text
         assert text is not None
         real = self.real_images(batch)  # [N, C, H, W]
         (right,), (wrong,) = self.conditions(batch)  # [N, vocabulary.size] each
-        with torch.no_grad():
+        with frozen(G):
             fake = G(self.draw_noise(len(real), real), right)
 
         on_real, on_wrong, on_fake = D(real, right), D(real, wrong), D(fake, right)  # logits [N]
@@ -133,7 +133,7 @@ class DCGAN(GenerativeBase):
         return full if low == high else full + (high - low) * torch.rand_like(full)
 
     def _terms(self, on_real: Tensor, on_fake: Tensor, **losses: Tensor) -> dict[str, Tensor]:
-        """Losses, D's sum, and what D said: D(x) and D(G(z)) of the published log."""
+        """Return losses, their sum for D, and what D said: the published log's D(x) and D(G(z))."""
         terms = {name: loss.detach() for name, loss in losses.items()}
         parts = [loss for name, loss in terms.items() if name.startswith("D_")]
         objective = self.config.model.objective

@@ -29,7 +29,7 @@ from wgan.networks import (
 
 
 def make_generator(config: Config) -> nn.Module:
-    """Make what turns noise [N, nz] (and conditions) into images [N, nc, crop_size, crop_size]."""
+    """Make the network from noise [N, nz] to images [N, nc, crop_size, crop_size]."""
     model, size = config.model, config.data.crop_size
     nc, nz = model.nc, model.nz
     if model.generator == "dcgan":
@@ -48,7 +48,7 @@ def make_generator(config: Config) -> nn.Module:
 
 
 def make_critic(config: Config) -> nn.Module:
-    """Make what gives images [N, nc, crop_size, crop_size] (and conditions) their values [N]."""
+    """Make the network from images [N, nc, crop_size, crop_size] to values [N]."""
     model, size = config.model, config.data.crop_size
     nc = model.nc
     if model.critic == "dcgan":

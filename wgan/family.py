@@ -66,13 +66,13 @@ class WGAN(GenerativeBase):
 
     @classmethod
     def build(cls, config: WGANConfig) -> Self:
-        """Networks with initial weights; a vocabulary not given is learnt from the tags file."""
+        """Make networks with initial weights; learn the vocabulary, if not given, from the tags."""
         config = with_vocabulary(config)
         return cls(config, {"G": make_generator(config), "D": make_critic(config)})
 
     @property
     def steps_per_round(self) -> int:
-        """Steps of which the last one also updates the generator, for benchmarks."""
+        """Number of steps of which the last one also updates the generator, for benchmarks."""
         return self.config.model.num_critic
 
     def training_step(self, batch: SampleBatch, step: int, update: Update) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ class WGAN(GenerativeBase):
         return {name: term.detach() for name, term in terms.items()}
 
     def generator_loss(self, real: Tensor, right: tuple[Tensor, ...]) -> Tensor:
-        """What the generator minimises; GAN-INT adds fakes of interpolated captions."""
+        """Return what the generator minimises; GAN-INT adds fakes of interpolated captions."""
         model, G = self.config.model, self.networks["G"]
         given = tuple(c.repeat(model.gen_batch_factor, 1) for c in right)
         fake = G(self.draw_noise(model.gen_batch_factor * len(real), real), *given)

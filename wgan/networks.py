@@ -82,7 +82,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, channels_in, H, W] to [N, channels_out, H', W'], H' = 2H, H / 2 or H."""
+        """Map [N, channels_in, H, W] to [N, channels_out, H', W'], H' = 2H, H / 2 or H."""
         shortcut = self.shortcut(F.avg_pool2d(x, 2) if self.resample == "down" else x)
         y = x if self.first else F.relu(self.norm1(x))
         if self.resample == "up":
@@ -124,7 +124,7 @@ class ResidualGenerator(nn.Module):
             nn.init.xavier_uniform_(self.output.weight)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, image_size, image_size] in [-1, 1]."""
+        """Map [N, noise_dim] to [N, image_nc, image_size, image_size] in [-1, 1]."""
         x = self.input(noise).unflatten(1, (-1, 4, 4))  # [N, widths[0], 4, 4]
         return torch.tanh(self.output(F.relu(self.norm(self.blocks(x)))))
 
@@ -156,7 +156,7 @@ class ResidualCritic(nn.Module):
         nn.init.xavier_uniform_(self.input.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, H, W] in [-1, 1] to values [N]."""
+        """Map [N, image_nc, H, W] in [-1, 1] to values [N]."""
         features = self.blocks(self.input(x))  # [N, widths[-1], 4, 4]
         return self.output(features.flatten(1)).squeeze(1)
 
@@ -183,14 +183,14 @@ class SmallResidualCritic(nn.Module):
         init_residual(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, 32, 32] in [-1, 1] to values [N]."""
+        """Map [N, image_nc, 32, 32] in [-1, 1] to values [N]."""
         features = F.relu(self.blocks(x))  # [N, dim, 8, 8]
         return self.output(features.mean(dim=(2, 3))).squeeze(1)
 
 
 @torch.no_grad()
 def init_residual(network: nn.Module) -> None:
-    """The published start: uniform weights, biases zero, norms untouched.
+    """Initialise as published: uniform weights, biases zero, norms as they are.
 
     Standard deviation sqrt(4 / (fan_in + fan_out)) for 3x3 convolutions, sqrt(2 / ...) for
     shortcuts and linear layers (tflib/ops/conv2d.py, tflib/ops/linear.py).
@@ -212,7 +212,7 @@ def _up_block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 def _halvings(image_nc: int, dim: int, kernel: int, activation: nn.Module) -> nn.Sequential:
-    """Three convolutions of stride 2, to 4 * dim channels, each with the activation after it."""
+    """Make three convolutions of stride 2, to 4 * dim channels, an activation after each."""
     layers: list[nn.Module] = []
     for before, after in pairwise((image_nc, dim, 2 * dim, 4 * dim)):
         layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), activation]
@@ -240,7 +240,7 @@ class Cifar10Generator(nn.Module):
         self.deconv_out = nn.ConvTranspose2d(dim, image_nc, 2, stride=2)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, 32, 32] in [-1, 1]."""
+        """Map [N, noise_dim] to [N, image_nc, 32, 32] in [-1, 1]."""
         x = self.preprocess(noise).unflatten(1, (-1, 4, 4))  # [N, 4 * dim, 4, 4]
         return torch.tanh(self.deconv_out(self.block2(self.block1(x))))
 
@@ -259,7 +259,7 @@ class Cifar10Critic(nn.Module):
         self.linear = nn.Linear(4 * 4 * 4 * dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, 32, 32] in [-1, 1] to values [N]."""
+        """Map [N, image_nc, 32, 32] in [-1, 1] to values [N]."""
         return self.linear(self.main(x).flatten(1)).squeeze(1)
 
 
@@ -280,7 +280,7 @@ class MnistGenerator(nn.Module):
         self.deconv_out = nn.ConvTranspose2d(dim, image_nc, 8, stride=2)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, 28, 28] in [0, 1]."""
+        """Map [N, noise_dim] to [N, image_nc, 28, 28] in [0, 1]."""
         x = self.preprocess(noise).unflatten(1, (-1, 4, 4))  # [N, 4 * dim, 4, 4]
         x = self.block1(x)[:, :, :7, :7]  # 8 to 7 px, as published, so that 28 come out
         return torch.sigmoid(self.deconv_out(self.block2(x)))
@@ -300,7 +300,7 @@ class MnistCritic(nn.Module):
         self.output = nn.Linear(4 * 4 * 4 * dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, 28, 28] in [0, 1] to values [N]."""
+        """Map [N, image_nc, 28, 28] in [0, 1] to values [N]."""
         return self.output(self.main(x).flatten(1)).squeeze(1)
 
 
@@ -320,7 +320,7 @@ class MlpGenerator(nn.Module):
         self.main = perceptron(noise_dim, dim, math.prod(self.shape))
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, image_size, image_size], about [-1, 1] once trained."""
+        """Map [N, noise_dim] to [N, image_nc, image_size, image_size], about [-1, 1]."""
         return self.main(noise).unflatten(1, self.shape)
 
 
@@ -338,5 +338,5 @@ class MlpCritic(nn.Module):
         self.main = perceptron(image_nc * image_size * image_size, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, image_size, image_size] to values [N]."""
+        """Map [N, image_nc, image_size, image_size] to values [N]."""
         return self.main(x.flatten(1)).squeeze(1)

@@ -68,7 +68,7 @@ def read_noise(path: Path, noise_dim: int) -> Tensor:
 
 
 def read_mean(paths: Sequence[Path], noise_dim: int) -> Tensor:
-    """Mean [noise_dim] of the vectors of some files.
+    """Return the mean [noise_dim] of the vectors of some files.
 
     Radford et al. 2016 (DCGAN, figure 7) take the mean of three samples for each concept: single
     ones were unstable.
@@ -77,7 +77,7 @@ def read_mean(paths: Sequence[Path], noise_dim: int) -> Tensor:
 
 
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Along the great circle from `start` to `end` (White 2016, "Sampling generative networks").
+    """Go along the great circle between two vectors (White 2016, "Sampling generative networks").
 
     Noise of high dimension lies near a sphere, and a straight line would cut through its empty
     inside. The length changes evenly from that of `start` to that of `end`. Where the directions
@@ -104,19 +104,19 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Along the straight line; arguments and result as `slerp`."""
+    """Go along the straight line; arguments and result as `slerp`."""
     t = share.to(start.dtype)[:, None]
     return (1 - t) * start + t * end
 
 
 def path_between(start: Tensor, end: Tensor, num: int, kind: PathKind) -> Tensor:
-    """`num` >= 2 vectors from `start` [D] to `end` [D], both included, [num, D]."""
+    """Return `num` >= 2 vectors [num, D] from `start` [D] to `end` [D], both included."""
     share = torch.linspace(0, 1, num)
     return slerp(start, end, share) if kind == "spherical" else lerp(start, end, share)
 
 
 def arithmetic(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """A - b + c of vectors [D] (DCGAN, figure 7): smiling woman - woman + man."""
+    """Return a - b + c of vectors [D] (DCGAN, figure 7): smiling woman - woman + man."""
     return a - b + c
 
 
@@ -136,7 +136,7 @@ class Neighbour:
 
 
 def nearest(images: Tensor, training: Iterable[tuple[Tensor, Sequence[str]]]) -> list[Neighbour]:
-    """For each image the nearest training image, to see whether a generator memorises.
+    """Find the training image nearest to each image, to see whether a generator memorises.
 
     Plain pixel distances find copies, not likeness: a shifted copy is far away.
 

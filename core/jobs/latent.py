@@ -44,14 +44,14 @@ FRAME_MILLISECONDS = 60
 
 
 def random_noise(sampler: Sampler, num: int, seed: int) -> Tensor:
-    """[num, D], the same for the same seed."""
+    """Draw noise [num, D], the same for the same seed."""
     if num < 1:
         raise UserError(f"--num {num}: at least 1")
     return sampler.family.random_noise(num, torch.Generator().manual_seed(seed))
 
 
 def read_points(sampler: Sampler, files: Sequence[Path], num: int, seed: int) -> Tensor:
-    """Vectors [K, D] from files, or `num` random ones where there are none."""
+    """Read vectors [K, D] from files, or draw `num` random ones where there are none."""
     if not files:
         return random_noise(sampler, num, seed)
     return torch.stack([read_noise(file, sampler.family.noise_dim) for file in files])
@@ -67,7 +67,7 @@ def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
 def write_samples(
     sampler: Sampler, folder: Path, num: int, seed: int, texts: Sequence[str]
 ) -> Path:
-    """`grid.png`, `0000.png` ... and the noise of each, `0000.npy` ...; returns the grid."""
+    """Write `grid.png`, `0000.png` ... and the noise of each, `0000.npy` ...; return the grid."""
     noise = random_noise(sampler, num, seed)
     images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
     for index, (image, vector) in enumerate(zip(images, noise, strict=True)):
@@ -83,7 +83,7 @@ def write_arithmetic(
     files: tuple[Sequence[Path], Sequence[Path], Sequence[Path]],
     texts: Sequence[str],
 ) -> Path:
-    """`arithmetic.png` (a, b, c, a - b + c, each a mean) and `result.npy`; returns the picture."""
+    """Write `arithmetic.png` (a, b, c, a - b + c) and `result.npy`; return the picture."""
     a, b, c = (read_mean(paths, sampler.family.noise_dim) for paths in files)
     result = arithmetic(a, b, c)
     noise = torch.stack([a, b, c, result])
@@ -105,7 +105,7 @@ def write_path(
     frames: int,
     closed: bool = False,
 ) -> list[Path]:
-    """`<kind>.png`, a strip, and `<kind>.gif` of the way through points [K, D].
+    """Write `<kind>.png`, a strip, and `<kind>.gif` of the way through points [K, D].
 
     Args:
         sampler: what draws.
@@ -156,7 +156,7 @@ def _joined(legs: list[Tensor], closed: bool) -> Tensor:
 def write_nearest(
     sampler: Sampler, folder: Path, noise: Tensor, texts: Sequence[str], root: str | None
 ) -> list[Neighbour]:
-    """`nearest.png`, each sample above its nearest training image, and `nearest.json`.
+    """Write `nearest.png`, each sample above its nearest training image, and `nearest.json`.
 
     Args:
         sampler: what draws.
@@ -188,7 +188,7 @@ def write_nearest(
 
 
 def _conditions_at(sampler: Sampler, texts: Sequence[str], num: int) -> Tensor | None:
-    """Conditions [num, C] of one caption each, or of one for all; None without captions."""
+    """Return conditions [num, C] of one caption each, or of one for all; None without captions."""
     vocabulary = sampler.family.vocabulary
     if vocabulary is None:
         if texts:

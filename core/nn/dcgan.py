@@ -29,7 +29,7 @@ _TEXT_SLOPE = 0.2
 
 
 def num_stages(image_size: int) -> int:
-    """Doublings from 4x4 to the image: 3 for 32, 4 for 64, 5 for 128 px.
+    """Count the doublings from 4x4 to the image: 3 for 32, 4 for 64, 5 for 128 px.
 
     Raises:
         UserError: Not 4 times a power of two, or below 16.
@@ -44,7 +44,7 @@ def num_stages(image_size: int) -> int:
 
 
 def gen_channels(ngf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
-    """Channels of the generator at 4x4, 8x8, ... up to half the image size.
+    """Return the channels of the generator at 4x4, 8x8, ... up to half the image size.
 
     Args:
         ngf: the last of them, doubling towards 4x4 (512-256-128-64 for 64 at 64 px); or those from
@@ -62,7 +62,7 @@ def gen_channels(ngf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]
 
 
 def dis_channels(ndf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
-    """Channels of the discriminator from half the image size down to 4x4.
+    """Return the channels of the discriminator from half the image size down to 4x4.
 
     Args:
         ndf: the first of them, doubling towards 4x4; or all, e.g. 128-256-512-1024 at 64 px.
@@ -91,7 +91,7 @@ def _activation(slope: float) -> nn.Module:
 
 
 def _norm(name: DcganNorm, channels: int) -> list[nn.Module]:
-    """Nothing at all for "none": positions in the official containers move up then."""
+    """Make a norm; nothing at all for "none": positions in official containers move up then."""
     if name == "batch":
         return [nn.BatchNorm2d(channels)]
     # The WGAN-GP authors' layer norm: over channels and places, one scale a channel.
@@ -141,7 +141,7 @@ class DcganGenerator(nn.Module):
         self.main = nn.Sequential(*layers)
 
     def forward(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """[N, noise_dim] and [N, condition_dim] to [N, image_channels, H, H]."""
+        """Map [N, noise_dim] and [N, condition_dim] to [N, image_channels, H, H]."""
         if conditions is not None:
             noise = torch.cat([noise, self.text(conditions)], dim=1)  # noise first
         return self.main(noise[:, :, None, None])
@@ -187,7 +187,7 @@ class DcganDiscriminator(nn.Module):
         self.joint = nn.Sequential(mix, *_norm(norm, top), _activation(slope), last)
 
     def forward(self, images: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """[N, image_channels, H, H] and [N, condition_dim] to logits [N]."""
+        """Map [N, image_channels, H, H] and [N, condition_dim] to logits [N]."""
         if conditions is None:
             return self.main(images).flatten()
         features = self.image(images)  # [N, top, 4, 4]
@@ -197,7 +197,7 @@ class DcganDiscriminator(nn.Module):
 
 @torch.no_grad()
 def init_dcgan(network: nn.Module) -> None:
-    """The published initialisation, in place (`weights_init`).
+    """Initialise as published, in place (`weights_init`).
 
     Convolutions N(0, 0.02), batch norm scales N(1, 0.02) and shifts 0; linear layers keep the
     framework's default, as in the text-conditional code.

@@ -35,7 +35,7 @@ LAMBDA_GP = 0.1
 
 
 def gaussian_modes() -> Tensor:
-    """The centres, [SIDE * SIDE, 2], float32, rows from the lower left."""
+    """Return the centres, [SIDE * SIDE, 2], float32, rows from the lower left."""
     line = (torch.arange(SIDE) - (SIDE - 1) / 2) * 2 / _SCALE
     return torch.cartesian_prod(line, line)
 

@@ -108,7 +108,7 @@ class Face(VisibleAttributes):
 
 
 def draw_face(seed: int | tuple[int, ...]) -> Face:
-    """The face of a seed."""
+    """Draw the attributes of the face of a seed."""
     rng = np.random.default_rng(seed)
     return Face(
         hair=list(HAIR_COLOURS)[rng.integers(len(HAIR_COLOURS))],
@@ -160,7 +160,7 @@ class _Pen:
         self._draw.ellipse(box, outline=_FRAME, width=self._pixels(width))
 
     def cap(self, x: float, y: float, half_x: float, half_y: float, colour: RGB) -> None:
-        """Upper half of an oval."""
+        """Draw the upper half of an oval."""
         self._draw.pieslice(self._box(x, y, half_x, half_y), 180, 360, fill=colour)
 
     def arc(self, oval: Oval, degrees: tuple[int, int], colour: RGB, width: float) -> None:
@@ -172,7 +172,7 @@ class _Pen:
 
 
 def render_face(face: Face, size: int) -> NDArray[np.uint8]:
-    """Picture of a face.
+    """Draw a picture of a face.
 
     Args:
         face: What to draw.
@@ -288,7 +288,7 @@ def _blend(a: RGB, b: RGB, share: float) -> RGB:
 
 
 def read_attributes(image: NDArray[np.uint8]) -> VisibleAttributes:
-    """Reads a face's attributes from the colours at the places where a face shows them.
+    """Read a face's attributes from the colours at the places where a face shows them.
 
     Args:
         image: [H, W, 3], uint8 RGB, laid out like the faces drawn here; at least 32 x 32.
@@ -332,7 +332,7 @@ def _read_eyes(image: NDArray[np.uint8]) -> str:
 def _region(
     image: NDArray[np.uint8], left: float, right: float, top: float, bottom: float
 ) -> NDArray[np.float64]:
-    """Pixels of a box given in units of the image side, [P, 3]."""
+    """Return the pixels [P, 3] of a box given in units of the image side."""
     height, width = image.shape[:2]
     rows = slice(round(top * height), max(round(bottom * height), round(top * height) + 1))
     columns = slice(round(left * width), max(round(right * width), round(left * width) + 1))
@@ -340,5 +340,5 @@ def _region(
 
 
 def _nearest(pixels: NDArray[np.float64], palette: list[RGB]) -> NDArray[np.intp]:
-    """Index of the nearest palette entry of each pixel, [P]."""
+    """Find the index of each pixel's nearest palette entry, [P]."""
     return np.asarray(((pixels[:, None] - np.array(palette)) ** 2).sum(axis=2).argmin(axis=1))

@@ -30,6 +30,8 @@ from core.text import split_caption
 
 NUM_STYLES = 4
 """Random styles of each input for diversity: six pairs."""
+NUM_PER_CAPTION = 8
+"""Faces of each caption that is scored; all captions get the same noise."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class TranslationScores:
     agreement_ceiling: float
 
     def __str__(self) -> str:
-        """A table with one row per metric."""
+        """Format a table with one row for each metric."""
         rows = [
             ("psnr [dB]", self.psnr, self.psnr_copy, math.inf),
             ("ssim", self.ssim, self.ssim_copy, 1.0),
@@ -75,7 +77,7 @@ def score_translations(
     truths: Sequence[Picture],
     labels: Sequence[Picture],
 ) -> TranslationScores:
-    """Scores translations of scenes whose truth is known.
+    """Score translations of scenes whose truth is known.
 
     Args:
         translated: Translations, each [H, W, 3] uint8; sizes may differ between scenes.
@@ -112,20 +114,18 @@ def score_translations(
 
 
 def _to_batch(picture: Picture) -> torch.Tensor:
-    """[H, W, 3] uint8 to [1, 3, H, W] float64 in [0, 1]."""
+    """Convert [H, W, 3] uint8 to [1, 3, H, W] float64 in [0, 1]."""
     return torch.from_numpy(picture.astype(np.float64) / 255.0).permute(2, 0, 1)[None]
 
 
-def diversity(
-    translator: Translator, root: Path, max_images: int | None = None
-) -> dict[Direction, tuple[float, float]]:
-    """Mean pixel and feature distance between random styles of the test images, per direction.
+def diversity(translator: Translator, root: Path) -> dict[Direction, tuple[float, float]]:
+    """Measure mean pixel and feature distance between random styles, for each direction.
 
     Empty for a family without styles. See `core.evaluation.metrics.diversity` for the units.
     """
     if translator.styles is None:
         return {}
-    found = find_unpaired(root, "test", max_images)
+    found = find_unpaired(root, "test")
     result: dict[Direction, tuple[float, float]] = {}
     for direction in translator.directions:
         files = found.a if direction == "AtoB" else found.b
@@ -147,7 +147,7 @@ def _score(
     truths: Sequence[Picture],
     labels: Sequence[Picture],
 ) -> TranslationScores:
-    """Translate and score; where there are styles, in that of the truth: content is the input's."""
+    """Translate the inputs, where there are styles in those of the truths, and score them."""
     fakes = []
     for picture, truth in zip(tqdm(inputs, f"score {direction}"), truths, strict=True):
         image = Image.fromarray(picture)
@@ -160,10 +160,8 @@ def _score(
     return score_translations(fakes, inputs, truths, labels)
 
 
-def score_unpaired(
-    translator: Translator, root: Path, max_images: int | None = None
-) -> dict[Direction, TranslationScores]:
-    """Scores of every direction there is on a set made by `make_seasons(layout="unpaired")`.
+def score_unpaired(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
+    """Score every direction there is on a set made by `make_seasons(layout="unpaired")`.
 
     A family with styles translates guided by the truth: its content is the input's, its style that
     of the true picture, which is what example guidance promises.
@@ -171,7 +169,7 @@ def score_unpaired(
     Raises:
         UserError: the set, or its `truthA/`, `truthB/`, `labelsA/`, `labelsB/`, is not there.
     """
-    found = find_unpaired(root, "test", max_images)
+    found = find_unpaired(root, "test")
     scores: dict[Direction, TranslationScores] = {}
     for direction in translator.directions:
         domain, other = ("A", "B") if direction == "AtoB" else ("B", "A")
@@ -183,11 +181,9 @@ def score_unpaired(
     return scores
 
 
-def score_paired(
-    translator: Translator, root: Path, max_images: int | None = None
-) -> dict[Direction, TranslationScores]:
-    """The same on a set made by `make_seasons(layout="paired")`: photo left, labels right."""
-    found = find_paired(root, "test", max_images)
+def score_paired(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
+    """Score a set made by `make_seasons(layout="paired")`: photograph left, labels right."""
+    found = find_paired(root, "test")
     (direction,) = translator.directions
     halves = [split_pair(open_image(file), file) for file in found.a]
     photos, drawings = (
@@ -235,13 +231,11 @@ def caption_agreement(
     return CaptionAgreement(float(np.mean(hair)), float(np.mean(eyes)), float(both.mean()))
 
 
-def score_captions(sampler: Sampler, num_per_caption: int = 8, seed: int = 0) -> CaptionAgreement:
-    """How often faces have the colours asked for, over every pair of colours alike.
+def score_captions(sampler: Sampler) -> CaptionAgreement:
+    """Count how often faces have the colours asked for, over every pair of colours alike.
 
     Args:
         sampler: of a model trained on `make_faces`, with captions.
-        num_per_caption: samples of each pair; all pairs get the same noise.
-        seed: of the noise.
 
     Raises:
         UserError: the model knows no hair and eyes, or takes no captions.
@@ -251,7 +245,7 @@ def score_captions(sampler: Sampler, num_per_caption: int = 8, seed: int = 0) ->
     if set(words) != {"hair", "eyes"}:
         raise UserError("a score of hair and eyes needs a model whose captions name just these")
     asked = [f"{hair} hair {eyes} eyes" for hair in words["hair"] for eyes in words["eyes"]]
-    captions = [caption for caption in asked for _ in range(num_per_caption)]
-    generator = torch.Generator().manual_seed(seed)
-    noise = sampler.family.random_noise(num_per_caption, generator).repeat(len(asked), 1)
+    captions = [caption for caption in asked for _ in range(NUM_PER_CAPTION)]
+    generator = torch.Generator().manual_seed(0)
+    noise = sampler.family.random_noise(NUM_PER_CAPTION, generator).repeat(len(asked), 1)
     return caption_agreement(read_faces(sampler(noise, captions)), captions)

@@ -70,5 +70,5 @@ def write_attribute(
 
 
 def has_attribute(images: Tensor, name: str) -> Tensor:
-    """[N] bool: which faces show `mask` or `glasses`."""
+    """Tell which faces show `mask` or `glasses`, [N] bool."""
     return torch.tensor([getattr(face, name) for face in read_faces(images)])

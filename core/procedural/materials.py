@@ -171,12 +171,12 @@ class SkyLook(NamedTuple):
 
 
 def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
-    """The label of each part, [P] uint8, as an index into `LABELS`."""
+    """Return the label of each part, [P] uint8, as an index into `LABELS`."""
     return np.array([LABEL_INDEX[part.material.value.label] for part in parts], dtype=np.uint8)
 
 
 def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> PartTable:
-    """Colours and snow of all parts in a season and style."""
+    """Look up colours and snow of all parts in a season and style."""
     snow_base = _mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
     colours, snow_colours = [], []
     for part in parts:
@@ -211,7 +211,7 @@ def _colour(part: Part, season: Season, style: SceneStyle) -> FloatArray:
 
 
 def light(season: Season, style: SceneStyle) -> FloatArray:
-    """Colour of the light, [3]: multiplies everything but the sky."""
+    """Return the colour of the light, [3], by which everything but the sky is multiplied."""
     if season == "summer":
         colour = _mix((1.0, 1.0, 1.0), (1.12, 0.96, 0.78), style.time_of_day)
     else:
@@ -221,7 +221,7 @@ def light(season: Season, style: SceneStyle) -> FloatArray:
 
 
 def sky_look(season: Season, style: SceneStyle) -> SkyLook:
-    """The sky of a season in a style; in winter paler, with more clouds and a weaker sun."""
+    """Return the sky of a season in a style; in winter paler, with more clouds and less sun."""
     bright, late = style.brightness, style.time_of_day
     if season == "summer":
         return SkyLook(
@@ -243,5 +243,5 @@ def sky_look(season: Season, style: SceneStyle) -> SkyLook:
 
 
 def _mix(a: Colour, b: Colour, share: float) -> FloatArray:
-    """Colour `a` at share 0, `b` at share 1."""
+    """Mix two colours: `a` at share 0, `b` at share 1."""
     return ((1.0 - share) * np.array(a) + share * np.array(b)).astype(np.float32)

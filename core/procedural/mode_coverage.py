@@ -32,7 +32,7 @@ _LEAST_SHARE = 0.1
 
 
 def _coverage(found: Tensor, expected: Tensor, high_quality: float) -> ModeCoverage:
-    """Of counts [K] against expected shares [K] that sum to 1."""
+    """Compare counts [K] with expected shares [K] that sum to 1."""
     shares = found.double() / max(1.0, float(found.sum()))
     # Against all samples, good or not: a mode hit by a few stray points is not covered.
     due = expected * float(found.sum()) / high_quality if high_quality else expected
@@ -42,7 +42,7 @@ def _coverage(found: Tensor, expected: Tensor, high_quality: float) -> ModeCover
 
 
 def gaussian_coverage(samples: Tensor, modes: Tensor, std: float) -> ModeCoverage:
-    """Coverage of equally likely Gaussians.
+    """Measure the coverage of equally likely Gaussians.
 
     A sample is of high quality within three standard deviations of its nearest mode (Srivastava et
     al. 2017, VEEGAN, section 4.1); only such samples count for a mode. Of true samples in the plane
@@ -61,7 +61,7 @@ def gaussian_coverage(samples: Tensor, modes: Tensor, std: float) -> ModeCoverag
 
 
 def label_coverage(samples: Sequence[Hashable], data: Sequence[Hashable]) -> ModeCoverage:
-    """Coverage of the labels that occur in the data.
+    """Measure the coverage of the labels that occur in the data.
 
     Args:
         samples: what was read from each generated picture; labels that the data lacks lower

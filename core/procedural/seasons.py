@@ -66,7 +66,7 @@ class _Raster:
 def render(
     scene: Scene, season: Season, size: int, style: SceneStyle | None = None
 ) -> NDArray[np.uint8]:
-    """Picture of a scene.
+    """Draw a picture of a scene.
 
     Args:
         scene: The geometry.
@@ -105,7 +105,7 @@ def render(
 
 
 def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
-    """True classes of a scene, the same in both seasons.
+    """Draw the true classes of a scene, the same in both seasons.
 
     Args:
         scene: The geometry.
@@ -123,13 +123,13 @@ def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
 
 
 def colour_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A label map [H, W] in its display colours, [H, W, 3] uint8."""
+    """Return a label map [H, W] in its display colours, [H, W, 3] uint8."""
     return np.array([label.colour for label in LABELS], dtype=np.uint8)[labels]
 
 
 @lru_cache(maxsize=2)
 def _rasterise(scene: Scene, size: int) -> _Raster:
-    """Draws a scene; cached, since summer, winter and labels follow each other."""
+    """Draw a scene; cached, since summer, winter and labels follow each other."""
     side = OVERSAMPLING * size
     canvas = Canvas(scene, side)
     parts = tuple(canvas.parts)
@@ -154,7 +154,7 @@ def _noise(
     grids: tuple[tuple[int, int], ...],
     strengths: tuple[float, ...],
 ) -> FloatArray:
-    """Sum of smooth random fields of [rows, columns], about normal with deviation 1.
+    """Add up smooth random fields of [rows, columns]; about normal with deviation 1.
 
     The grids are fixed, not a number of pixels: a scene has the same texture at any size.
     """
@@ -166,7 +166,7 @@ def _noise(
 
 
 def _offsets(enlarged: NDArray[T]) -> list[NDArray[T]]:
-    """The OVERSAMPLING ** 2 pixels behind each pixel, one array for each place in the block.
+    """Split into the OVERSAMPLING ** 2 pixels behind each pixel, an array for each place.
 
     Many times faster than a mean over the axes of a reshaped array.
     """
@@ -175,7 +175,7 @@ def _offsets(enlarged: NDArray[T]) -> list[NDArray[T]]:
 
 
 def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
-    """The finest twigs are too thin to draw: a brownish haze where the leaves were."""
+    """Draw twigs too thin for lines: a brownish haze where the leaves were."""
     crowns = raster.labels == LABEL_INDEX["deciduous"]
     haze = (0.42 + 0.10 * raster.grain[crowns]).clip(0.0, 0.8)[:, None]
     twigs = np.array([0.40, 0.34, 0.32], dtype=np.float32)
@@ -189,7 +189,7 @@ def _snow(
     indices: NDArray[np.uint8],
     cover: float,
 ) -> None:
-    """Lays snow: first in the patches' hollows, everywhere as the cover grows."""
+    """Lay snow: first in the patches' hollows, everywhere as the cover grows."""
     readiness, colour = table.snow.take(indices), table.snow_colour.take(indices, axis=0)
     depth = 1.3 * cover * readiness - raster.patches - 0.07 * raster.grain
     amount = (depth / 0.18).clip(0.0, 1.0) * (readiness > 0)
@@ -200,7 +200,7 @@ def _snow(
 def _shade(
     picture: FloatArray, ground: NDArray[np.bool_], shadows: NDArray[np.bool_], season: Season
 ) -> None:
-    """Shadows on the ground, and a ground that grows darker towards the viewer."""
+    """Darken the ground in shadows and towards the viewer."""
     side = picture.shape[0]
     near = np.linspace(-1.0, 1.0, side, dtype=np.float32)[:, None].clip(0.0, 1.0)
     strength = 0.14 if season == "summer" else 0.06
@@ -212,7 +212,7 @@ def _shade(
 def _sky(
     picture: FloatArray, mask: NDArray[np.bool_], raster: _Raster, sun: Sun, look: SkyLook
 ) -> None:
-    """Gradient from zenith to horizon, a glow around the sun, clouds."""
+    """Draw a gradient from zenith to horizon, a glow around the sun, and clouds."""
     side = picture.shape[0]
     rows = int(np.flatnonzero(mask.any(axis=1))[-1]) + 1  # no sky below: half the work
     mask, patches = mask[:rows], raster.patches[side - rows :][::-1]
@@ -230,7 +230,7 @@ def _sky(
 def _water(
     picture: FloatArray, raster: _Raster, mask: NDArray[np.bool_], scene: Scene, season: Season
 ) -> None:
-    """Mirrors what is above the far shore: clearly in summer, faintly in ice."""
+    """Mirror what is above the far shore: clearly in summer, faintly in ice."""
     side = picture.shape[0]
     rows, columns = np.nonzero(mask)
     above = (2 * round(scene.water.top * side) - rows).clip(0, side - 1)

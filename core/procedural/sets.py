@@ -44,7 +44,7 @@ def make_seasons(
     num_test: int,
     seed: int = 0,
 ) -> None:
-    """Writes landscapes in summer (A) and winter (B), or photographs with their label maps.
+    """Write landscapes in summer (A) and winter (B), or photographs with their label maps.
 
     Unpaired: `trainA/ trainB/ testA/ testB/`, no scene in two of them; `truthB/` is testA in winter
     and `truthA/` testB in summer, under the same names; `labelsA/ labelsB/` are the label maps of
@@ -76,7 +76,7 @@ def make_seasons(
 
 
 def make_faces(root: Path | str, *, size: int, num_images: int, seed: int = 0) -> None:
-    """Writes cartoon faces with tags.
+    """Write cartoon faces with tags.
 
     `images/<id>.png`; `tags.csv`, without header, one line `<id>,<hair> hair <eye> eyes` each;
     `attributes.json`, {id: all that the face was drawn from}; `meta.json`, the request. A folder
@@ -106,7 +106,7 @@ def _check(request: dict[str, Any]) -> None:
 def _make(
     root: Path, request: dict[str, Any], write: Callable[[Path, dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """Writes beside `root` and moves at the end: a data set is there as a whole or not at all."""
+    """Write beside `root` and move at the end: a data set is there as a whole or not at all."""
     request = {"version": VERSION, **request}
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         if _request_of(root) == request:
@@ -132,7 +132,7 @@ def _make(
 
 
 def _request_of(root: Path) -> Any:
-    """The request that made a folder; None if it is not one of ours."""
+    """Read the request that made a folder; None if it is not one of ours."""
     try:
         meta = json.loads((root / META).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -141,7 +141,7 @@ def _request_of(root: Path) -> Any:
 
 
 def _scene(request: dict[str, Any], split: str, index: int) -> Scene:
-    """Scenes of different splits have different seeds, hence nothing in common."""
+    """Draw a scene; those of different splits have different seeds, hence nothing in common."""
     return draw_scene((request["seed"], _SPLITS.index(split), index))
 
 
