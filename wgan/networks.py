@@ -6,6 +6,9 @@ The residual networks are those of the WGAN-GP authors (igul222/improved_wgan_tr
 of the PyTorch port (caogang/wgan-gp), with its names; the multilayer perceptrons are those of the
 official WGAN (martinarjovsky/WassersteinGAN, `models/mlp.py`; paper, figure 7).
 
+Throughout, `image_size` is the side of the images in pixels, `image_nc` their channels, `noise_dim`
+the length of the noise, and `dim` the unit of width; its defaults are the published ones.
+
 A critic gives one value per image, and never a probability. No critic here has batch norm: the
 gradient penalty is per sample, and batch statistics would couple samples.
 
@@ -98,11 +101,7 @@ def _doubled(x: Tensor) -> Tensor:
 class ResidualGenerator(nn.Module):
     """Linear layer to 4 px, residual blocks that double, norm, ReLU, 3x3 convolution, tanh.
 
-    Args:
-        image_size: 32, 64 or 128; 32 is the published CIFAR-10 network of constant width.
-        image_nc: channels out.
-        noise_dim: length of the noise (128 in the papers' code).
-        dim: unit of width: 64 for 64 px, 128 for 32 px in the paper.
+    For 32, 64 or 128 px; 32 is the published CIFAR-10 network of constant width (dim 128).
     """
 
     def __init__(
@@ -133,12 +132,6 @@ class ResidualCritic(nn.Module):
     """3x3 convolution, residual blocks that halve down to 4 px, linear layer; 64 or 128 px.
 
     Neither norm nor ReLU stands before the linear layer, as published.
-
-    Args:
-        image_size: 64 or 128.
-        image_nc: channels in.
-        dim: channels of the first convolution.
-        norm: `layer` as published, or `none`.
     """
 
     def __init__(
@@ -162,13 +155,7 @@ class ResidualCritic(nn.Module):
 
 
 class SmallResidualCritic(nn.Module):
-    """The residual critic for 32 px: four blocks of constant width, ReLU, mean over space.
-
-    Args:
-        image_nc: channels in.
-        dim: channels everywhere (128 in the paper).
-        norm: `none` as published, or `layer`.
-    """
+    """The residual critic for 32 px: four blocks of constant width, ReLU, mean over space."""
 
     def __init__(self, image_nc: int = 3, dim: int = 128, norm: CriticNorm = "none") -> None:
         super().__init__()
@@ -220,13 +207,7 @@ def _halvings(image_nc: int, dim: int, kernel: int, activation: nn.Module) -> nn
 
 
 class Cifar10Generator(nn.Module):
-    """The port's 32 px generator: linear layer to 4 px and three 2x2 transposed convolutions.
-
-    Args:
-        image_nc: channels out.
-        noise_dim: length of the noise.
-        dim: unit of width (128 published).
-    """
+    """The port's 32 px generator: linear layer to 4 px and three 2x2 transposed convolutions."""
 
     def __init__(self, image_nc: int = 3, noise_dim: int = 128, dim: int = 128) -> None:
         super().__init__()
@@ -246,12 +227,7 @@ class Cifar10Generator(nn.Module):
 
 
 class Cifar10Critic(nn.Module):
-    """The port's 32 px critic: three 3x3 convolutions of stride 2, leaky ReLU 0.01, linear layer.
-
-    Args:
-        image_nc: channels in.
-        dim: unit of width (128 published).
-    """
+    """The port's 32 px critic: three 3x3 convolutions of stride 2, leaky ReLU, linear layer."""
 
     def __init__(self, image_nc: int = 3, dim: int = 128) -> None:
         super().__init__()
@@ -264,13 +240,7 @@ class Cifar10Critic(nn.Module):
 
 
 class MnistGenerator(nn.Module):
-    """The port's 28 px generator: no norms, sigmoid; images in [0, 1].
-
-    Args:
-        image_nc: channels out.
-        noise_dim: length of the noise.
-        dim: unit of width (64 published).
-    """
+    """The port's 28 px generator: no norms, sigmoid; images in [0, 1]."""
 
     def __init__(self, image_nc: int = 1, noise_dim: int = 128, dim: int = 64) -> None:
         super().__init__()
@@ -287,12 +257,7 @@ class MnistGenerator(nn.Module):
 
 
 class MnistCritic(nn.Module):
-    """The port's 28 px critic: three 5x5 convolutions of stride 2, plain ReLU, linear layer.
-
-    Args:
-        image_nc: channels in.
-        dim: unit of width (64 published).
-    """
+    """The port's 28 px critic: three 5x5 convolutions of stride 2, plain ReLU, linear layer."""
 
     def __init__(self, image_nc: int = 1, dim: int = 64) -> None:
         super().__init__()
@@ -305,14 +270,7 @@ class MnistCritic(nn.Module):
 
 
 class MlpGenerator(nn.Module):
-    """Four linear layers with ReLU between them and nothing after the last.
-
-    Args:
-        image_size: side of the images.
-        image_nc: channels out.
-        noise_dim: length of the noise.
-        dim: width of the hidden layers (512 in the paper's figure 7).
-    """
+    """Four linear layers, `dim` wide (512 published), with ReLU between and nothing after them."""
 
     def __init__(self, image_size: int, image_nc: int, noise_dim: int, dim: int) -> None:
         super().__init__()
@@ -325,13 +283,7 @@ class MlpGenerator(nn.Module):
 
 
 class MlpCritic(nn.Module):
-    """Four linear layers with ReLU between them.
-
-    Args:
-        image_size: side of the images.
-        image_nc: channels in.
-        dim: width of the hidden layers.
-    """
+    """Four linear layers, `dim` wide, with ReLU between them."""
 
     def __init__(self, image_size: int, image_nc: int, dim: int) -> None:
         super().__init__()

@@ -18,33 +18,22 @@ Season = Literal["summer", "winter"]
 FloatArray = NDArray[np.float32]
 
 
-class Label(NamedTuple):
-    """One class of the label maps; its index is its place in `LABELS`.
-
-    Attributes:
-        name: What it is.
-        colour: For display, RGB in 0..255.
-    """
-
-    name: str
-    colour: tuple[int, int, int]
-
-
-LABELS: tuple[Label, ...] = (
-    Label("sky", (120, 190, 240)),
-    Label("sun", (255, 225, 70)),
-    Label("hill", (140, 120, 170)),
-    Label("ground", (150, 205, 90)),
-    Label("water", (30, 95, 200)),
-    Label("conifer", (0, 85, 70)),
-    Label("deciduous", (40, 160, 45)),
-    Label("trunk", (110, 65, 25)),
-    Label("wall", (240, 200, 160)),
-    Label("roof", (200, 40, 40)),
-    Label("door", (90, 20, 90)),
-    Label("window", (0, 230, 230)),
-)
-LABEL_INDEX = {label.name: index for index, label in enumerate(LABELS)}
+LABELS: dict[str, tuple[int, int, int]] = {
+    "sky": (120, 190, 240),
+    "sun": (255, 225, 70),
+    "hill": (140, 120, 170),
+    "ground": (150, 205, 90),
+    "water": (30, 95, 200),
+    "conifer": (0, 85, 70),
+    "deciduous": (40, 160, 45),
+    "trunk": (110, 65, 25),
+    "wall": (240, 200, 160),
+    "roof": (200, 40, 40),
+    "door": (90, 20, 90),
+    "window": (0, 230, 230),
+}
+"""{class of the label maps: RGB for display}; a class's index is its place here."""
+LABEL_INDEX = {label: index for index, label in enumerate(LABELS)}
 
 
 class Look(NamedTuple):
@@ -150,24 +139,44 @@ class PartTable(NamedTuple):
     grain: FloatArray
 
 
-class SkyLook(NamedTuple):
-    """How the sky looks; colours are [3].
+class Sky(NamedTuple):
+    """How a season's sky looks; pairs are colours at noon and at the golden hour.
 
     Attributes:
         zenith: Colour at the upper edge.
         horizon: Colour at the horizon.
         clouds: Colour of the clouds.
-        overcast: Share of cloudy sky.
         glow: Colour around the sun.
         glow_strength: Share of that colour at the sun's edge.
+        overcast: Share of cloudy sky, added to the style's.
     """
 
-    zenith: FloatArray
-    horizon: FloatArray
-    clouds: FloatArray
-    overcast: float
-    glow: FloatArray
+    zenith: tuple[Colour, Colour]
+    horizon: tuple[Colour, Colour]
+    clouds: tuple[Colour, Colour]
+    glow: tuple[Colour, Colour]
     glow_strength: float
+    overcast: float
+
+
+SKIES: dict[Season, Sky] = {
+    "summer": Sky(
+        zenith=((0.16, 0.46, 0.86), (0.36, 0.50, 0.80)),
+        horizon=((0.70, 0.87, 0.97), (1.00, 0.76, 0.48)),
+        clouds=((1.00, 1.00, 1.00), (1.00, 0.86, 0.76)),
+        glow=((1.0, 0.94, 0.74), (1.0, 0.90, 0.64)),
+        glow_strength=0.55,
+        overcast=0.0,
+    ),
+    "winter": Sky(
+        zenith=((0.56, 0.68, 0.82), (0.56, 0.58, 0.75)),
+        horizon=((0.76, 0.84, 0.91), (0.96, 0.78, 0.70)),
+        clouds=((0.74, 0.78, 0.83), (0.80, 0.73, 0.77)),
+        glow=((1.0, 0.96, 0.92), (1.0, 0.93, 0.86)),
+        glow_strength=0.35,
+        overcast=0.15,
+    ),
+}
 
 
 def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
@@ -177,7 +186,7 @@ def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
 
 def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> PartTable:
     """Look up colours and snow of all parts in a season and style."""
-    snow_base = _mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
+    snow_base = mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
     colours, snow_colours = [], []
     for part in parts:
         look = part.material.value
@@ -199,12 +208,12 @@ def _colour(part: Part, season: Season, style: SceneStyle) -> FloatArray:
     if part.material == Material.WINDOW:
         # Lamps are lit towards the evening, earlier in winter.
         lamp = np.clip(2.5 * style.time_of_day - (1.0 if season == "winter" else 1.5), 0, 1)
-        return _mix(getattr(look, season), (1.0, 0.80, 0.36), float(lamp))
+        return mix(getattr(look, season), (1.0, 0.80, 0.36), float(lamp))
     if part.colour is not None:
         return np.array(part.colour, dtype=np.float32)
     if season == "winter":
         return np.array(look.winter, dtype=np.float32)
-    colour = _mix(look.dry or look.summer, look.summer, style.greenness)
+    colour = mix(look.dry or look.summer, look.summer, style.greenness)
     if part.material in _GREEN:
         colour = colour * (1.0 + style.hue * np.array([-0.16, 0.0, 0.30], dtype=np.float32))
     return colour
@@ -213,35 +222,13 @@ def _colour(part: Part, season: Season, style: SceneStyle) -> FloatArray:
 def light(season: Season, style: SceneStyle) -> FloatArray:
     """Return the colour of the light, [3], by which everything but the sky is multiplied."""
     if season == "summer":
-        colour = _mix((1.0, 1.0, 1.0), (1.12, 0.96, 0.78), style.time_of_day)
+        colour = mix((1.0, 1.0, 1.0), (1.12, 0.96, 0.78), style.time_of_day)
     else:
-        colour = _mix((1.00, 1.01, 1.03), (1.04, 0.97, 0.95), style.time_of_day)
-        colour = colour * _mix((1.0, 1.0, 1.0), (0.95, 0.98, 1.03), style.frost)
+        colour = mix((1.00, 1.01, 1.03), (1.04, 0.97, 0.95), style.time_of_day)
+        colour = colour * mix((1.0, 1.0, 1.0), (0.95, 0.98, 1.03), style.frost)
     return style.brightness * colour
 
 
-def sky_look(season: Season, style: SceneStyle) -> SkyLook:
-    """Return the sky of a season in a style; in winter paler, with more clouds and less sun."""
-    bright, late = style.brightness, style.time_of_day
-    if season == "summer":
-        return SkyLook(
-            zenith=bright * _mix((0.16, 0.46, 0.86), (0.36, 0.50, 0.80), late),
-            horizon=bright * _mix((0.70, 0.87, 0.97), (1.00, 0.76, 0.48), late),
-            clouds=bright * _mix((1.00, 1.00, 1.00), (1.00, 0.86, 0.76), late),
-            overcast=style.clouds,
-            glow=_mix((1.0, 0.94, 0.74), (1.0, 0.90, 0.64), late),
-            glow_strength=0.55,
-        )
-    return SkyLook(
-        zenith=bright * _mix((0.56, 0.68, 0.82), (0.56, 0.58, 0.75), late),
-        horizon=bright * _mix((0.76, 0.84, 0.91), (0.96, 0.78, 0.70), late),
-        clouds=bright * _mix((0.74, 0.78, 0.83), (0.80, 0.73, 0.77), late),
-        overcast=style.clouds + 0.15,
-        glow=_mix((1.0, 0.96, 0.92), (1.0, 0.93, 0.86), late),
-        glow_strength=0.35,
-    )
-
-
-def _mix(a: Colour, b: Colour, share: float) -> FloatArray:
+def mix(a: Colour, b: Colour, share: float) -> FloatArray:
     """Mix two colours: `a` at share 0, `b` at share 1."""
     return ((1.0 - share) * np.array(a) + share * np.array(b)).astype(np.float32)

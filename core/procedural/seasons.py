@@ -19,16 +19,17 @@ from core.procedural.drawing import Canvas
 from core.procedural.materials import (
     LABEL_INDEX,
     LABELS,
+    SKIES,
     FloatArray,
     Material,
     Part,
     PartTable,
     Season,
-    SkyLook,
+    Sky,
     label_indices,
     light,
+    mix,
     part_table,
-    sky_look,
 )
 from core.procedural.scene import Scene, SceneStyle, Sun
 
@@ -98,7 +99,7 @@ def render(
         np.array([part.material is material for part in raster.parts])[indices]
         for material in (Material.SKY, Material.WATER)
     )
-    _sky(picture, sky, raster, scene.sun, sky_look(season, style))
+    _sky(picture, sky, raster, scene.sun, SKIES[season], style)
     _water(picture, raster, water, scene, season)
     small = np.stack(_offsets(picture)).mean(axis=0)
     return (small.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
@@ -124,7 +125,7 @@ def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
 
 def colour_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a label map [H, W] in its display colours, [H, W, 3] uint8."""
-    return np.array([label.colour for label in LABELS], dtype=np.uint8)[labels]
+    return np.array([*LABELS.values()], dtype=np.uint8)[labels]
 
 
 @lru_cache(maxsize=2)
@@ -210,20 +211,28 @@ def _shade(
 
 
 def _sky(
-    picture: FloatArray, mask: NDArray[np.bool_], raster: _Raster, sun: Sun, look: SkyLook
+    picture: FloatArray,
+    mask: NDArray[np.bool_],
+    raster: _Raster,
+    sun: Sun,
+    look: Sky,
+    style: SceneStyle,
 ) -> None:
     """Draw a gradient from zenith to horizon, a glow around the sun, and clouds."""
-    side = picture.shape[0]
+    side, late = picture.shape[0], style.time_of_day
+    zenith, horizon, clouds = (
+        style.brightness * mix(*ends, late) for ends in (look.zenith, look.horizon, look.clouds)
+    )
     rows = int(np.flatnonzero(mask.any(axis=1))[-1]) + 1  # no sky below: half the work
     mask, patches = mask[:rows], raster.patches[side - rows :][::-1]
     y, x = (np.mgrid[0:rows, 0:side].astype(np.float32) + 0.5) / side
     height = (y / 0.45).clip(0.0, 1.0)[..., None]
-    sky = look.zenith + height * (look.horizon - look.zenith)
+    sky = zenith + height * (horizon - zenith)
     distance = np.hypot(x - sun.x, y - sun.y) - sun.radius
     glow = np.exp(-distance.clip(0.0) / 0.07)[..., None]
-    sky += look.glow_strength * glow * (look.glow - sky)
-    cloud = ((look.overcast - patches) / 0.3).clip(0.0, 0.85)[..., None]
-    sky += cloud * (look.clouds * (1.0 + 0.03 * raster.streaks[:rows, :, None]) - sky)
+    sky += look.glow_strength * glow * (mix(*look.glow, late) - sky)
+    cloud = ((style.clouds + look.overcast - patches) / 0.3).clip(0.0, 0.85)[..., None]
+    sky += cloud * (clouds * (1.0 + 0.03 * raster.streaks[:rows, :, None]) - sky)
     picture[:rows][mask] = sky[mask]
 
 

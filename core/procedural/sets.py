@@ -168,7 +168,7 @@ def _write_unpaired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
             _save(render(scene, seasons[other], size), root / f"truth{other}", name)
             _save(label_map(scene, size), root / f"labels{own}", name)
             styles[f"test{own}"][name] = asdict(scene.style)
-    return {"labels": [label.name for label in LABELS], "styles": styles}
+    return {"labels": list(LABELS), "styles": styles}
 
 
 def _write_paired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _write_paired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
         if folder == "val":
             _save(labels, root / "labels", name)
             styles[name] = asdict(scene.style)
-    return {"labels": [label.name for label in LABELS], "styles": {"val": styles}}
+    return {"labels": list(LABELS), "styles": {"val": styles}}
 
 
 def _write_faces(root: Path, request: dict[str, Any]) -> dict[str, Any]:
