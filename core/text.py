@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +49,7 @@ class Vocabulary:
 
     @classmethod
     def learn(cls, captions: Sequence[str]) -> Vocabulary:
-        """The words of `captions`: attributes as they come, the values of each sorted.
+        """Collect the words of `captions`: attributes as they come, the values of each sorted.
 
         Raises:
             UserError: A caption is no row of pairs, or there is nothing to tell apart.
@@ -84,7 +83,7 @@ class Vocabulary:
         return "; ".join(f"{' | '.join(values)} {name}" for name, values in self.words.items())
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Condition vectors [N, size], float32; an attribute that a caption leaves out is all 0.
+        """Return conditions [N, size], float32; an attribute that a caption leaves out is all 0.
 
         Raises:
             UserError: An unknown word, with the known ones.
@@ -100,7 +99,7 @@ class Vocabulary:
         return conditions
 
     def mismatched(self, conditions: Tensor) -> Tensor:
-        """For each condition another one that names the same attributes.
+        """Draw for each condition another one that names the same attributes.
 
         Each attribute gets another value or keeps its own with equal chance, and one at least gets
         another. Values drawn without regard to the right ones would nearly always differ in all
@@ -129,7 +128,7 @@ class Vocabulary:
 
 
 def split_caption(caption: str) -> dict[str, str]:
-    """{attribute: value} of a caption, in any order, letters of either case.
+    """Split a caption into {attribute: value}; in any order, letters of either case.
 
     Raises:
         UserError: Not pairs of a value and an attribute, or an attribute twice.
@@ -145,7 +144,7 @@ def split_caption(caption: str) -> dict[str, str]:
 
 
 def interpolate(conditions: Tensor, beta: float = 0.5) -> Tensor:
-    """GAN-INT: `beta` of each caption of a batch's first half, the rest of its second.
+    """Mix captions as GAN-INT: `beta` of each of a batch's first half, the rest of its second.
 
     Args:
         conditions: [N, size]; with an odd N the last one has no partner.
@@ -156,11 +155,3 @@ def interpolate(conditions: Tensor, beta: float = 0.5) -> Tensor:
     """
     half = len(conditions) // 2
     return beta * conditions[:half] + (1 - beta) * conditions[half : 2 * half]
-
-
-def with_vocabulary(config: Any, captions: Sequence[str]) -> Any:
-    """A run's options with the vocabulary of its captions in `model.text`, if it has none yet."""
-    words = dict(Vocabulary.learn(captions).words)
-    text = config.model.text.model_copy(update={"vocabulary": words})
-    model = config.model.model_copy(update={"text": text})
-    return config.model_copy(update={"model": model})

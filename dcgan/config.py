@@ -6,30 +6,16 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from core.generative import GenerativeConfig, GenerativeModel
 from core.nn.dcgan import Output, Widths, dis_channels, gen_channels
-from core.options import (
-    CountInt,
-    GenerativeLogOptions,
-    OptimOptions,
-    Options,
-    Policy,
-    PositiveInt,
-    RunConfig,
-    SingleDataOptions,
-    TrainOptions,
-    Weight,
-)
-from core.text import TextOptions
+from core.options import CountInt, OptimOptions, Policy, PositiveInt, TrainOptions, Weight
 from dcgan.losses import Objective
 
 
-class Model(Options):
+class Model(GenerativeModel):
     """Networks, objective and training tips."""
 
-    nz: PositiveInt = 100
-    """Length of the noise."""
     nc: Literal[1, 3] = 3
-    """Channels of the images."""
     ngf: Widths = 64
     """Channels of the generator's last hidden layer, from which they double towards 4x4; or, at 64
     px, a list like 512-256-128 of the strided layers but the last (4x4 has twice the first)."""
@@ -51,8 +37,6 @@ class Model(Options):
     """Likewise of fakes (soft and noisy: 0.0 to 0.3). LSGAN's a."""
     gen_label: float = 1.0
     """What the generator wants to hear. LSGAN's c."""
-    text: TextOptions | None = None
-    """Draw what a caption says; needs `data.tags`."""
 
     @model_validator(mode="after")
     def _labels_are_ranges(self) -> Self:
@@ -81,33 +65,16 @@ class Optim(OptimOptions):
     policy: Policy = "constant"
 
 
-class Config(RunConfig):
+class Config(GenerativeConfig):
     """A DCGAN run; `data.crop_size` is the size of its images: 32, 64, 128 px, ..."""
 
     family: Literal["dcgan"] = "dcgan"
-    data: SingleDataOptions
     train: Train = Train()
     optim: Optim = Optim()
-    log: GenerativeLogOptions = GenerativeLogOptions()
     model: Model = Model()
-
-    @property
-    def channels(self) -> tuple[int]:
-        """Of the one domain."""
-        return (self.model.nc,)
 
     @model_validator(mode="after")
     def _networks_fit_the_images(self) -> Self:
         gen_channels(self.model.ngf, self.data.crop_size)
         dis_channels(self.model.ndf, self.data.crop_size)
-        if (self.model.text is None) != (self.data.tags is None):
-            raise ValueError(
-                "model.text and data.tags go together: captions come from a tags file, and only a "
-                "model with text uses them"
-            )
-        if self.train.gradient_checkpointing:
-            raise ValueError(
-                "train.gradient_checkpointing: true, but these networks have no residual blocks to "
-                "recompute; set it to false"
-            )
         return self

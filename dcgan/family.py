@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.data.single import find_domain
-from core.family import Layout, SampleBatch, Update
+from core.data.single import with_vocabulary
+from core.family import SampleBatch, Update
+from core.generative import GenerativeBase
 from core.nn.dcgan import (
     DcganDiscriminator,
     DcganGenerator,
@@ -26,153 +27,113 @@ from core.nn.dcgan import (
     gen_channels,
     init_dcgan,
 )
-from core.text import Vocabulary, interpolate, with_vocabulary
+from core.text import interpolate
 from core.training.optimizers import adam
 from core.training.update import frozen
 from dcgan.config import Config as DCGANConfig
 from dcgan.losses import adversarial_loss, mean_score
 
 
-class DCGAN:
+class DCGAN(GenerativeBase):
     """A generator G and a discriminator D, both conditional where there are captions."""
 
     name: ClassVar[str] = "dcgan"
     Config: ClassVar[type[DCGANConfig]] = DCGANConfig
-    layout: ClassVar[Layout] = "single"
-    ema_networks: ClassVar[tuple[str, ...]] = ("G",)
     objective: ClassVar[str] = "G"
-    multiple = minimum = 1
 
     def __init__(self, config: DCGANConfig, networks: dict[str, nn.Module]) -> None:
-        self.config = config
+        self.config: DCGANConfig = config
         self.networks = networks
         self.optimizers: dict[str, Optimizer] = {
             name: adam([networks[name]], config.optim) for name in ("G", "D")
         }
         self.state: dict[str, Any] = {}
+        self.unit_range = config.model.output == "sigmoid"
 
     @classmethod
     def build(cls, config: DCGANConfig) -> Self:
-        """Networks with initial weights; a vocabulary not given is learnt from the tags file."""
-        model, data = config.model, config.data
-        if model.text is not None and model.text.vocabulary is None:
-            config = with_vocabulary(config, find_domain(data.root, "train", data.tags).captions)
-        text = config.model.text
-        conditional: dict[str, Any] = {}
-        if text is not None:
-            size = Vocabulary(text.vocabulary or {}).size
-            conditional = {"condition_dim": size, "projection_dim": text.projection_dim}
+        """Make networks with initial weights; learn the vocabulary, if not given, from the tags."""
+        config = with_vocabulary(config)
+        model, size = config.model, config.data.crop_size
         G = DcganGenerator(
             model.nz,
-            gen_channels(model.ngf, data.crop_size),
+            gen_channels(model.ngf, size),
             model.nc,
             slope=model.slope_gen,
             output=model.output,
-            **conditional,
+            **config.text_dims,
         )
-        channels = dis_channels(model.ndf, data.crop_size)
-        D = DcganDiscriminator(channels, model.nc, slope=model.slope_dis, **conditional)
+        widths = dis_channels(model.ndf, size)
+        D = DcganDiscriminator(widths, model.nc, slope=model.slope_dis, **config.text_dims)
         for network in (G, D):
             init_dcgan(network)
         return cls(config, {"G": G, "D": D})
 
-    @property
-    def noise_dim(self) -> int:
-        """Length of a noise vector."""
-        return self.config.model.nz
-
-    @property
-    def vocabulary(self) -> Vocabulary | None:
-        """The words it draws; None without captions."""
-        text = self.config.model.text
-        return None if text is None else Vocabulary(text.vocabulary or {})
-
-    # -- what is drawn at random ------------------------------------------------------------
-
-    def random_noise(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """[num, noise_dim], float32, from N(0, 1)."""
-        return torch.randn(num, self.noise_dim, generator=generator)
-
-    def draw_noise(self, num: int, like: Tensor) -> Tensor:
-        """Noise [num, noise_dim] of the type and on the device of `like`."""
-        return torch.randn(num, self.noise_dim, device=like.device, dtype=like.dtype)
-
-    def draw_labels(self, bounds: tuple[float, float], logits: Tensor) -> Tensor:
-        """A label for each logit, evenly between the bounds."""
-        low, high = bounds
-        full = torch.full_like(logits, low, dtype=torch.promote_types(logits.dtype, torch.float32))
-        return full if low == high else full + (high - low) * torch.rand_like(full)
-
-    # -- training ---------------------------------------------------------------------------
-
     def training_step(self, batch: SampleBatch, step: int, update: Update) -> dict[str, Tensor]:
-        """D on real and on fake; then G on the same fakes against the updated D."""
-        if self.vocabulary is not None:
-            conditions = self.vocabulary.encode(batch.captions).to(batch.images)
-            return self.matching_aware_step(batch.images, conditions, update)
-        G, D = self.networks["G"], self.networks["D"]
-        real = self._to_networks(batch.images)
+        """Update D on real images and on fakes, then G by what the new D says of the same fakes."""
+        model, G, D = self.config.model, self.networks["G"], self.networks["D"]
+        if model.text is not None:
+            return self.matching_aware_step(batch, update)
+        real = self.real_images(batch)  # [N, C, H, W]
         fake = G(self.draw_noise(len(real), real))
 
         # One after the other: each batch has its own statistics in D's batch norms.
-        on_real, on_fake = D(real), D(fake.detach())
-        D_real, D_fake = self._dis_loss(on_real, real=True), self._dis_loss(on_fake, real=False)
+        on_real, on_fake = D(real), D(fake.detach())  # logits [N]
+        D_real = self.loss(on_real, model.real_label)
+        D_fake = self.loss(on_fake, model.fake_label)
         update(self.optimizers["D"], D_real, D_fake)
 
         with frozen(D):
-            G_loss = self._gen_loss(D(fake))
+            G_loss = self.loss(D(fake), (model.gen_label, model.gen_label))
             update(self.optimizers["G"], G_loss)
 
         return self._terms(on_real, on_fake, D_real=D_real, D_fake=D_fake, G=G_loss)
 
-    def matching_aware_step(
-        self, images: Tensor, right: Tensor, update: Update
-    ) -> dict[str, Tensor]:
-        """Algorithm 1 of Reed et al.: D also learns which texts do not match real images."""
-        G, D, text = self.networks["G"], self.networks["D"], self.config.model.text
+    def matching_aware_step(self, batch: SampleBatch, update: Update) -> dict[str, Tensor]:
+        """Train D also to tell texts that do not match real images (Reed et al., Algorithm 1)."""
+        model, G, D = self.config.model, self.networks["G"], self.networks["D"]
+        text = model.text
         assert text is not None
-        real = self._to_networks(images)
-        wrong = self.draw_wrong(right)
-        with torch.no_grad():
+        real = self.real_images(batch)  # [N, C, H, W]
+        (right,), (wrong,) = self.conditions(batch)  # [N, vocabulary.size] each
+        with frozen(G):
             fake = G(self.draw_noise(len(real), real), right)
 
-        on_real, on_wrong, on_fake = D(real, right), D(real, wrong), D(fake, right)
-        D_real = self._dis_loss(on_real, real=True)
-        D_wrong = text.cls_weight * self._dis_loss(on_wrong, real=False)
-        D_fake = (1 - text.cls_weight) * self._dis_loss(on_fake, real=False)
+        on_real, on_wrong, on_fake = D(real, right), D(real, wrong), D(fake, right)  # logits [N]
+        D_real = self.loss(on_real, model.real_label)
+        D_wrong = text.cls_weight * self.loss(on_wrong, model.fake_label)
+        D_fake = (1 - text.cls_weight) * self.loss(on_fake, model.fake_label)
         update(self.optimizers["D"], D_real, D_wrong, D_fake)
 
         conditions, weights = right, None
-        if text.interpolation:
-            between = interpolate(right, text.beta)
-            conditions = torch.cat([right, between])
+        if text.interpolation:  # GAN-INT
+            conditions = torch.cat([right, interpolate(right, text.beta)])  # [N + N // 2, size]
             weights = torch.ones_like(conditions[:, 0])
             weights[len(right) :] = text.interpolation
         fake = G(self.draw_noise(len(conditions), real), conditions)
         with frozen(D):
-            G_loss = self._gen_loss(D(fake, conditions), weights)
+            labels = (model.gen_label, model.gen_label)
+            G_loss = self.loss(D(fake, conditions), labels, weights)
             update(self.optimizers["G"], G_loss)
 
         losses = {"D_real": D_real, "D_wrong": D_wrong, "D_fake": D_fake, "G": G_loss}
         return self._terms(on_real, on_fake, **losses)
 
-    def draw_wrong(self, right: Tensor) -> Tensor:
-        """A caption that does not match, for each that does."""
-        assert self.vocabulary is not None
-        return self.vocabulary.mismatched(right)
+    def loss(
+        self, logits: Tensor, labels: tuple[float, float], weights: Tensor | None = None
+    ) -> Tensor:
+        """Compare logits [N] with labels drawn between two bounds; `weights` [N] of the samples."""
+        drawn = self.draw_labels(labels, logits)
+        return adversarial_loss(logits, drawn, self.config.model.objective, weights)
 
-    def _dis_loss(self, logits: Tensor, *, real: bool) -> Tensor:
-        model = self.config.model
-        labels = self.draw_labels(model.real_label if real else model.fake_label, logits)
-        return adversarial_loss(logits, labels, model.objective)
-
-    def _gen_loss(self, logits: Tensor, weights: Tensor | None = None) -> Tensor:
-        model = self.config.model
-        labels = torch.full_like(logits, model.gen_label)
-        return adversarial_loss(logits, labels, model.objective, weights)
+    def draw_labels(self, bounds: tuple[float, float], logits: Tensor) -> Tensor:
+        """Draw a label for each logit, evenly between the bounds, in float32 at least."""
+        low, high = bounds
+        full = torch.full_like(logits, low, dtype=torch.promote_types(logits.dtype, torch.float32))
+        return full if low == high else full + (high - low) * torch.rand_like(full)
 
     def _terms(self, on_real: Tensor, on_fake: Tensor, **losses: Tensor) -> dict[str, Tensor]:
-        """Losses, D's sum, and what D said: D(x) and D(G(z)) of the published log."""
+        """Return losses, their sum for D, and what D said: the published log's D(x) and D(G(z))."""
         terms = {name: loss.detach() for name, loss in losses.items()}
         parts = [loss for name, loss in terms.items() if name.startswith("D_")]
         objective = self.config.model.objective
@@ -181,14 +142,3 @@ class DCGAN:
             "score_real": mean_score(on_real.detach(), objective),
             "score_fake": mean_score(on_fake.detach(), objective),
         }
-
-    # -- sampling ---------------------------------------------------------------------------
-
-    def _to_networks(self, images: Tensor) -> Tensor:
-        """[-1, 1] to the range of the generator's last activation."""
-        return images if self.config.model.output == "tanh" else (images + 1) / 2
-
-    def sample(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """Images [N, nc, H, H] in [-1, 1] of noise [N, nz] and, with captions, conditions."""
-        images = self.networks["G"](noise, conditions)
-        return images if self.config.model.output == "tanh" else images * 2 - 1

@@ -19,7 +19,7 @@ def _full(x: Tensor) -> Tensor:
 def adversarial_loss(
     logits: Tensor, labels: Tensor, objective: Objective, weights: Tensor | None = None
 ) -> Tensor:
-    """Mean over the batch of the distance between what D says and what it should.
+    """Compare what D says with what it should, averaged over the batch.
 
     `vanilla`: binary cross-entropy of sigmoid(logits). `lsgan`: (logits - label)^2 / 2, the 1/2 in
     every term as in Mao et al. 2017, eq. 2.
@@ -40,6 +40,6 @@ def adversarial_loss(
 
 
 def mean_score(logits: Tensor, objective: Objective) -> Tensor:
-    """What D says on average: D(x) of the published log; a probability for `vanilla`."""
+    """Average what D says, D(x) of the published log; a probability for `vanilla`."""
     logits = _full(logits)
     return (logits.sigmoid() if objective == "vanilla" else logits).mean()

@@ -11,22 +11,18 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from core.generative import GenerativeConfig, GenerativeModel
 from core.nn.dcgan import DcganNorm, Widths, dis_channels, gen_channels
 from core.options import (
     CountInt,
     Fraction,
-    GenerativeLogOptions,
     OptimOptions,
-    Options,
     Policy,
     PositiveFloat,
     PositiveInt,
-    RunConfig,
-    SingleDataOptions,
     TrainOptions,
     Weight,
 )
-from core.text import TextOptions
 
 Architecture = Literal["dcgan", "resnet", "cifar10", "mnist", "mlp"]
 
@@ -38,15 +34,12 @@ _SIZES: dict[str, tuple[int, ...]] = {
 """Image sides that an architecture exists for; dcgan has its own rule, mlp takes any."""
 
 
-class Model(Options):
+class Model(GenerativeModel):
     """Networks, what keeps the critic Lipschitz, and who is updated when."""
 
     generator: Architecture = "dcgan"
     critic: Architecture = "dcgan"
-    nc: Literal[1, 3, 4] = 3
-    """Channels of the images."""
     nz: PositiveInt = 128
-    """Length of the noise."""
     ngf: Widths = 64
     """Width of the generator: DCGAN's ngf, the residual networks' and the port's DIM."""
     ndf: Widths = 64
@@ -71,8 +64,6 @@ class Model(Options):
     warm_up_every: PositiveInt = 500
     gen_batch_factor: PositiveInt = 1
     """Fakes of a generator update, in batches (2 in the authors' CIFAR-10 ResNet)."""
-    text: TextOptions | None = None
-    """If given, pictures are drawn after captions (dcgan only)."""
 
     @model_validator(mode="after")
     def _batch_norm_couples_samples(self) -> Self:
@@ -129,34 +120,13 @@ class Optim(OptimOptions):
     policy: Policy = "constant"
 
 
-class Config(RunConfig):
+class Config(GenerativeConfig):
     """A WGAN run."""
 
     family: Literal["wgan"] = "wgan"
-    data: SingleDataOptions
     train: Train = Train()
     optim: Optim = Optim()
-    log: GenerativeLogOptions = GenerativeLogOptions()
     model: Model = Model()
-
-    @property
-    def channels(self) -> tuple[int]:
-        """Channels of the images."""
-        return (self.model.nc,)
-
-    @model_validator(mode="after")
-    def _options_that_have_an_effect(self) -> Self:
-        if (self.model.text is None) != (self.data.tags is None):
-            raise ValueError(
-                "model.text and data.tags go together: captions come from a tags file, and only a "
-                "model with text uses them"
-            )
-        if self.train.gradient_checkpointing:
-            raise ValueError(
-                "train.gradient_checkpointing: true, but these networks recompute nothing; set it "
-                "to false"
-            )
-        return self
 
     @model_validator(mode="after")
     def _size_that_the_networks_have(self) -> Self:

@@ -13,7 +13,7 @@ from core.nn.dcgan import (
     gen_channels,
     init_dcgan,
 )
-from wgan.config import Model
+from wgan.config import Config
 from wgan.networks import (
     Cifar10Critic,
     Cifar10Generator,
@@ -28,51 +28,42 @@ from wgan.networks import (
 )
 
 
-def make_generator(model: Model, image_size: int, condition_dim: int = 0) -> nn.Module:
-    """Noise [N, noise_dim] (and conditions) to images of `image_size` px."""
-    nc, noise_dim = model.nc, model.nz
+def make_generator(config: Config) -> nn.Module:
+    """Make the network from noise [N, nz] to images [N, nc, crop_size, crop_size]."""
+    model, size = config.model, config.data.crop_size
+    nc, nz = model.nc, model.nz
     if model.generator == "dcgan":
-        network = DcganGenerator(
-            noise_dim,
-            gen_channels(model.ngf, image_size),
-            nc,
-            norm=model.norm_gen,
-            condition_dim=condition_dim,
-            projection_dim=model.text.projection_dim if model.text is not None else 0,
-        )
+        widths = gen_channels(model.ngf, size)
+        network = DcganGenerator(nz, widths, nc, norm=model.norm_gen, **config.text_dims)
         init_dcgan(network)
         return network
     dim = cast("int", model.ngf)
     if model.generator == "resnet":
-        return ResidualGenerator(image_size, nc, noise_dim, dim)
+        return ResidualGenerator(size, nc, nz, dim)
     if model.generator == "cifar10":
-        return Cifar10Generator(nc, noise_dim, dim)
+        return Cifar10Generator(nc, nz, dim)
     if model.generator == "mnist":
-        return MnistGenerator(nc, noise_dim, dim)
-    return MlpGenerator(image_size, nc, noise_dim, dim)
+        return MnistGenerator(nc, nz, dim)
+    return MlpGenerator(size, nc, nz, dim)
 
 
-def make_critic(model: Model, image_size: int, condition_dim: int = 0) -> nn.Module:
-    """Images of `image_size` px (and conditions) to values [N]."""
+def make_critic(config: Config) -> nn.Module:
+    """Make the network from images [N, nc, crop_size, crop_size] to values [N]."""
+    model, size = config.model, config.data.crop_size
     nc = model.nc
     if model.critic == "dcgan":
-        network = DcganDiscriminator(
-            dis_channels(model.ndf, image_size),
-            nc,
-            norm=model.norm_critic,
-            condition_dim=condition_dim,
-            projection_dim=model.text.projection_dim if model.text is not None else 0,
-        )
+        widths = dis_channels(model.ndf, size)
+        network = DcganDiscriminator(widths, nc, norm=model.norm_critic, **config.text_dims)
         init_dcgan(network)
         return network
     dim = cast("int", model.ndf)
     if model.critic == "resnet":
         norm = cast("CriticNorm", model.norm_critic)
-        if image_size == 32:
+        if size == 32:
             return SmallResidualCritic(nc, dim, norm)
-        return ResidualCritic(image_size, nc, dim, norm)
+        return ResidualCritic(size, nc, dim, norm)
     if model.critic == "cifar10":
         return Cifar10Critic(nc, dim)
     if model.critic == "mnist":
         return MnistCritic(nc, dim)
-    return MlpCritic(image_size, nc, dim)
+    return MlpCritic(size, nc, dim)

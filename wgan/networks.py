@@ -6,6 +6,9 @@ The residual networks are those of the WGAN-GP authors (igul222/improved_wgan_tr
 of the PyTorch port (caogang/wgan-gp), with its names; the multilayer perceptrons are those of the
 official WGAN (martinarjovsky/WassersteinGAN, `models/mlp.py`; paper, figure 7).
 
+Throughout, `image_size` is the side of the images in pixels, `image_nc` their channels, `noise_dim`
+the length of the noise, and `dim` the unit of width; its defaults are the published ones.
+
 A critic gives one value per image, and never a probability. No critic here has batch norm: the
 gradient penalty is per sample, and batch statistics would couple samples.
 
@@ -20,12 +23,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from core.nn.perceptron import perceptron
 
 CriticNorm = Literal["layer", "none"]
 Resample = Literal["up", "down", "none"]
@@ -34,18 +40,12 @@ _WIDTHS_GEN = {32: (1, 1, 1, 1), 64: (8, 8, 4, 2, 1), 128: (8, 8, 8, 4, 2, 1)}
 """Side -> channels at 4 px and after each doubling, in units of `dim`."""
 _WIDTHS_CRITIC = {64: (1, 2, 4, 8, 8), 128: (1, 2, 4, 8, 8, 8)}
 """Side -> channels after the first convolution and after each halving, in units of `dim`."""
-
-
-def _make_critic_norm(name: CriticNorm) -> Callable[[int], nn.Module]:
-    """Layer norm over a whole sample with one scale and shift per channel, or nothing.
-
-    The same as group norm with one group, and not torch's LayerNorm, which scales every element.
-    """
-    return (lambda channels: nn.GroupNorm(1, channels)) if name == "layer" else _identity
-
-
-def _identity(_channels: int) -> nn.Module:
-    return nn.Identity()
+_CRITIC_NORMS: dict[CriticNorm, Callable[[int], nn.Module]] = {
+    "layer": partial(nn.GroupNorm, 1),
+    "none": nn.Identity,
+}
+"""Layer norm is over a whole sample with one scale and shift per channel, as group norm with one
+group; torch's LayerNorm scales every element."""
 
 
 class ResidualBlock(nn.Module):
@@ -85,7 +85,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, channels_in, H, W] to [N, channels_out, H', W'], H' = 2H, H / 2 or H."""
+        """Map [N, channels_in, H, W] to [N, channels_out, H', W'], H' = 2H, H / 2 or H."""
         shortcut = self.shortcut(F.avg_pool2d(x, 2) if self.resample == "down" else x)
         y = x if self.first else F.relu(self.norm1(x))
         if self.resample == "up":
@@ -101,11 +101,7 @@ def _doubled(x: Tensor) -> Tensor:
 class ResidualGenerator(nn.Module):
     """Linear layer to 4 px, residual blocks that double, norm, ReLU, 3x3 convolution, tanh.
 
-    Args:
-        image_size: 32, 64 or 128; 32 is the published CIFAR-10 network of constant width.
-        image_nc: channels out.
-        noise_dim: length of the noise (128 in the papers' code).
-        dim: unit of width: 64 for 64 px, 128 for 32 px in the paper.
+    For 32, 64 or 128 px; 32 is the published CIFAR-10 network of constant width (dim 128).
     """
 
     def __init__(
@@ -127,7 +123,7 @@ class ResidualGenerator(nn.Module):
             nn.init.xavier_uniform_(self.output.weight)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, image_size, image_size] in [-1, 1]."""
+        """Map [N, noise_dim] to [N, image_nc, image_size, image_size] in [-1, 1]."""
         x = self.input(noise).unflatten(1, (-1, 4, 4))  # [N, widths[0], 4, 4]
         return torch.tanh(self.output(F.relu(self.norm(self.blocks(x)))))
 
@@ -136,12 +132,6 @@ class ResidualCritic(nn.Module):
     """3x3 convolution, residual blocks that halve down to 4 px, linear layer; 64 or 128 px.
 
     Neither norm nor ReLU stands before the linear layer, as published.
-
-    Args:
-        image_size: 64 or 128.
-        image_nc: channels in.
-        dim: channels of the first convolution.
-        norm: `layer` as published, or `none`.
     """
 
     def __init__(
@@ -149,7 +139,7 @@ class ResidualCritic(nn.Module):
     ) -> None:
         super().__init__()
         widths = [dim * w for w in _WIDTHS_CRITIC[image_size]]
-        make = _make_critic_norm(norm)
+        make = _CRITIC_NORMS[norm]
         self.input = nn.Conv2d(image_nc, dim, 3, padding=1)
         self.blocks = nn.Sequential(
             *(ResidualBlock(a, b, "down", make, bias=False) for a, b in pairwise(widths))
@@ -159,25 +149,19 @@ class ResidualCritic(nn.Module):
         nn.init.xavier_uniform_(self.input.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, H, W] in [-1, 1] to values [N]."""
+        """Map [N, image_nc, H, W] in [-1, 1] to values [N]."""
         features = self.blocks(self.input(x))  # [N, widths[-1], 4, 4]
         return self.output(features.flatten(1)).squeeze(1)
 
 
 class SmallResidualCritic(nn.Module):
-    """The residual critic for 32 px: four blocks of constant width, ReLU, mean over space.
-
-    Args:
-        image_nc: channels in.
-        dim: channels everywhere (128 in the paper).
-        norm: `none` as published, or `layer`.
-    """
+    """The residual critic for 32 px: four blocks of constant width, ReLU, mean over space."""
 
     def __init__(self, image_nc: int = 3, dim: int = 128, norm: CriticNorm = "none") -> None:
         super().__init__()
-        make = _make_critic_norm(norm)
+        make = _CRITIC_NORMS[norm]
         self.blocks = nn.Sequential(
-            ResidualBlock(image_nc, dim, "down", _identity, bias=True, first=True),
+            ResidualBlock(image_nc, dim, "down", nn.Identity, bias=True, first=True),
             ResidualBlock(dim, dim, "down", make, bias=True),
             ResidualBlock(dim, dim, "none", make, bias=True),
             ResidualBlock(dim, dim, "none", make, bias=True),
@@ -186,14 +170,14 @@ class SmallResidualCritic(nn.Module):
         init_residual(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, 32, 32] in [-1, 1] to values [N]."""
+        """Map [N, image_nc, 32, 32] in [-1, 1] to values [N]."""
         features = F.relu(self.blocks(x))  # [N, dim, 8, 8]
         return self.output(features.mean(dim=(2, 3))).squeeze(1)
 
 
 @torch.no_grad()
 def init_residual(network: nn.Module) -> None:
-    """The published start: uniform weights, biases zero, norms untouched.
+    """Initialise as published: uniform weights, biases zero, norms as they are.
 
     Standard deviation sqrt(4 / (fan_in + fan_out)) for 3x3 convolutions, sqrt(2 / ...) for
     shortcuts and linear layers (tflib/ops/conv2d.py, tflib/ops/linear.py).
@@ -214,14 +198,16 @@ def _up_block(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-class Cifar10Generator(nn.Module):
-    """The port's 32 px generator: linear layer to 4 px and three 2x2 transposed convolutions.
+def _halvings(image_nc: int, dim: int, kernel: int, activation: nn.Module) -> nn.Sequential:
+    """Make three convolutions of stride 2, to 4 * dim channels, an activation after each."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((image_nc, dim, 2 * dim, 4 * dim)):
+        layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), activation]
+    return nn.Sequential(*layers)
 
-    Args:
-        image_nc: channels out.
-        noise_dim: length of the noise.
-        dim: unit of width (128 published).
-    """
+
+class Cifar10Generator(nn.Module):
+    """The port's 32 px generator: linear layer to 4 px and three 2x2 transposed convolutions."""
 
     def __init__(self, image_nc: int = 3, noise_dim: int = 128, dim: int = 128) -> None:
         super().__init__()
@@ -235,40 +221,26 @@ class Cifar10Generator(nn.Module):
         self.deconv_out = nn.ConvTranspose2d(dim, image_nc, 2, stride=2)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, 32, 32] in [-1, 1]."""
+        """Map [N, noise_dim] to [N, image_nc, 32, 32] in [-1, 1]."""
         x = self.preprocess(noise).unflatten(1, (-1, 4, 4))  # [N, 4 * dim, 4, 4]
         return torch.tanh(self.deconv_out(self.block2(self.block1(x))))
 
 
 class Cifar10Critic(nn.Module):
-    """The port's 32 px critic: three 3x3 convolutions of stride 2, leaky ReLU 0.01, linear layer.
-
-    Args:
-        image_nc: channels in.
-        dim: unit of width (128 published).
-    """
+    """The port's 32 px critic: three 3x3 convolutions of stride 2, leaky ReLU, linear layer."""
 
     def __init__(self, image_nc: int = 3, dim: int = 128) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for a, b in ((image_nc, dim), (dim, 2 * dim), (2 * dim, 4 * dim)):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.LeakyReLU(0.01)]
-        self.main = nn.Sequential(*layers)
+        self.main = _halvings(image_nc, dim, 3, nn.LeakyReLU(0.01))
         self.linear = nn.Linear(4 * 4 * 4 * dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, 32, 32] in [-1, 1] to values [N]."""
+        """Map [N, image_nc, 32, 32] in [-1, 1] to values [N]."""
         return self.linear(self.main(x).flatten(1)).squeeze(1)
 
 
 class MnistGenerator(nn.Module):
-    """The port's 28 px generator: no norms, sigmoid; images in [0, 1].
-
-    Args:
-        image_nc: channels out.
-        noise_dim: length of the noise.
-        dim: unit of width (64 published).
-    """
+    """The port's 28 px generator: no norms, sigmoid; images in [0, 1]."""
 
     def __init__(self, image_nc: int = 1, noise_dim: int = 128, dim: int = 64) -> None:
         super().__init__()
@@ -278,73 +250,45 @@ class MnistGenerator(nn.Module):
         self.deconv_out = nn.ConvTranspose2d(dim, image_nc, 8, stride=2)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, 28, 28] in [0, 1]."""
+        """Map [N, noise_dim] to [N, image_nc, 28, 28] in [0, 1]."""
         x = self.preprocess(noise).unflatten(1, (-1, 4, 4))  # [N, 4 * dim, 4, 4]
         x = self.block1(x)[:, :, :7, :7]  # 8 to 7 px, as published, so that 28 come out
         return torch.sigmoid(self.deconv_out(self.block2(x)))
 
 
 class MnistCritic(nn.Module):
-    """The port's 28 px critic: three 5x5 convolutions of stride 2, plain ReLU, linear layer.
-
-    Args:
-        image_nc: channels in.
-        dim: unit of width (64 published).
-    """
+    """The port's 28 px critic: three 5x5 convolutions of stride 2, plain ReLU, linear layer."""
 
     def __init__(self, image_nc: int = 1, dim: int = 64) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for a, b in ((image_nc, dim), (dim, 2 * dim), (2 * dim, 4 * dim)):
-            layers += [nn.Conv2d(a, b, 5, stride=2, padding=2), nn.ReLU()]
-        self.main = nn.Sequential(*layers)
+        self.main = _halvings(image_nc, dim, 5, nn.ReLU())
         self.output = nn.Linear(4 * 4 * 4 * dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, 28, 28] in [0, 1] to values [N]."""
+        """Map [N, image_nc, 28, 28] in [0, 1] to values [N]."""
         return self.output(self.main(x).flatten(1)).squeeze(1)
 
 
 class MlpGenerator(nn.Module):
-    """Four linear layers with ReLU between them and nothing after the last.
-
-    Args:
-        image_size: side of the images.
-        image_nc: channels out.
-        noise_dim: length of the noise.
-        dim: width of the hidden layers (512 in the paper's figure 7).
-    """
+    """Four linear layers, `dim` wide (512 published), with ReLU between and nothing after them."""
 
     def __init__(self, image_size: int, image_nc: int, noise_dim: int, dim: int) -> None:
         super().__init__()
         self.shape = (image_nc, image_size, image_size)
-        self.main = _perceptron(noise_dim, dim, math.prod(self.shape))
+        self.main = perceptron(noise_dim, dim, math.prod(self.shape))
 
     def forward(self, noise: Tensor) -> Tensor:
-        """[N, noise_dim] to [N, image_nc, image_size, image_size], about [-1, 1] once trained."""
+        """Map [N, noise_dim] to [N, image_nc, image_size, image_size], about [-1, 1]."""
         return self.main(noise).unflatten(1, self.shape)
 
 
 class MlpCritic(nn.Module):
-    """Four linear layers with ReLU between them.
-
-    Args:
-        image_size: side of the images.
-        image_nc: channels in.
-        dim: width of the hidden layers.
-    """
+    """Four linear layers, `dim` wide, with ReLU between them."""
 
     def __init__(self, image_size: int, image_nc: int, dim: int) -> None:
         super().__init__()
-        self.main = _perceptron(image_nc * image_size * image_size, dim, 1)
+        self.main = perceptron(image_nc * image_size * image_size, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, image_nc, image_size, image_size] to values [N]."""
+        """Map [N, image_nc, image_size, image_size] to values [N]."""
         return self.main(x.flatten(1)).squeeze(1)
-
-
-def _perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in ((size_in, hidden), (hidden, hidden), (hidden, hidden)):
-        layers += [nn.Linear(a, b), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(hidden, size_out))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from core.data.folders import SPLITS, list_images, require_folder, splits_present
 from core.data.idx import IdxSource, idx_splits, read_idx
 from core.data.source import Source
 from core.data.tags import match_tags
 from core.errors import UserError
+from core.generative import GenerativeConfig
 from core.options import DataOptions
+from core.text import Vocabulary
+
+C = TypeVar("C", bound=GenerativeConfig)
 
 _ORDER = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 
@@ -92,3 +97,17 @@ def domain_source(found: DomainFiles, channels: int, options: DataOptions) -> So
         return IdxSource(label, found.root, (found.files,), (channels,), False, options, pixels)
     files = tuple((file,) for file in found.files[:limit])
     return Source(label, found.root, files, (channels,), False, options)
+
+
+def with_vocabulary(config: C) -> C:
+    """Return options whose vocabulary, where a model with captions has none yet, is the data's.
+
+    Raises:
+        UserError: as `find_domain` and `Vocabulary.learn`.
+    """
+    model, data = config.model, config.data
+    if model.text is None or model.text.vocabulary is not None:
+        return config
+    learnt = Vocabulary.learn(find_domain(data.root, "train", data.tags).captions)
+    text = model.text.model_copy(update={"vocabulary": dict(learnt.words)})
+    return config.model_copy(update={"model": model.model_copy(update={"text": text})})

@@ -30,36 +30,45 @@ def save_noise(noise: Tensor, path: Path) -> None:
     write_file(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
-def read_noise(path: Path, noise_dim: int) -> Tensor:
-    """One vector [noise_dim], float32, of a `.npy` file.
+def read_numbers(path: Path) -> Tensor:
+    """Read the array of a `.npy` file, float32.
 
     Raises:
-        UserError: not such a file, of another length, or with values that are not finite.
+        UserError: not such a file, or not one of finite real numbers.
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or 'not a .npy file'}") from None
-    except (ValueError, EOFError):
-        raise UserError(f"{path}: not a .npy file of plain numbers") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "not a .npy file of plain numbers"
+        raise UserError(f"{path}: {reason}") from None
     if not isinstance(array, np.ndarray):
         array.close()
-        raise UserError(f"{path}: holds several arrays; give a .npy file of one noise vector")
+        raise UserError(f"{path}: holds several arrays; give a .npy file of one")
     if array.dtype.kind not in "fiu":
-        raise UserError(f"{path}: holds {array.dtype}, expected {noise_dim} real numbers")
-    vector = torch.from_numpy(array.astype(np.float32))
+        raise UserError(f"{path}: holds {array.dtype}, expected real numbers")
+    numbers = torch.from_numpy(array.astype(np.float32))
+    if not bool(torch.isfinite(numbers).all()):
+        raise UserError(f"{path}: holds values that are not finite")
+    return numbers
+
+
+def read_noise(path: Path, noise_dim: int) -> Tensor:
+    """Read one vector [noise_dim], float32, of a `.npy` file.
+
+    Raises:
+        UserError: as `read_numbers`, or of another shape.
+    """
+    vector = read_numbers(path)
     if vector.shape not in ((noise_dim,), (1, noise_dim)):
         raise UserError(
             f"{path}: shape {list(vector.shape)}, but this generator's noise is [{noise_dim}]; "
             "was it saved with another checkpoint?"
         )
-    if not bool(torch.isfinite(vector).all()):
-        raise UserError(f"{path}: holds values that are not finite")
     return vector.reshape(noise_dim)
 
 
 def read_mean(paths: Sequence[Path], noise_dim: int) -> Tensor:
-    """Mean [noise_dim] of the vectors of some files.
+    """Return the mean [noise_dim] of the vectors of some files.
 
     Radford et al. 2016 (DCGAN, figure 7) take the mean of three samples for each concept: single
     ones were unstable.
@@ -68,7 +77,7 @@ def read_mean(paths: Sequence[Path], noise_dim: int) -> Tensor:
 
 
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Along the great circle from `start` to `end` (White 2016, "Sampling generative networks").
+    """Go along the great circle between two vectors (White 2016, "Sampling generative networks").
 
     Noise of high dimension lies near a sphere, and a straight line would cut through its empty
     inside. The length changes evenly from that of `start` to that of `end`. Where the directions
@@ -95,19 +104,19 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Along the straight line; arguments and result as `slerp`."""
+    """Go along the straight line; arguments and result as `slerp`."""
     t = share.to(start.dtype)[:, None]
     return (1 - t) * start + t * end
 
 
 def path_between(start: Tensor, end: Tensor, num: int, kind: PathKind) -> Tensor:
-    """`num` >= 2 vectors from `start` [D] to `end` [D], both included, [num, D]."""
+    """Return `num` >= 2 vectors [num, D] from `start` [D] to `end` [D], both included."""
     share = torch.linspace(0, 1, num)
     return slerp(start, end, share) if kind == "spherical" else lerp(start, end, share)
 
 
 def arithmetic(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """A - b + c of vectors [D] (DCGAN, figure 7): smiling woman - woman + man."""
+    """Return a - b + c of vectors [D] (DCGAN, figure 7): smiling woman - woman + man."""
     return a - b + c
 
 
@@ -127,7 +136,7 @@ class Neighbour:
 
 
 def nearest(images: Tensor, training: Iterable[tuple[Tensor, Sequence[str]]]) -> list[Neighbour]:
-    """For each image the nearest training image, to see whether a generator memorises.
+    """Find the training image nearest to each image, to see whether a generator memorises.
 
     Plain pixel distances find copies, not likeness: a shifted copy is far away.
 

@@ -7,7 +7,6 @@ caption for everything, or, along a path, one for each of its points.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -31,33 +30,31 @@ from core.inference.latent import (
     save_noise,
 )
 from core.inference.sampler import Sampler
-from core.report.pictures import grid, save_gif, save_png, strip, to_pil, write_file
+from core.report.pictures import (
+    grid,
+    save_gif,
+    save_png,
+    square_columns,
+    strip,
+    to_pil,
+    write_file,
+)
 
 FRAME_MILLISECONDS = 60
 
 
 def random_noise(sampler: Sampler, num: int, seed: int) -> Tensor:
-    """[num, D], the same for the same seed."""
+    """Draw noise [num, D], the same for the same seed."""
     if num < 1:
         raise UserError(f"--num {num}: at least 1")
     return sampler.family.random_noise(num, torch.Generator().manual_seed(seed))
 
 
 def read_points(sampler: Sampler, files: Sequence[Path], num: int, seed: int) -> Tensor:
-    """Vectors [K, D] from files, or `num` random ones where there are none."""
+    """Read vectors [K, D] from files, or draw `num` random ones where there are none."""
     if not files:
         return random_noise(sampler, num, seed)
     return torch.stack([read_noise(file, sampler.family.noise_dim) for file in files])
-
-
-def square(images: Tensor) -> dict[str, Tensor]:
-    """Columns of a grid that is as square as can be, filled row by row."""
-    width = math.ceil(math.sqrt(len(images)))
-    return {str(column): images[column::width] for column in range(width)}
-
-
-def _save_square(images: Tensor, path: Path) -> None:
-    save_png(grid(square(images), max_rows=len(images), labels=False), path)
 
 
 def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
@@ -70,13 +67,13 @@ def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
 def write_samples(
     sampler: Sampler, folder: Path, num: int, seed: int, texts: Sequence[str]
 ) -> Path:
-    """`grid.png`, `0000.png` ... and the noise of each, `0000.npy` ...; returns the grid."""
+    """Write `grid.png`, `0000.png` ... and the noise of each, `0000.npy` ...; return the grid."""
     noise = random_noise(sampler, num, seed)
     images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
     for index, (image, vector) in enumerate(zip(images, noise, strict=True)):
         save_png(to_pil(image), folder / f"{index:04d}.png")
         save_noise(vector, folder / f"{index:04d}.npy")
-    _save_square(images, folder / "grid.png")
+    save_png(grid(square_columns(images), max_rows=num, labels=False), folder / "grid.png")
     return folder / "grid.png"
 
 
@@ -86,7 +83,7 @@ def write_arithmetic(
     files: tuple[Sequence[Path], Sequence[Path], Sequence[Path]],
     texts: Sequence[str],
 ) -> Path:
-    """`arithmetic.png` (a, b, c, a - b + c, each a mean) and `result.npy`; returns the picture."""
+    """Write `arithmetic.png` (a, b, c, a - b + c) and `result.npy`; return the picture."""
     a, b, c = (read_mean(paths, sampler.family.noise_dim) for paths in files)
     result = arithmetic(a, b, c)
     noise = torch.stack([a, b, c, result])
@@ -108,7 +105,7 @@ def write_path(
     frames: int,
     closed: bool = False,
 ) -> list[Path]:
-    """`<kind>.png`, a strip, and `<kind>.gif` of the way through points [K, D].
+    """Write `<kind>.png`, a strip, and `<kind>.gif` of the way through points [K, D].
 
     Args:
         sampler: what draws.
@@ -159,7 +156,7 @@ def _joined(legs: list[Tensor], closed: bool) -> Tensor:
 def write_nearest(
     sampler: Sampler, folder: Path, noise: Tensor, texts: Sequence[str], root: str | None
 ) -> list[Neighbour]:
-    """`nearest.png`, each sample above its nearest training image, and `nearest.json`.
+    """Write `nearest.png`, each sample above its nearest training image, and `nearest.json`.
 
     Args:
         sampler: what draws.
@@ -191,7 +188,7 @@ def write_nearest(
 
 
 def _conditions_at(sampler: Sampler, texts: Sequence[str], num: int) -> Tensor | None:
-    """Conditions [num, C] of one caption each, or of one for all; None without captions."""
+    """Return conditions [num, C] of one caption each, or of one for all; None without captions."""
     vocabulary = sampler.family.vocabulary
     if vocabulary is None:
         if texts:

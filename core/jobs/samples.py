@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.inference.latent import read_numbers
 from core.inference.sampler import Sampler
 from core.report.gallery import write_test_gallery
 from core.report.pictures import grid, save_png, square_columns, to_pil
@@ -39,25 +39,18 @@ def read_captions(path: Path) -> list[str]:
 
 
 def read_noise(path: Path, noise_dim: int) -> Tensor:
-    """Noise [N, noise_dim] from an `.npy` file.
+    """Read noise [N, noise_dim], float32, from a `.npy` file.
 
     Raises:
         UserError: The file cannot be read, or is of another shape or type.
     """
-    try:
-        noise = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "not an .npy file of numbers"
-        raise UserError(f"--noise {path}: cannot be read ({reason})") from None
-    if not isinstance(noise, np.ndarray) or noise.ndim != 2 or noise.shape[1] != noise_dim:
-        shape = list(noise.shape) if isinstance(noise, np.ndarray) else type(noise).__name__
+    noise = read_numbers(path)
+    if noise.dim() != 2 or noise.shape[1] != noise_dim or not len(noise):
         raise UserError(
-            f"--noise {path}: of shape {shape}, but this model takes [N, {noise_dim}], one row an "
-            "image"
+            f"{path}: of shape {list(noise.shape)}, but this model takes [N, {noise_dim}], one row "
+            "an image and at least one"
         )
-    if not len(noise) or noise.dtype.kind not in "fiu" or not np.isfinite(noise).all():
-        raise UserError(f"--noise {path}: needs at least one row of finite numbers")
-    return torch.from_numpy(noise.astype(np.float32))
+    return noise
 
 
 def write_samples(

@@ -10,7 +10,6 @@ loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -30,7 +29,7 @@ _TEXT_SLOPE = 0.2
 
 
 def num_stages(image_size: int) -> int:
-    """Doublings from 4x4 to the image: 3 for 32, 4 for 64, 5 for 128 px.
+    """Count the doublings from 4x4 to the image: 3 for 32, 4 for 64, 5 for 128 px.
 
     Raises:
         UserError: Not 4 times a power of two, or below 16.
@@ -45,7 +44,7 @@ def num_stages(image_size: int) -> int:
 
 
 def gen_channels(ngf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
-    """Channels of the generator at 4x4, 8x8, ... up to half the image size.
+    """Return the channels of the generator at 4x4, 8x8, ... up to half the image size.
 
     Args:
         ngf: the last of them, doubling towards 4x4 (512-256-128-64 for 64 at 64 px); or those from
@@ -63,7 +62,7 @@ def gen_channels(ngf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]
 
 
 def dis_channels(ndf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
-    """Channels of the discriminator from half the image size down to 4x4.
+    """Return the channels of the discriminator from half the image size down to 4x4.
 
     Args:
         ndf: the first of them, doubling towards 4x4; or all, e.g. 128-256-512-1024 at 64 px.
@@ -92,14 +91,11 @@ def _activation(slope: float) -> nn.Module:
 
 
 def _norm(name: DcganNorm, channels: int) -> list[nn.Module]:
-    """Nothing at all for "none": positions in the official containers move up then."""
-    makers: dict[DcganNorm, Callable[[], list[nn.Module]]] = {
-        "batch": lambda: [nn.BatchNorm2d(channels)],
-        # The WGAN-GP authors' layer norm: over channels and places, one scale a channel.
-        "layer": lambda: [nn.GroupNorm(1, channels)],
-        "none": list,
-    }
-    return makers[name]()
+    """Make a norm; nothing at all for "none": positions in official containers move up then."""
+    if name == "batch":
+        return [nn.BatchNorm2d(channels)]
+    # The WGAN-GP authors' layer norm: over channels and places, one scale a channel.
+    return [nn.GroupNorm(1, channels)] if name == "layer" else []
 
 
 def _text_branch(condition_dim: int, projection_dim: int) -> nn.Sequential:
@@ -133,7 +129,7 @@ class DcganGenerator(nn.Module):
         projection_dim: int = 128,
     ) -> None:
         super().__init__()
-        self.noise_dim, self.condition_dim = noise_dim, condition_dim
+        self.condition_dim = condition_dim
         if condition_dim:
             self.text = _text_branch(condition_dim, projection_dim)
         inner = noise_dim + (projection_dim if condition_dim else 0)
@@ -145,9 +141,7 @@ class DcganGenerator(nn.Module):
         self.main = nn.Sequential(*layers)
 
     def forward(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """[N, noise_dim] and [N, condition_dim] to [N, image_channels, H, H]."""
-        _require_vectors("noise", noise, self.noise_dim)
-        _require_conditions(conditions, self.condition_dim)
+        """Map [N, noise_dim] and [N, condition_dim] to [N, image_channels, H, H]."""
         if conditions is not None:
             noise = torch.cat([noise, self.text(conditions)], dim=1)  # noise first
         return self.main(noise[:, :, None, None])
@@ -193,8 +187,7 @@ class DcganDiscriminator(nn.Module):
         self.joint = nn.Sequential(mix, *_norm(norm, top), _activation(slope), last)
 
     def forward(self, images: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """[N, image_channels, H, H] and [N, condition_dim] to logits [N]."""
-        _require_conditions(conditions, self.condition_dim)
+        """Map [N, image_channels, H, H] and [N, condition_dim] to logits [N]."""
         if conditions is None:
             return self.main(images).flatten()
         features = self.image(images)  # [N, top, 4, 4]
@@ -202,26 +195,9 @@ class DcganDiscriminator(nn.Module):
         return self.joint(torch.cat([features, text.to(features.dtype)], dim=1)).flatten()
 
 
-def _require_vectors(name: str, vectors: Tensor, length: int) -> None:
-    if vectors.dim() != 2 or vectors.shape[1] != length:
-        raise UserError(
-            f"{name} of shape {list(vectors.shape)}: this model takes [N, {length}], one row an "
-            "image"
-        )
-
-
-def _require_conditions(conditions: Tensor | None, length: int) -> None:
-    if conditions is not None and not length:
-        raise UserError("this model was trained without captions and takes no conditions")
-    if conditions is None and length:
-        raise UserError(f"this model draws what it is told and needs conditions [N, {length}]")
-    if conditions is not None:
-        _require_vectors("conditions", conditions, length)
-
-
 @torch.no_grad()
 def init_dcgan(network: nn.Module) -> None:
-    """The published initialisation, in place (`weights_init`).
+    """Initialise as published, in place (`weights_init`).
 
     Convolutions N(0, 0.02), batch norm scales N(1, 0.02) and shifts 0; linear layers keep the
     framework's default, as in the text-conditional code.

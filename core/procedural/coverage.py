@@ -23,10 +23,14 @@ from core.checkpoints import store
 from core.family import Family, to_float
 from core.inference.loading import load_sampler
 from core.jobs.latent import random_noise
-from core.procedural.coverage_toy import OBJECTIVES, train_toy
-from core.procedural.faces import VisibleAttributes, draw_face, read_attributes, render_face
-from core.procedural.gaussians import gaussian_modes
-from core.procedural.latent_attributes import faces_attributes
+from core.procedural.coverage_toy import OBJECTIVES, gaussian_modes, train_toy
+from core.procedural.faces import (
+    VisibleAttributes,
+    draw_face,
+    read_attributes,
+    read_faces,
+    render_face,
+)
 from core.procedural.mode_coverage import label_coverage
 from core.report.pictures import grid, save_png, write_file
 from core.runtime.distributed import World
@@ -40,7 +44,7 @@ _RING, _DOT = (200, 60, 60), (40, 90, 180)
 
 
 def gaussians_panel(samples: Tensor) -> Tensor:
-    """Samples [N, 2] as dots, modes as rings; [3, PANEL, PANEL], uint8."""
+    """Draw samples [N, 2] as dots and modes as rings, [3, PANEL, PANEL], uint8."""
     image = Image.new("RGB", (PANEL, PANEL), "white")
     draw = ImageDraw.Draw(image)
     for x, y in _on_panel(samples[:_DOTS]):
@@ -56,21 +60,21 @@ def _on_panel(points: Tensor) -> list[list[float]]:
 
 
 def faces_panel(images: Tensor) -> Tensor:
-    """As many of images [N, 3, H, W] in [-1, 1] as fill a panel; [3, PANEL, PANEL]."""
+    """Fill a panel [3, PANEL, PANEL] with the first of the images [N, 3, H, W], row by row."""
     per_side = PANEL // images.shape[-1]
     rows = images[: per_side**2].unflatten(0, (per_side, per_side))  # [rows, columns, 3, H, W]
     return rows.permute(2, 0, 3, 1, 4).reshape(3, PANEL, PANEL)
 
 
 def true_faces(num: int, size: int, seed: int) -> list[VisibleAttributes]:
-    """What is read from `num` true faces: how far apart two samples of the truth are."""
+    """Read the attributes of `num` true faces."""
     return [read_attributes(render_face(draw_face((seed, i)), size)) for i in range(num)]
 
 
 def faces_scores(
     seen: Sequence[VisibleAttributes], truth: Sequence[VisibleAttributes]
 ) -> dict[str, Any]:
-    """Colours covered, total variation to the truth's frequencies, shares of masks and glasses."""
+    """Compare attributes: colours covered, total variation (TV), shares of masks and glasses."""
     scores: dict[str, Any] = {}
     for name in ("hair", "eyes"):
         found = label_coverage(
@@ -97,7 +101,7 @@ class Findings:
 
 
 def compare_on_gaussians(updates: int, seed: int) -> Findings:
-    """The four objectives on the toy, after so many generator updates."""
+    """Train the four objectives on the toy for so many generator updates."""
     found = Findings({}, {})
     for name, objective in OBJECTIVES.items():
         result = train_toy(objective, updates=updates, seed=seed)
@@ -153,7 +157,7 @@ def compare_on_faces(
             raise KeyboardInterrupt
         sampler = load_sampler(run_dir, {kind.name: kind}, world.device)
         images = sampler.draw(random_noise(sampler, num_samples, seed))
-        found.rows[name] = faces_scores(faces_attributes(images), truth) | {
+        found.rows[name] = faces_scores(read_faces(images), truth) | {
             "generator updates": updates,
             "batches": trainer.num_steps,
             "seconds": round(trainer.elapsed_seconds),
@@ -166,7 +170,7 @@ def compare_on_faces(
 
 
 def write_report(tables: Mapping[str, Findings], folder: Path) -> str:
-    """`coverage.md`, `coverage.json` and `coverage.png`; returns the first's text."""
+    """Write `coverage.md`, `coverage.json` and `coverage.png`; return the Markdown."""
     text = "\n\n".join(f"## {title}\n\n{markdown(one.rows)}" for title, one in tables.items())
     numbers = json.dumps({title: one.rows for title, one in tables.items()}, indent=1)
     write_file(folder / "coverage.md", lambda file: file.write(f"{text}\n".encode()))
@@ -178,7 +182,7 @@ def write_report(tables: Mapping[str, Findings], folder: Path) -> str:
 
 
 def markdown(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """{row: {column: value}} as a table; all rows have the columns of the first."""
+    """Format {row: {column: value}} as a table; all rows have the columns of the first."""
     columns = list(next(iter(rows.values())))
     lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for name, row in rows.items():

@@ -1,8 +1,10 @@
-"""Four GAN objectives on the 25 Gaussians: same networks, same number of generator updates.
+"""Four GAN objectives on 25 Gaussians: same networks, same number of generator updates.
 
-Small perceptrons as in the WGAN-GP authors' `gan_toy.py`, each objective with the optimizer its
-paper used and, as published, one discriminator or five critic updates per generator update: the
-Wasserstein objectives see five times the data and take five times as long.
+The data are a grid of narrow Gaussians in the plane (Metz et al. 2017, and the WGAN-GP authors'
+`gan_toy.py`, scaled to about unit variance as there): a GAN that drops modes is seen at once. Small
+perceptrons as in `gan_toy.py`, each objective with the optimizer its paper used and, as published,
+one discriminator or five critic updates per generator update: the Wasserstein objectives see five
+times the data and take five times as long.
 """
 
 from __future__ import annotations
@@ -12,18 +14,37 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 from tqdm import tqdm
 
 from core.losses import GanMode, dis_loss, gen_loss, gradient_penalty
+from core.nn.perceptron import perceptron
 from core.options import OptimOptions
-from core.procedural.gaussians import STD, draw_gaussians, gaussian_modes
 from core.procedural.mode_coverage import ModeCoverage, gaussian_coverage
 from core.training.optimizers import adam, rmsprop
 from core.training.update import Updater, clip_weights, frozen
 
+SIDE = 5
+_SCALE = 2.828
+STD = 0.05 / _SCALE
+"""Standard deviation of each Gaussian, in each direction."""
 NOISE_DIM = 2
+CLIP = 0.01
+LAMBDA_GP = 0.1
+"""The authors' weight for this toy, where images have 10."""
+
+
+def gaussian_modes() -> Tensor:
+    """Return the centres, [SIDE * SIDE, 2], float32, rows from the lower left."""
+    line = (torch.arange(SIDE) - (SIDE - 1) / 2) * 2 / _SCALE
+    return torch.cartesian_prod(line, line)
+
+
+def draw_gaussians(num: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw points of the mixture, [num, 2], float32; every mode is equally likely."""
+    modes = gaussian_modes()
+    which = torch.randint(len(modes), (num,), generator=generator)
+    return modes[which] + STD * torch.randn(num, 2, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -50,17 +71,6 @@ OBJECTIVES: dict[str, Objective] = {
     "wgan-gp": Objective("wgangp", "penalty", OptimOptions(lr=5e-4, beta2=0.9), 5),
 }
 """Five times the published rates (DCGAN's, the WGAN papers'), so that minutes show something."""
-CLIP = 0.01
-LAMBDA_GP = 0.1
-"""The authors' weight for this toy, where images have 10."""
-
-
-def perceptron(size_in: int, size_out: int, width: int) -> nn.Sequential:
-    """Three hidden layers of `width` with ReLU."""
-    layers: list[nn.Module] = []
-    for a, b in ((size_in, width), (width, width), (width, width)):
-        layers += [nn.Linear(a, b), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(width, size_out))
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,8 @@ def train_toy(
 ) -> ToyResult:
     """Train for so many generator `updates` and measure on 10,000 samples."""
     torch.manual_seed(seed)
-    gen, critic = perceptron(NOISE_DIM, 2, width), perceptron(2, 1, width)
-    clip = objective.constraint == "clip"
+    gen, critic = perceptron(NOISE_DIM, width, 2), perceptron(2, width, 1)
+    mode, clip = objective.mode, objective.constraint == "clip"
     opt_gen, opt_critic = (
         rmsprop([network], objective.optim, 0.99) if clip else adam([network], objective.optim)
         for network in (gen, critic)
@@ -96,33 +106,21 @@ def train_toy(
     for _ in tqdm(range(updates), desc="25 Gaussians", unit="update"):
         for _ in range(objective.num_critic):
             real = draw_gaussians(batch_size, generator)
-            _critic_step(objective, gen, critic, real, opt_critic, update)
+            with torch.no_grad():
+                fake = gen(torch.randn(batch_size, NOISE_DIM))
+            losses = [
+                dis_loss(critic(real), mode, real=True),
+                dis_loss(critic(fake), mode, real=False),
+            ]
+            if objective.constraint == "penalty":
+                losses.append(gradient_penalty(critic, real, fake, weight=LAMBDA_GP))
+            update(opt_critic, *losses)
+            if clip:
+                clip_weights(critic, CLIP)
         with frozen(critic):
-            fake = gen(torch.randn(batch_size, NOISE_DIM))
-            update(opt_gen, gen_loss(critic(fake), objective.mode))
+            update(opt_gen, gen_loss(critic(gen(torch.randn(batch_size, NOISE_DIM))), mode))
     seconds = time.perf_counter() - started
     with torch.no_grad():
         samples = gen(torch.randn(10_000, NOISE_DIM))
     coverage = gaussian_coverage(samples, gaussian_modes(), STD)
     return ToyResult(coverage, samples, updates * objective.num_critic, seconds)
-
-
-def _critic_step(
-    objective: Objective,
-    gen: nn.Module,
-    critic: nn.Module,
-    real: Tensor,
-    optimizer: Optimizer,
-    update: Updater,
-) -> None:
-    with torch.no_grad():
-        fake = gen(torch.randn(len(real), NOISE_DIM))
-    losses = [
-        dis_loss(critic(real), objective.mode, real=True),
-        dis_loss(critic(fake), objective.mode, real=False),
-    ]
-    if objective.constraint == "penalty":
-        losses.append(gradient_penalty(critic, real, fake, weight=LAMBDA_GP))
-    update(optimizer, *losses)
-    if objective.constraint == "clip":
-        clip_weights(critic, CLIP)

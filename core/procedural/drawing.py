@@ -1,4 +1,4 @@
-"""Draws a scene's geometry into index maps of parts, without any colour."""
+"""Draw a scene's geometry into index maps of parts, without any colour."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Canvas:
     """
 
     def __init__(self, scene: Scene, side: int) -> None:
-        """Draws everything.
+        """Draw everything.
 
         Args:
             scene: What to draw.
@@ -41,11 +41,11 @@ class Canvas:
         self._draw(scene)
 
     def indices(self, season: Literal["summer", "winter"]) -> NDArray[np.uint8]:
-        """[side, side] uint8, indices into `parts`."""
+        """Return a season's map, [side, side] uint8, indices into `parts`."""
         return np.asarray(self._maps[season])
 
     def shadows(self) -> NDArray[np.bool_]:
-        """[side, side] bool, where something throws its shadow on the ground."""
+        """Tell where something throws its shadow on the ground, [side, side] bool."""
         return np.asarray(self._shadows) > 0
 
     def _index(self, part: Part) -> int:
@@ -96,7 +96,7 @@ class Canvas:
                 self._deciduous(thing)
 
     def _shadow(self, x: float, y: float, half: float, height: float) -> None:
-        """A flat ellipse from the foot away from the sun."""
+        """Draw a flat ellipse from the foot away from the sun."""
         reach = 0.55 * height * (1 if self._light_from_left else -1)
         left, right = min(x - half, x - half + reach), max(x + half, x + half + reach)
         box = [self._side * value for value in (left, y - 0.10 * height, right, y + 0.05 * height)]
@@ -161,7 +161,7 @@ class Canvas:
     def _twigs(
         self, rng: np.random.Generator, start: Point, length: float, angle: float, width: float
     ) -> None:
-        """Bare branches, forking until they are shorter than a few pixels' worth."""
+        """Draw bare branches, which fork until they are too short to be seen."""
         for spread in (-0.55, 0.0, 0.55):
             turn = angle + spread + rng.uniform(-0.2, 0.2)
             reach = length * rng.uniform(0.8, 1.1)
@@ -174,16 +174,15 @@ class Canvas:
         x, y, width = house.x, house.y, house.width
 
         def place(right: float, up: float) -> Point:
-            """Units of the house's width, mirrored if the gable is on the right."""
+            """Convert from units of the house's width, mirrored if the gable is on the right."""
             return (x + width * (right if house.gable_left else 1 - right), y - width * up)
 
         def shape(points: Sequence[Point], part: Part) -> None:
             self._polygon([place(*point) for point in points], part)
 
         gable_lit = house.gable_left == self._light_from_left
-        bright, dim = Material.WALL_LIT, Material.WALL_SHADE
-        gable = Part(bright, 1.0, house.wall) if gable_lit else Part(dim, 0.74, house.wall)
-        side = Part(dim, 0.74, house.wall) if gable_lit else Part(bright, 1.0, house.wall)
+        gable = Part(Material.WALL, 1.0 if gable_lit else 0.74, house.wall)
+        side = Part(Material.WALL, 0.74 if gable_lit else 1.0, house.wall)
         roof = Material.ROOF_SHADE if gable_lit else Material.ROOF_LIT
         self._shadow(x + width / 2, y, 0.45 * width, 0.7 * width)
         shape([(0.74, 0.5), (0.74, 0.86), (0.83, 0.86), (0.83, 0.5)], gable)  # chimney

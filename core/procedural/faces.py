@@ -13,8 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
+
+from core.report.pictures import to_uint8
 
 RGB = tuple[int, int, int]
+Oval = tuple[float, float, float, float]
 HairStyle = Literal["short", "bob", "long", "twintails", "spiky"]
 
 HAIR_COLOURS: dict[str, RGB] = {
@@ -104,7 +108,7 @@ class Face(VisibleAttributes):
 
 
 def draw_face(seed: int | tuple[int, ...]) -> Face:
-    """The face of a seed."""
+    """Draw the attributes of the face of a seed."""
     rng = np.random.default_rng(seed)
     return Face(
         hair=list(HAIR_COLOURS)[rng.integers(len(HAIR_COLOURS))],
@@ -139,6 +143,9 @@ class _Pen:
             self._side * (0.5 + down + scale * (y - 0.5)),
         )
 
+    def _box(self, x: float, y: float, half_x: float, half_y: float) -> list[tuple[float, float]]:
+        return [self._place(x - half_x, y - half_y), self._place(x + half_x, y + half_y)]
+
     def _pixels(self, width: float) -> int:
         return max(1, round(width * self._side))
 
@@ -146,29 +153,18 @@ class _Pen:
         self._draw.polygon([self._place(x, y) for x, y in points], fill=colour)
 
     def oval(self, x: float, y: float, half_x: float, half_y: float, colour: RGB) -> None:
-        box = [self._place(x - half_x, y - half_y), self._place(x + half_x, y + half_y)]
-        self._draw.ellipse(box, fill=colour)
+        self._draw.ellipse(self._box(x, y, half_x, half_y), fill=colour)
 
-    def ring(self, x: float, y: float, half_x: float, half_y: float, width: float) -> None:
-        box = [self._place(x - half_x, y - half_y), self._place(x + half_x, y + half_y)]
+    def ring(self, x: float, y: float, half: float, width: float) -> None:
+        box = self._box(x, y, half, half)
         self._draw.ellipse(box, outline=_FRAME, width=self._pixels(width))
 
     def cap(self, x: float, y: float, half_x: float, half_y: float, colour: RGB) -> None:
-        """Upper half of an oval."""
-        box = [self._place(x - half_x, y - half_y), self._place(x + half_x, y + half_y)]
-        self._draw.pieslice(box, 180, 360, fill=colour)
+        """Draw the upper half of an oval."""
+        self._draw.pieslice(self._box(x, y, half_x, half_y), 180, 360, fill=colour)
 
-    def arc(
-        self,
-        centre: tuple[float, float],
-        half: tuple[float, float],
-        degrees: tuple[int, int],
-        colour: RGB,
-        width: float,
-    ) -> None:
-        (x, y), (half_x, half_y) = centre, half
-        box = [self._place(x - half_x, y - half_y), self._place(x + half_x, y + half_y)]
-        self._draw.arc(box, *degrees, fill=colour, width=self._pixels(width))
+    def arc(self, oval: Oval, degrees: tuple[int, int], colour: RGB, width: float) -> None:
+        self._draw.arc(self._box(*oval), *degrees, fill=colour, width=self._pixels(width))
 
     def line(self, points: list[tuple[float, float]], colour: RGB, width: float) -> None:
         placed = [self._place(x, y) for x, y in points]
@@ -176,7 +172,7 @@ class _Pen:
 
 
 def render_face(face: Face, size: int) -> NDArray[np.uint8]:
-    """Picture of a face.
+    """Draw a picture of a face.
 
     Args:
         face: What to draw.
@@ -203,7 +199,7 @@ def render_face(face: Face, size: int) -> NDArray[np.uint8]:
     _front_hair(pen, face)
     if face.glasses:
         for x in (0.365, 0.635):
-            pen.ring(x, 0.52, 0.115, 0.115, 0.024)
+            pen.ring(x, 0.52, 0.115, 0.024)
         pen.line([(0.455, 0.515), (0.545, 0.515)], _FRAME, 0.036)
         for x, ear in ((0.25, 0.19), (0.75, 0.81)):
             pen.line([(x, 0.51), (ear, 0.52)], _FRAME, 0.024)
@@ -249,7 +245,7 @@ def _front_hair(pen: _Pen, face: Face) -> None:
             low = 0.78 if face.hair_style == "bob" else 0.95
             pen.polygon([(x - 0.05, 0.38), (x + 0.05, 0.38), (x + side * 0.04, low)], colour)
     shine = _blend(colour, _WHITE, 0.35)
-    pen.arc((0.5, 0.42), (0.25, 0.21), (218, 262), shine, 0.022)
+    pen.arc((0.5, 0.42, 0.25, 0.21), (218, 262), shine, 0.022)
     pen.line([(0.5, 0.12), (0.5, 0.17)], _dim(colour, 0.8), 0.012)
 
 
@@ -260,7 +256,7 @@ def _eyes(pen: _Pen, face: Face) -> None:
         pen.oval(x, 0.53, 0.060, 0.076, colour)
         pen.oval(x, 0.54, 0.020, 0.030, (24, 18, 26))
         pen.oval(x + 0.024, 0.492, 0.017, 0.019, _WHITE)
-        pen.arc((x, 0.53), (0.092, 0.095), (200, 340), _LINE, 0.024)
+        pen.arc((x, 0.53, 0.092, 0.095), (200, 340), _LINE, 0.024)
     brow = _dim(HAIR_COLOURS[face.hair], 0.7)
     for x, tilt in ((0.365, -0.008), (0.635, 0.008)):
         pen.line([(x - 0.06, 0.405 - tilt), (x + 0.06, 0.405 + tilt)], brow, 0.018)
@@ -268,7 +264,7 @@ def _eyes(pen: _Pen, face: Face) -> None:
 
 def _mouth(pen: _Pen, face: Face) -> None:
     if face.smile:
-        pen.arc((0.5, 0.685), (0.105, 0.085), (15, 165), _MOUTH, 0.030)
+        pen.arc((0.5, 0.685, 0.105, 0.085), (15, 165), _MOUTH, 0.030)
     else:
         pen.line([(0.45, 0.745), (0.55, 0.745)], _MOUTH, 0.024)
 
@@ -292,7 +288,7 @@ def _blend(a: RGB, b: RGB, share: float) -> RGB:
 
 
 def read_attributes(image: NDArray[np.uint8]) -> VisibleAttributes:
-    """Reads a face's attributes from the colours at the places where a face shows them.
+    """Read a face's attributes from the colours at the places where a face shows them.
 
     Args:
         image: [H, W, 3], uint8 RGB, laid out like the faces drawn here; at least 32 x 32.
@@ -314,6 +310,12 @@ def read_attributes(image: NDArray[np.uint8]) -> VisibleAttributes:
     )
 
 
+def read_faces(images: Tensor) -> list[VisibleAttributes]:
+    """Read the attributes of faces [N, 3, H, W] in [-1, 1], generated ones too."""
+    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    return [read_attributes(picture) for picture in pixels]
+
+
 def _read_eyes(image: NDArray[np.uint8]) -> str:
     boxes = [_region(image, x - 0.05, x + 0.05, 0.47, 0.60) for x in (0.365, 0.635)]
     names = list(EYE_COLOURS)
@@ -330,7 +332,7 @@ def _read_eyes(image: NDArray[np.uint8]) -> str:
 def _region(
     image: NDArray[np.uint8], left: float, right: float, top: float, bottom: float
 ) -> NDArray[np.float64]:
-    """Pixels of a box given in units of the image side, [P, 3]."""
+    """Return the pixels [P, 3] of a box given in units of the image side."""
     height, width = image.shape[:2]
     rows = slice(round(top * height), max(round(bottom * height), round(top * height) + 1))
     columns = slice(round(left * width), max(round(right * width), round(left * width) + 1))
@@ -338,5 +340,5 @@ def _region(
 
 
 def _nearest(pixels: NDArray[np.float64], palette: list[RGB]) -> NDArray[np.intp]:
-    """Index of the nearest palette entry of each pixel, [P]."""
+    """Find the index of each pixel's nearest palette entry, [P]."""
     return np.asarray(((pixels[:, None] - np.array(palette)) ** 2).sum(axis=2).argmin(axis=1))

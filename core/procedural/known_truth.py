@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,39 +17,115 @@ from core.data.images import open_image, read_image
 from core.data.source import split_pair
 from core.errors import UserError
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
+from core.evaluation.metrics.psnr import psnr
+from core.evaluation.metrics.ssim import ssim
 from core.family import to_float
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
 from core.options import Direction
-from core.procedural.caption_agreement import CaptionAgreement, caption_agreement
-from core.procedural.sets import Picture, TranslationScores, score_translations
-from core.report.pictures import to_uint8
+from core.procedural.faces import VisibleAttributes, read_faces
+from core.procedural.label_agreement import label_agreement
+from core.procedural.sets import Picture
+from core.text import split_caption
 
 NUM_STYLES = 4
 """Random styles of each input for diversity: six pairs."""
+NUM_PER_CAPTION = 8
+"""Faces of each caption that is scored; all captions get the same noise."""
 
 
-def _translated(
-    translator: Translator, picture: Picture, direction: Direction, truth: Picture
-) -> Picture:
-    """A translation; where there are styles, in that of the truth: content comes from the input."""
-    image = Image.fromarray(picture)
-    if translator.styles is None:
-        return np.asarray(translator(image, direction).convert("RGB"))
-    style = translator.encode_style(Image.fromarray(truth), direction)
-    return np.asarray(translator.in_styles(image, style, direction)[0].convert("RGB"))
+@dataclass(frozen=True)
+class TranslationScores:
+    """Mean scores of translations, each beside that of handing back the input unchanged.
+
+    Attributes:
+        num_images: How many images were scored.
+        psnr: Decibels, mean over images; higher is better.
+        psnr_copy: The same of the inputs.
+        ssim: At most 1; higher is better.
+        ssim_copy: The same of the inputs.
+        agreement: Label agreement, share of pixels in [0, 1].
+        agreement_copy: The same of the inputs.
+        agreement_ceiling: The same of the truths themselves: what a perfect translation reaches.
+    """
+
+    num_images: int
+    psnr: float
+    psnr_copy: float
+    ssim: float
+    ssim_copy: float
+    agreement: float
+    agreement_copy: float
+    agreement_ceiling: float
+
+    def __str__(self) -> str:
+        """Format a table with one row for each metric."""
+        rows = [
+            ("psnr [dB]", self.psnr, self.psnr_copy, math.inf),
+            ("ssim", self.ssim, self.ssim_copy, 1.0),
+            ("label agreement", self.agreement, self.agreement_copy, self.agreement_ceiling),
+        ]
+        title = f"{self.num_images} images"
+        lines = [f"{title:<18}{'translated':>12}{'input copied':>14}{'truth itself':>14}"]
+        lines += [f"{name:<18}{a:>12.3f}{b:>14.3f}{c:>14.3f}" for name, a, b, c in rows]
+        return "\n".join(lines)
 
 
-def diversity(
-    translator: Translator, root: Path, max_images: int | None = None
-) -> dict[Direction, tuple[float, float]]:
-    """Mean pixel and feature distance between random styles of the test images, per direction.
+def score_translations(
+    translated: Sequence[Picture],
+    inputs: Sequence[Picture],
+    truths: Sequence[Picture],
+    labels: Sequence[Picture],
+) -> TranslationScores:
+    """Score translations of scenes whose truth is known.
+
+    Args:
+        translated: Translations, each [H, W, 3] uint8; sizes may differ between scenes.
+        inputs: What was translated: the baseline of doing nothing.
+        truths: The same scenes in the target domain.
+        labels: Their label maps, each [H, W] uint8.
+
+    Returns:
+        Means over the images.
+
+    Raises:
+        UserError: If there are no images, or numbers or sizes differ.
+    """
+    counts = [len(images) for images in (translated, inputs, truths, labels)]
+    if len(set(counts)) > 1 or counts[0] == 0:
+        raise UserError(
+            f"scores need equal numbers of images, at least one: got {counts[0]} translated, "
+            f"{counts[1]} inputs, {counts[2]} truths, {counts[3]} label maps"
+        )
+    rows = []
+    for index, pictures in enumerate(zip(translated, inputs, truths, labels, strict=True)):
+        shapes = [picture.shape for picture in pictures]
+        if shapes[:3] != [shapes[2]] * 3 or shapes[3] != shapes[2][:2]:
+            raise UserError(
+                f"image {index}: translated {shapes[0]}, input {shapes[1]}, truth {shapes[2]} and "
+                f"labels {shapes[3]} do not fit; all must be of one height and width"
+            )
+        output, source, truth = (_to_batch(picture) for picture in pictures[:3])
+        label = torch.from_numpy(pictures[3].astype(np.int64))[None]
+        of_output, of_source = (label_agreement(x, truth, label) for x in (output, source))
+        row = [metric(x, truth) for metric in (psnr, ssim) for x in (output, source)]
+        rows.append(torch.cat([*row, of_output.image, of_source.image, of_output.ceiling]))
+    return TranslationScores(len(rows), *torch.stack(rows).mean(dim=0).tolist())
+
+
+def _to_batch(picture: Picture) -> torch.Tensor:
+    """Convert [H, W, 3] uint8 to [1, 3, H, W] float64 in [0, 1]."""
+    return torch.from_numpy(picture.astype(np.float64) / 255.0).permute(2, 0, 1)[None]
+
+
+def diversity(translator: Translator, root: Path) -> dict[Direction, tuple[float, float]]:
+    """Measure mean pixel and feature distance between random styles, for each direction.
 
     Empty for a family without styles. See `core.evaluation.metrics.diversity` for the units.
     """
     if translator.styles is None:
         return {}
-    found = find_unpaired(root, "test", max_images)
+    found = find_unpaired(root, "test")
     result: dict[Direction, tuple[float, float]] = {}
     for direction in translator.directions:
         files = found.a if direction == "AtoB" else found.b
@@ -61,10 +140,28 @@ def diversity(
     return result
 
 
-def score_unpaired(
-    translator: Translator, root: Path, max_images: int | None = None
-) -> dict[Direction, TranslationScores]:
-    """Scores of every direction there is on a set made by `make_seasons(layout="unpaired")`.
+def _score(
+    translator: Translator,
+    direction: Direction,
+    inputs: Sequence[Picture],
+    truths: Sequence[Picture],
+    labels: Sequence[Picture],
+) -> TranslationScores:
+    """Translate the inputs, where there are styles in those of the truths, and score them."""
+    fakes = []
+    for picture, truth in zip(tqdm(inputs, f"score {direction}"), truths, strict=True):
+        image = Image.fromarray(picture)
+        if translator.styles is None:
+            fake = translator(image, direction)
+        else:
+            style = translator.encode_style(Image.fromarray(truth), direction)
+            (fake,) = translator.in_styles(image, style, direction)
+        fakes.append(np.asarray(fake.convert("RGB")))
+    return score_translations(fakes, inputs, truths, labels)
+
+
+def score_unpaired(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
+    """Score every direction there is on a set made by `make_seasons(layout="unpaired")`.
 
     A family with styles translates guided by the truth: its content is the input's, its style that
     of the true picture, which is what example guidance promises.
@@ -72,7 +169,7 @@ def score_unpaired(
     Raises:
         UserError: the set, or its `truthA/`, `truthB/`, `labelsA/`, `labelsB/`, is not there.
     """
-    found = find_unpaired(root, "test", max_images)
+    found = find_unpaired(root, "test")
     scores: dict[Direction, TranslationScores] = {}
     for direction in translator.directions:
         domain, other = ("A", "B") if direction == "AtoB" else ("B", "A")
@@ -80,17 +177,13 @@ def score_unpaired(
         inputs = [read_image(file, 3) for file in files]
         truths = [read_image(root / f"truth{other}" / file.name, 3) for file in files]
         labels = [read_image(root / f"labels{domain}" / file.name, 1)[..., 0] for file in files]
-        pairs = zip(tqdm(inputs, f"score {direction}"), truths, strict=True)
-        fakes = [_translated(translator, x, direction, truth) for x, truth in pairs]
-        scores[direction] = score_translations(fakes, inputs, truths, labels)
+        scores[direction] = _score(translator, direction, inputs, truths, labels)
     return scores
 
 
-def score_paired(
-    translator: Translator, root: Path, max_images: int | None = None
-) -> dict[Direction, TranslationScores]:
-    """The same on a set made by `make_seasons(layout="paired")`: photo left, labels right."""
-    found = find_paired(root, "test", max_images)
+def score_paired(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
+    """Score a set made by `make_seasons(layout="paired")`: photograph left, labels right."""
+    found = find_paired(root, "test")
     (direction,) = translator.directions
     halves = [split_pair(open_image(file), file) for file in found.a]
     photos, drawings = (
@@ -98,18 +191,51 @@ def score_paired(
     )
     inputs, truths = (photos, drawings) if direction == "AtoB" else (drawings, photos)
     labels = [read_image(root / "labels" / file.name, 1)[..., 0] for file in found.a]
-    pairs_of = zip(tqdm(inputs, f"score {direction}"), truths, strict=True)
-    fakes = [_translated(translator, x, direction, truth) for x, truth in pairs_of]
-    return {direction: score_translations(fakes, inputs, truths, labels)}
+    return {direction: _score(translator, direction, inputs, truths, labels)}
 
 
-def score_captions(sampler: Sampler, num_per_caption: int = 8, seed: int = 0) -> CaptionAgreement:
-    """How often faces have the colours asked for, over every pair of colours alike.
+@dataclass(frozen=True)
+class CaptionAgreement:
+    """Shares of pictures, each in [0, 1].
+
+    Attributes:
+        hair: With the hair colour asked for.
+        eyes: With the eye colour asked for.
+        both: With both.
+    """
+
+    hair: float
+    eyes: float
+    both: float
+
+    def __str__(self) -> str:
+        return f"as asked: hair {self.hair:.1%}, eyes {self.eyes:.1%}, both {self.both:.1%}"
+
+
+def caption_agreement(
+    faces: Sequence[VisibleAttributes], captions: Sequence[str]
+) -> CaptionAgreement:
+    """Compare what is seen in faces with what was asked for.
+
+    Real text-to-image data needs a trained judge; procedural faces are read from their pixels, of
+    generated faces too. Chance is 1 in 12 for hair and 1 in 10 for eyes; true faces reach 1.
+
+    Args:
+        faces: what `core.procedural.faces.read_faces` found.
+        captions: one for each, which names `hair` and `eyes`.
+    """
+    asked = [split_caption(caption) for caption in captions]
+    hair = [face.hair == words["hair"] for face, words in zip(faces, asked, strict=True)]
+    eyes = [face.eyes == words["eyes"] for face, words in zip(faces, asked, strict=True)]
+    both = np.logical_and(hair, eyes)
+    return CaptionAgreement(float(np.mean(hair)), float(np.mean(eyes)), float(both.mean()))
+
+
+def score_captions(sampler: Sampler) -> CaptionAgreement:
+    """Count how often faces have the colours asked for, over every pair of colours alike.
 
     Args:
         sampler: of a model trained on `make_faces`, with captions.
-        num_per_caption: samples of each pair; all pairs get the same noise.
-        seed: of the noise.
 
     Raises:
         UserError: the model knows no hair and eyes, or takes no captions.
@@ -119,8 +245,7 @@ def score_captions(sampler: Sampler, num_per_caption: int = 8, seed: int = 0) ->
     if set(words) != {"hair", "eyes"}:
         raise UserError("a score of hair and eyes needs a model whose captions name just these")
     asked = [f"{hair} hair {eyes} eyes" for hair in words["hair"] for eyes in words["eyes"]]
-    captions = [caption for caption in asked for _ in range(num_per_caption)]
-    generator = torch.Generator().manual_seed(seed)
-    noise = sampler.family.random_noise(num_per_caption, generator).repeat(len(asked), 1)
-    images = to_uint8(sampler(noise, captions)).permute(0, 2, 3, 1)
-    return caption_agreement(images.numpy(), captions)
+    captions = [caption for caption in asked for _ in range(NUM_PER_CAPTION)]
+    generator = torch.Generator().manual_seed(0)
+    noise = sampler.family.random_noise(NUM_PER_CAPTION, generator).repeat(len(asked), 1)
+    return caption_agreement(read_faces(sampler(noise, captions)), captions)

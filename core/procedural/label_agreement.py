@@ -1,4 +1,4 @@
-"""Does a translation keep every thing in its place? Scored against a known label map.
+"""Whether a translation keeps every thing in its place, scored against a known label map.
 
 Where the label map of a scene is known (procedural data), no segmentation network is needed: the
 true picture says what each class looks like, and each pixel of the translation is read as the
@@ -33,14 +33,9 @@ class LabelAgreement:
     image: Tensor
     ceiling: Tensor
 
-    @property
-    def normalised(self) -> Tensor:
-        """[N]; the share relative to the ceiling: about 1 for a perfect translation."""
-        return self.image / self.ceiling
-
 
 def rgb_to_lab(images: Tensor) -> Tensor:
-    """SRGB to CIE L*a*b* under D65.
+    """Convert sRGB to CIE L*a*b* under D65.
 
     Args:
         images: [N, 3, H, W], float in [0, 1].
@@ -57,14 +52,14 @@ def rgb_to_lab(images: Tensor) -> Tensor:
 
 
 def _share_right(pixels: Tensor, means: Tensor, labels: Tensor) -> Tensor:
-    """Share of `pixels` [P, 3] whose nearest row of `means` [K, 3] is their label [P]."""
+    """Return the share of `pixels` [P, 3] whose nearest row of `means` [K, 3] is their label."""
     # Squared distance less |pixel|^2, which is the same for every class.
     distance = means.square().sum(dim=1) - 2 * pixels @ means.T  # [P, K]
     return (distance.argmin(dim=1) == labels).double().mean()
 
 
 def label_agreement(images: Tensor, truths: Tensor, labels: Tensor) -> LabelAgreement:
-    """Share of pixels that look like what is truly there.
+    """Measure the share of pixels that look like what is truly there.
 
     For each image: the mean L*a*b* colour of each class in the truth under the true labels; each
     pixel of the scored image goes to the class of the nearest mean colour; the share of pixels

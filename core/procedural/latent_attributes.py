@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +12,7 @@ from core.errors import UserError
 from core.inference.latent import save_noise
 from core.inference.sampler import Sampler
 from core.jobs.latent import one_condition, random_noise, save_pairs
-from core.procedural.faces import VisibleAttributes, read_attributes
-from core.report.pictures import to_uint8
+from core.procedural.faces import read_faces
 
 _FIRST_LOOK = 512
 """Samples in which an attribute's direction is looked for."""
@@ -71,12 +69,6 @@ def write_attribute(
     return int(has_attribute(after, name).sum()), num
 
 
-def faces_attributes(images: Tensor) -> list[VisibleAttributes]:
-    """What procedural faces [N, 3, H, W] in [-1, 1] show."""
-    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
-    return [read_attributes(np.ascontiguousarray(picture)) for picture in pixels]
-
-
 def has_attribute(images: Tensor, name: str) -> Tensor:
-    """[N] bool: which faces show `mask` or `glasses`."""
-    return torch.tensor([bool(getattr(seen, name)) for seen in faces_attributes(images)])
+    """Tell which faces show `mask` or `glasses`, [N] bool."""
+    return torch.tensor([getattr(face, name) for face in read_faces(images)])

@@ -1,12 +1,12 @@
 """Labels, materials and palettes of the procedural landscapes.
 
 A label is what a thing is (for scores and label maps); a material is what it is drawn with: one
-label has several, e.g. the lit and the shaded side of a wall.
+label has several, e.g. the lit and the shaded side of a roof.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,158 +18,91 @@ Season = Literal["summer", "winter"]
 FloatArray = NDArray[np.float32]
 
 
-class Label(NamedTuple):
-    """One class of the label maps; its index is its place in `LABELS`.
-
-    Attributes:
-        name: What it is.
-        colour: For display, RGB in 0..255.
-    """
-
-    name: str
-    colour: tuple[int, int, int]
-
-
-LABELS: tuple[Label, ...] = (
-    Label("sky", (120, 190, 240)),
-    Label("sun", (255, 225, 70)),
-    Label("hill", (140, 120, 170)),
-    Label("ground", (150, 205, 90)),
-    Label("water", (30, 95, 200)),
-    Label("conifer", (0, 85, 70)),
-    Label("deciduous", (40, 160, 45)),
-    Label("trunk", (110, 65, 25)),
-    Label("wall", (240, 200, 160)),
-    Label("roof", (200, 40, 40)),
-    Label("door", (90, 20, 90)),
-    Label("window", (0, 230, 230)),
-)
-_INDEX = {label.name: index for index, label in enumerate(LABELS)}
+LABELS: dict[str, tuple[int, int, int]] = {
+    "sky": (120, 190, 240),
+    "sun": (255, 225, 70),
+    "hill": (140, 120, 170),
+    "ground": (150, 205, 90),
+    "water": (30, 95, 200),
+    "conifer": (0, 85, 70),
+    "deciduous": (40, 160, 45),
+    "trunk": (110, 65, 25),
+    "wall": (240, 200, 160),
+    "roof": (200, 40, 40),
+    "door": (90, 20, 90),
+    "window": (0, 230, 230),
+}
+"""{class of the label maps: RGB for display}; a class's index is its place here."""
+LABEL_INDEX = {label: index for index, label in enumerate(LABELS)}
 
 
-class Material(IntEnum):
-    """Keys of `_LOOKS`."""
-
-    SKY = 0
-    SUN = 1
-    FAR_HILL = 2
-    NEAR_HILL = 3
-    MEADOW = 4
-    BANK = 5
-    SHORE = 6
-    FLOWER = 7
-    WATER = 8
-    CONIFER_LIT = 9
-    CONIFER_SHADE = 10
-    BOUGH_LIT = 11
-    BOUGH_SHADE = 12
-    LEAVES = 13
-    LEAVES_LIT = 14
-    LEAVES_SHADE = 15
-    TRUNK = 16
-    TWIG = 17
-    WALL_LIT = 18
-    WALL_SHADE = 19
-    ROOF_LIT = 20
-    ROOF_SHADE = 21
-    EAVES = 22
-    DOOR = 23
-    WINDOW = 24
-
-
-class _Look(NamedTuple):
+class Look(NamedTuple):
     """How a material looks.
 
     Attributes:
         label: Name of its class.
         summer: Colour in summer: at full greenness for plants.
         winter: Colour in winter where no snow lies.
-        dry: Colour in summer at greenness 0; None for what does not wither.
         snow: How readily snow stays on it; 0 never, 1 as on open ground.
         shade: Brightness of the snow on it.
         grain: Strength of its texture.
+        dry: Colour in summer at greenness 0; None for what does not wither.
     """
 
     label: str
     summer: Colour
     winter: Colour
-    dry: Colour | None = None
     snow: float = 0.0
     shade: float = 1.0
     grain: float = 0.0
+    dry: Colour | None = None
 
 
 _WALL = (0.9, 0.85, 0.75)
 _ROOF = (0.6, 0.3, 0.2)
 _BARK = (0.36, 0.25, 0.18)
 _BARK_WINTER = (0.27, 0.22, 0.20)
-_LOOKS: dict[Material, _Look] = {
-    Material.SKY: _Look("sky", (0.5, 0.7, 0.9), (0.8, 0.84, 0.88)),
-    Material.SUN: _Look("sun", (1.0, 0.92, 0.45), (1.0, 0.96, 0.84)),
-    Material.FAR_HILL: _Look(
-        "hill", (0.50, 0.62, 0.72), (0.58, 0.61, 0.67), snow=0.95, shade=0.76, grain=0.05
-    ),
-    Material.NEAR_HILL: _Look(
-        "hill",
-        (0.34, 0.54, 0.38),
-        (0.42, 0.42, 0.42),
-        dry=(0.55, 0.57, 0.38),
-        snow=0.9,
-        shade=0.84,
-        grain=0.09,
-    ),
-    Material.MEADOW: _Look(
-        "ground",
-        (0.47, 0.72, 0.24),
-        (0.56, 0.50, 0.37),
-        dry=(0.80, 0.74, 0.34),
-        snow=1.0,
-        grain=0.13,
-    ),
-    Material.BANK: _Look(
-        "ground",
-        (0.39, 0.65, 0.20),
-        (0.50, 0.44, 0.33),
-        dry=(0.73, 0.66, 0.29),
-        snow=1.0,
-        grain=0.16,
-    ),
-    Material.SHORE: _Look(
-        "ground", (0.70, 0.62, 0.42), (0.52, 0.47, 0.42), snow=0.85, shade=0.93, grain=0.10
-    ),
-    Material.FLOWER: _Look("ground", (0.95, 0.9, 0.9), (0.5, 0.45, 0.35), snow=1.0),
-    Material.WATER: _Look("water", (0.10, 0.36, 0.60), (0.50, 0.74, 0.90), snow=0.35, shade=0.97),
-    Material.CONIFER_LIT: _Look(
-        "conifer", (0.12, 0.37, 0.22), (0.13, 0.28, 0.23), snow=0.22, grain=0.16
-    ),
-    Material.CONIFER_SHADE: _Look(
-        "conifer", (0.06, 0.25, 0.17), (0.08, 0.19, 0.18), snow=0.15, shade=0.85, grain=0.16
-    ),
-    Material.BOUGH_LIT: _Look(
-        "conifer", (0.18, 0.45, 0.25), (0.17, 0.33, 0.26), snow=1.1, grain=0.12
-    ),
-    Material.BOUGH_SHADE: _Look(
-        "conifer", (0.09, 0.30, 0.19), (0.10, 0.22, 0.20), snow=1.1, shade=0.84, grain=0.12
-    ),
-    Material.LEAVES: _Look(
-        "deciduous", (0.28, 0.56, 0.14), _BARK_WINTER, dry=(0.60, 0.56, 0.16), grain=0.22
-    ),
-    Material.LEAVES_LIT: _Look(
-        "deciduous", (0.42, 0.66, 0.19), _BARK_WINTER, dry=(0.76, 0.68, 0.24), grain=0.20
-    ),
-    Material.LEAVES_SHADE: _Look(
-        "deciduous", (0.14, 0.37, 0.10), _BARK_WINTER, dry=(0.42, 0.40, 0.12), grain=0.22
-    ),
-    Material.TRUNK: _Look("trunk", _BARK, _BARK_WINTER, grain=0.10),
-    Material.TWIG: _Look("deciduous", _BARK, _BARK_WINTER, snow=0.35),
-    Material.WALL_LIT: _Look("wall", _WALL, _WALL, grain=0.04),
-    Material.WALL_SHADE: _Look("wall", _WALL, _WALL, grain=0.04),
-    Material.ROOF_LIT: _Look("roof", _ROOF, _ROOF, snow=0.95, shade=0.88, grain=0.09),
-    Material.ROOF_SHADE: _Look("roof", _ROOF, _ROOF, snow=0.95, shade=0.76, grain=0.09),
-    Material.EAVES: _Look("roof", _ROOF, _ROOF, snow=1.0),
-    Material.DOOR: _Look("door", (0.34, 0.20, 0.13), (0.34, 0.20, 0.13)),
-    Material.WINDOW: _Look("window", (0.33, 0.44, 0.55), (0.36, 0.42, 0.50)),
-}
+
+
+class Material(Enum):
+    """What things are drawn with: a look each, its numbers being snow, shade and grain."""
+
+    SKY = Look("sky", (0.5, 0.7, 0.9), (0.8, 0.84, 0.88))
+    SUN = Look("sun", (1.0, 0.92, 0.45), (1.0, 0.96, 0.84))
+    FAR_HILL = Look("hill", (0.50, 0.62, 0.72), (0.58, 0.61, 0.67), 0.95, 0.76, 0.05)
+    NEAR_HILL = Look(
+        "hill", (0.34, 0.54, 0.38), (0.42, 0.42, 0.42), 0.9, 0.84, 0.09, dry=(0.55, 0.57, 0.38)
+    )
+    MEADOW = Look(
+        "ground", (0.47, 0.72, 0.24), (0.56, 0.50, 0.37), 1.0, 1.0, 0.13, dry=(0.80, 0.74, 0.34)
+    )
+    BANK = Look(
+        "ground", (0.39, 0.65, 0.20), (0.50, 0.44, 0.33), 1.0, 1.0, 0.16, dry=(0.73, 0.66, 0.29)
+    )
+    SHORE = Look("ground", (0.70, 0.62, 0.42), (0.52, 0.47, 0.42), 0.85, 0.93, 0.10)
+    FLOWER = Look("ground", (0.95, 0.9, 0.9), (0.5, 0.45, 0.35), 1.0)
+    WATER = Look("water", (0.10, 0.36, 0.60), (0.50, 0.74, 0.90), 0.35, 0.97)
+    CONIFER_LIT = Look("conifer", (0.12, 0.37, 0.22), (0.13, 0.28, 0.23), 0.22, 1.0, 0.16)
+    CONIFER_SHADE = Look("conifer", (0.06, 0.25, 0.17), (0.08, 0.19, 0.18), 0.15, 0.85, 0.16)
+    BOUGH_LIT = Look("conifer", (0.18, 0.45, 0.25), (0.17, 0.33, 0.26), 1.1, 1.0, 0.12)
+    BOUGH_SHADE = Look("conifer", (0.09, 0.30, 0.19), (0.10, 0.22, 0.20), 1.1, 0.84, 0.12)
+    LEAVES = Look("deciduous", (0.28, 0.56, 0.14), _BARK_WINTER, grain=0.22, dry=(0.60, 0.56, 0.16))
+    LEAVES_LIT = Look(
+        "deciduous", (0.42, 0.66, 0.19), _BARK_WINTER, grain=0.20, dry=(0.76, 0.68, 0.24)
+    )
+    LEAVES_SHADE = Look(
+        "deciduous", (0.14, 0.37, 0.10), _BARK_WINTER, grain=0.22, dry=(0.42, 0.40, 0.12)
+    )
+    TRUNK = Look("trunk", _BARK, _BARK_WINTER, grain=0.10)
+    TWIG = Look("deciduous", _BARK, _BARK_WINTER, 0.35)
+    WALL = Look("wall", _WALL, _WALL, grain=0.04)
+    ROOF_LIT = Look("roof", _ROOF, _ROOF, 0.95, 0.88, 0.09)
+    ROOF_SHADE = Look("roof", _ROOF, _ROOF, 0.95, 0.76, 0.09)
+    EAVES = Look("roof", _ROOF, _ROOF, 1.0)
+    DOOR = Look("door", (0.34, 0.20, 0.13), (0.34, 0.20, 0.13))
+    WINDOW = Look("window", (0.33, 0.44, 0.55), (0.36, 0.42, 0.50))
+
+
 _GREEN = frozenset(
     {Material.MEADOW, Material.BANK, Material.LEAVES, Material.LEAVES_LIT, Material.LEAVES_SHADE}
     | {Material.CONIFER_LIT, Material.CONIFER_SHADE, Material.BOUGH_LIT, Material.BOUGH_SHADE}
@@ -206,42 +139,62 @@ class PartTable(NamedTuple):
     grain: FloatArray
 
 
-class SkyLook(NamedTuple):
-    """How the sky looks; colours are [3].
+class Sky(NamedTuple):
+    """How a season's sky looks; pairs are colours at noon and at the golden hour.
 
     Attributes:
         zenith: Colour at the upper edge.
         horizon: Colour at the horizon.
         clouds: Colour of the clouds.
-        overcast: Share of cloudy sky.
         glow: Colour around the sun.
         glow_strength: Share of that colour at the sun's edge.
+        overcast: Share of cloudy sky, added to the style's.
     """
 
-    zenith: FloatArray
-    horizon: FloatArray
-    clouds: FloatArray
-    overcast: float
-    glow: FloatArray
+    zenith: tuple[Colour, Colour]
+    horizon: tuple[Colour, Colour]
+    clouds: tuple[Colour, Colour]
+    glow: tuple[Colour, Colour]
     glow_strength: float
+    overcast: float
+
+
+SKIES: dict[Season, Sky] = {
+    "summer": Sky(
+        zenith=((0.16, 0.46, 0.86), (0.36, 0.50, 0.80)),
+        horizon=((0.70, 0.87, 0.97), (1.00, 0.76, 0.48)),
+        clouds=((1.00, 1.00, 1.00), (1.00, 0.86, 0.76)),
+        glow=((1.0, 0.94, 0.74), (1.0, 0.90, 0.64)),
+        glow_strength=0.55,
+        overcast=0.0,
+    ),
+    "winter": Sky(
+        zenith=((0.56, 0.68, 0.82), (0.56, 0.58, 0.75)),
+        horizon=((0.76, 0.84, 0.91), (0.96, 0.78, 0.70)),
+        clouds=((0.74, 0.78, 0.83), (0.80, 0.73, 0.77)),
+        glow=((1.0, 0.96, 0.92), (1.0, 0.93, 0.86)),
+        glow_strength=0.35,
+        overcast=0.15,
+    ),
+}
 
 
 def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
-    """The label of each part, [P] uint8, as an index into `LABELS`."""
-    return np.array([_INDEX[_LOOKS[part.material].label] for part in parts], dtype=np.uint8)
+    """Return the label of each part, [P] uint8, as an index into `LABELS`."""
+    return np.array([LABEL_INDEX[part.material.value.label] for part in parts], dtype=np.uint8)
 
 
 def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> PartTable:
-    """Colours and snow of all parts in a season and style."""
-    snow_base = _mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
+    """Look up colours and snow of all parts in a season and style."""
+    snow_base = mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
     colours, snow_colours = [], []
     for part in parts:
-        look = _LOOKS[part.material]
-        colours.append(part.tint * _colour(part, look, season, style))
+        look = part.material.value
+        colours.append(part.tint * _colour(part, season, style))
         # Snow in the shade is lit by the sky alone: darker and bluer.
         blue = (1.0 - look.shade) * np.array([1.3, 1.0, 0.3], dtype=np.float32)
         snow_colours.append(snow_base * (1.0 - blue))
-    looks = [_LOOKS[part.material] for part in parts]
+    looks = [part.material.value for part in parts]
     return PartTable(
         np.stack(colours).astype(np.float32),
         np.stack(snow_colours).astype(np.float32),
@@ -250,53 +203,32 @@ def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> Pa
     )
 
 
-def _colour(part: Part, look: _Look, season: Season, style: SceneStyle) -> FloatArray:
+def _colour(part: Part, season: Season, style: SceneStyle) -> FloatArray:
+    look = part.material.value
     if part.material == Material.WINDOW:
         # Lamps are lit towards the evening, earlier in winter.
         lamp = np.clip(2.5 * style.time_of_day - (1.0 if season == "winter" else 1.5), 0, 1)
-        return _mix(getattr(look, season), (1.0, 0.80, 0.36), float(lamp))
+        return mix(getattr(look, season), (1.0, 0.80, 0.36), float(lamp))
     if part.colour is not None:
         return np.array(part.colour, dtype=np.float32)
     if season == "winter":
         return np.array(look.winter, dtype=np.float32)
-    colour = _mix(look.dry or look.summer, look.summer, style.greenness)
+    colour = mix(look.dry or look.summer, look.summer, style.greenness)
     if part.material in _GREEN:
         colour = colour * (1.0 + style.hue * np.array([-0.16, 0.0, 0.30], dtype=np.float32))
     return colour
 
 
 def light(season: Season, style: SceneStyle) -> FloatArray:
-    """Colour of the light, [3]: multiplies everything but the sky."""
+    """Return the colour of the light, [3], by which everything but the sky is multiplied."""
     if season == "summer":
-        colour = _mix((1.0, 1.0, 1.0), (1.12, 0.96, 0.78), style.time_of_day)
+        colour = mix((1.0, 1.0, 1.0), (1.12, 0.96, 0.78), style.time_of_day)
     else:
-        colour = _mix((1.00, 1.01, 1.03), (1.04, 0.97, 0.95), style.time_of_day)
-        colour = colour * _mix((1.0, 1.0, 1.0), (0.95, 0.98, 1.03), style.frost)
+        colour = mix((1.00, 1.01, 1.03), (1.04, 0.97, 0.95), style.time_of_day)
+        colour = colour * mix((1.0, 1.0, 1.0), (0.95, 0.98, 1.03), style.frost)
     return style.brightness * colour
 
 
-def sky_look(season: Season, style: SceneStyle) -> SkyLook:
-    """The sky of a season in a style; in winter paler, with more clouds and a weaker sun."""
-    bright, late = style.brightness, style.time_of_day
-    if season == "summer":
-        return SkyLook(
-            zenith=bright * _mix((0.16, 0.46, 0.86), (0.36, 0.50, 0.80), late),
-            horizon=bright * _mix((0.70, 0.87, 0.97), (1.00, 0.76, 0.48), late),
-            clouds=bright * _mix((1.00, 1.00, 1.00), (1.00, 0.86, 0.76), late),
-            overcast=style.clouds,
-            glow=_mix((1.0, 0.94, 0.74), (1.0, 0.90, 0.64), late),
-            glow_strength=0.55,
-        )
-    return SkyLook(
-        zenith=bright * _mix((0.56, 0.68, 0.82), (0.56, 0.58, 0.75), late),
-        horizon=bright * _mix((0.76, 0.84, 0.91), (0.96, 0.78, 0.70), late),
-        clouds=bright * _mix((0.74, 0.78, 0.83), (0.80, 0.73, 0.77), late),
-        overcast=style.clouds + 0.15,
-        glow=_mix((1.0, 0.96, 0.92), (1.0, 0.93, 0.86), late),
-        glow_strength=0.35,
-    )
-
-
-def _mix(a: Colour, b: Colour, share: float) -> FloatArray:
-    """Colour `a` at share 0, `b` at share 1."""
+def mix(a: Colour, b: Colour, share: float) -> FloatArray:
+    """Mix two colours: `a` at share 0, `b` at share 1."""
     return ((1.0 - share) * np.array(a) + share * np.array(b)).astype(np.float32)

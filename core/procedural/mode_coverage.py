@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ _LEAST_SHARE = 0.1
 
 
 def _coverage(found: Tensor, expected: Tensor, high_quality: float) -> ModeCoverage:
-    """Of counts [K] against expected shares [K] that sum to 1."""
+    """Compare counts [K] with expected shares [K] that sum to 1."""
     shares = found.double() / max(1.0, float(found.sum()))
     # Against all samples, good or not: a mode hit by a few stray points is not covered.
     due = expected * float(found.sum()) / high_quality if high_quality else expected
@@ -43,7 +42,7 @@ def _coverage(found: Tensor, expected: Tensor, high_quality: float) -> ModeCover
 
 
 def gaussian_coverage(samples: Tensor, modes: Tensor, std: float) -> ModeCoverage:
-    """Coverage of equally likely Gaussians.
+    """Measure the coverage of equally likely Gaussians.
 
     A sample is of high quality within three standard deviations of its nearest mode (Srivastava et
     al. 2017, VEEGAN, section 4.1); only such samples count for a mode. Of true samples in the plane
@@ -62,7 +61,7 @@ def gaussian_coverage(samples: Tensor, modes: Tensor, std: float) -> ModeCoverag
 
 
 def label_coverage(samples: Sequence[Hashable], data: Sequence[Hashable]) -> ModeCoverage:
-    """Coverage of the labels that occur in the data.
+    """Measure the coverage of the labels that occur in the data.
 
     Args:
         samples: what was read from each generated picture; labels that the data lacks lower
@@ -79,11 +78,3 @@ def label_coverage(samples: Sequence[Hashable], data: Sequence[Hashable]) -> Mod
     found = torch.tensor([got[label] for label in labels])
     expected = torch.tensor([wanted[label] / len(data) for label in labels], dtype=torch.float64)
     return _coverage(found, expected, float(found.sum()) / len(samples))
-
-
-def sampling_floor(num_modes: int, num_samples: int) -> float:
-    """Total variation that `num_samples` true draws of equally likely modes show on average.
-
-    From the normal approximation of each count: sqrt(K (1 - 1/K) / (2 pi n)).
-    """
-    return math.sqrt(num_modes * (1 - 1 / num_modes) / (2 * math.pi * num_samples))

@@ -28,7 +28,7 @@ _PALETTES: dict[PaintingKind, tuple[tuple[int, int, int], ...]] = {
 
 
 def _smooth(rng: np.random.Generator, cells: int, size: int) -> NDArray[np.float64]:
-    """Random values on a coarse grid, enlarged: [size, size], evenly spread over 0..1."""
+    """Draw smooth random values [size, size], evenly spread over 0..1."""
     coarse = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
     field = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float64)
     order = np.sort(field[::4, ::4], axis=None)
@@ -36,7 +36,7 @@ def _smooth(rng: np.random.Generator, cells: int, size: int) -> NDArray[np.float
 
 
 def _flow(rng: np.random.Generator, size: int, num_whirls: int = 5) -> NDArray[np.float64]:
-    """Direction in radians at every pixel, [size, size]: around the nearest whirls."""
+    """Draw a direction in radians at every pixel, [size, size]: around the nearest whirls."""
     y, x = np.mgrid[:size, :size] / size
     along, down = np.full((size, size), 0.8), np.zeros((size, size))
     for turn in rng.choice([-1, 1], num_whirls):
@@ -48,7 +48,7 @@ def _flow(rng: np.random.Generator, size: int, num_whirls: int = 5) -> NDArray[n
 
 
 def draw_painting(kind: PaintingKind, size: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A painting, [size, size, 3]; the same for the same seed, whatever the size but for detail."""
+    """Draw a painting, [size, size, 3]; of a seed it is the same in every size but for detail."""
     rng = np.random.default_rng((seed, KINDS.index(kind)))
     side = size * _OVERSAMPLING
     hues, flow = _smooth(rng, 6, side), _flow(rng, side)
@@ -87,7 +87,7 @@ def draw_painting(kind: PaintingKind, size: int, seed: int = 0) -> NDArray[np.ui
 
 
 def make_paintings(folder: Path, *, size: int, seed: int = 0) -> list[Path]:
-    """Writes one painting of each kind, `<kind>.png`; returns the files."""
+    """Write one painting of each kind, `<kind>.png`; return the files."""
     files = [folder / f"{kind}.png" for kind in KINDS]
     for kind, file in zip(KINDS, files, strict=True):
         save_png(Image.fromarray(draw_painting(kind, size, seed)), file)
@@ -95,11 +95,11 @@ def make_paintings(folder: Path, *, size: int, seed: int = 0) -> list[Path]:
 
 
 def _inside(position: float, side: int) -> int:
-    """The nearest row or column of the picture."""
+    """Return the nearest row or column of the picture."""
     return min(max(int(position), 0), side - 1)
 
 
 def _tile(x: float, y: float, half: float, angle: float) -> list[tuple[float, float]]:
-    """Corners of a square turned by `angle`."""
+    """Return the corners of a square turned by `angle`."""
     turns = [angle + math.pi / 4 + quarter * math.pi / 2 for quarter in range(4)]
     return [(x + half * math.cos(turn), y + half * math.sin(turn)) for turn in turns]

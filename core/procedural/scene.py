@@ -82,7 +82,7 @@ class Lake:
         return self.y - self.radius_y
 
     def outline(self, margin: float = 0.0) -> list[Point]:
-        """Closed polygon, `margin` further out than the water."""
+        """Return a closed polygon, `margin` further out than the water."""
         points = []
         for angle in np.linspace(0.0, 2 * math.pi, 48, endpoint=False):
             wobble = 1.0 + 0.07 * math.sin(3 * angle + self.phase)
@@ -91,7 +91,7 @@ class Lake:
         return points
 
     def covers(self, x: float, y: float, margin: float) -> bool:
-        """Whether a foot at (x, y) would be wet or within `margin` of it."""
+        """Tell whether a foot at (x, y) would be wet or within `margin` of it."""
         dx = (x - self.x) / (1.07 * self.radius_x + margin)
         dy = (y - self.y) / (1.07 * self.radius_y + margin)
         return dx * dx + dy * dy < 1.0
@@ -116,14 +116,14 @@ class River:
         return centre - half, centre + half
 
     def outline(self, margin: float = 0.0) -> list[Point]:
-        """Closed polygon, `margin` wider on both sides than the water."""
+        """Return a closed polygon, `margin` wider on both sides than the water."""
         rows = [float(y) for y in np.linspace(self.top, 1.02, 40)]
         left = [(self._edges(y)[0] - margin, y) for y in rows]
         right = [(self._edges(y)[1] + margin, y) for y in rows]
         return left + right[::-1]
 
     def covers(self, x: float, y: float, margin: float) -> bool:
-        """Whether a foot at (x, y) would be wet or within `margin` of it."""
+        """Tell whether a foot at (x, y) would be wet or within `margin` of it."""
         left, right = self._edges(y)
         return left - margin < x < right + margin
 
@@ -182,24 +182,21 @@ class Scene:
 
 
 def draw_style(rng: np.random.Generator) -> SceneStyle:
-    """A random style."""
-
-    def uniform(low: float, high: float) -> float:
-        return round(float(rng.uniform(low, high)), 4)
-
-    return SceneStyle(
-        time_of_day=uniform(0, 1),
-        brightness=uniform(0.94, 1.1),
-        clouds=uniform(0, 0.6),
-        hue=uniform(-1, 1),
-        greenness=uniform(0, 1),
-        snow_cover=uniform(0.5, 1),
-        frost=uniform(0, 1),
-    )
+    """Draw a style."""
+    ranges = {
+        "time_of_day": (0.0, 1.0),
+        "brightness": (0.94, 1.1),
+        "clouds": (0.0, 0.6),
+        "hue": (-1.0, 1.0),
+        "greenness": (0.0, 1.0),
+        "snow_cover": (0.5, 1.0),
+        "frost": (0.0, 1.0),
+    }
+    return SceneStyle(**{n: round(float(rng.uniform(*ends)), 4) for n, ends in ranges.items()})
 
 
 def draw_scene(seed: int | tuple[int, ...]) -> Scene:
-    """The scene of a seed; geometry and style come from independent streams."""
+    """Draw the scene of a seed; geometry and style come from independent streams."""
     parts = (seed,) if isinstance(seed, int) else seed
     rng = np.random.default_rng([*parts, 0])
     horizon = rng.uniform(0.46, 0.54)
@@ -229,7 +226,7 @@ def draw_scene(seed: int | tuple[int, ...]) -> Scene:
 def _crest(
     rng: np.random.Generator, base: float, height: float, *, peaked: bool = False
 ) -> tuple[Point, ...]:
-    """A crest line around `base`, up to `height` higher: rolling, or with peaks."""
+    """Draw a crest line around `base`, up to `height` higher: rolling, or with peaks."""
     x = np.linspace(-0.02, 1.02, 53)
     waves = [
         np.sin(2 * math.pi * frequency * x * rng.uniform(0.8, 1.2) + rng.uniform(0, 2 * math.pi))

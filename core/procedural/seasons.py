@@ -17,17 +17,19 @@ from PIL import Image
 
 from core.procedural.drawing import Canvas
 from core.procedural.materials import (
+    LABEL_INDEX,
     LABELS,
+    SKIES,
     FloatArray,
     Material,
     Part,
     PartTable,
     Season,
-    SkyLook,
+    Sky,
     label_indices,
     light,
+    mix,
     part_table,
-    sky_look,
 )
 from core.procedural.scene import Scene, SceneStyle, Sun
 
@@ -35,10 +37,6 @@ T = TypeVar("T", bound=np.generic)
 
 OVERSAMPLING = 2
 """Everything is drawn this much larger and averaged down: smooth edges."""
-
-_CLASSES = range(len(LABELS))
-_GROUND = [label.name for label in LABELS].index("ground")
-_DECIDUOUS = [label.name for label in LABELS].index("deciduous")
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class _Raster:
 def render(
     scene: Scene, season: Season, size: int, style: SceneStyle | None = None
 ) -> NDArray[np.uint8]:
-    """Picture of a scene.
+    """Draw a picture of a scene.
 
     Args:
         scene: The geometry.
@@ -88,19 +86,27 @@ def render(
     picture = table.colour.take(indices, axis=0) * texture[..., None]
     if season == "winter":
         _snow(picture, raster, table, indices, style.snow_cover)
-    _shade(picture, label_indices(raster.parts)[indices] == _GROUND, raster.shadows, season)
+    _shade(
+        picture,
+        label_indices(raster.parts)[indices] == LABEL_INDEX["ground"],
+        raster.shadows,
+        season,
+    )
     if season == "winter":
         _bare_crowns(picture, raster)
     picture *= light(season, style)
-    material = np.array([part.material for part in raster.parts], dtype=np.uint8)[indices]
-    _sky(picture, material == Material.SKY, raster, scene.sun, sky_look(season, style))
-    _water(picture, raster, material == Material.WATER, scene, season)
+    sky, water = (
+        np.array([part.material is material for part in raster.parts])[indices]
+        for material in (Material.SKY, Material.WATER)
+    )
+    _sky(picture, sky, raster, scene.sun, SKIES[season], style)
+    _water(picture, raster, water, scene, season)
     small = np.stack(_offsets(picture)).mean(axis=0)
     return (small.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
-    """True classes of a scene, the same in both seasons.
+    """Draw the true classes of a scene, the same in both seasons.
 
     Args:
         scene: The geometry.
@@ -111,18 +117,20 @@ def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
         (the first of equals).
     """
     offsets = _offsets(_rasterise(scene, size).labels)
-    covered = [sum((part == index).astype(np.uint8) for part in offsets) for index in _CLASSES]
+    covered = [
+        sum((part == index).astype(np.uint8) for part in offsets) for index in range(len(LABELS))
+    ]
     return np.argmax(covered, axis=0).astype(np.uint8)
 
 
 def colour_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A label map [H, W] in its display colours, [H, W, 3] uint8."""
-    return np.array([label.colour for label in LABELS], dtype=np.uint8)[labels]
+    """Return a label map [H, W] in its display colours, [H, W, 3] uint8."""
+    return np.array([*LABELS.values()], dtype=np.uint8)[labels]
 
 
 @lru_cache(maxsize=2)
 def _rasterise(scene: Scene, size: int) -> _Raster:
-    """Draws a scene; cached, since summer, winter and labels follow each other."""
+    """Draw a scene; cached, since summer, winter and labels follow each other."""
     side = OVERSAMPLING * size
     canvas = Canvas(scene, side)
     parts = tuple(canvas.parts)
@@ -147,7 +155,7 @@ def _noise(
     grids: tuple[tuple[int, int], ...],
     strengths: tuple[float, ...],
 ) -> FloatArray:
-    """Sum of smooth random fields of [rows, columns], about normal with deviation 1.
+    """Add up smooth random fields of [rows, columns]; about normal with deviation 1.
 
     The grids are fixed, not a number of pixels: a scene has the same texture at any size.
     """
@@ -159,7 +167,7 @@ def _noise(
 
 
 def _offsets(enlarged: NDArray[T]) -> list[NDArray[T]]:
-    """The OVERSAMPLING ** 2 pixels behind each pixel, one array for each place in the block.
+    """Split into the OVERSAMPLING ** 2 pixels behind each pixel, an array for each place.
 
     Many times faster than a mean over the axes of a reshaped array.
     """
@@ -168,8 +176,8 @@ def _offsets(enlarged: NDArray[T]) -> list[NDArray[T]]:
 
 
 def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
-    """The finest twigs are too thin to draw: a brownish haze where the leaves were."""
-    crowns = raster.labels == _DECIDUOUS
+    """Draw twigs too thin for lines: a brownish haze where the leaves were."""
+    crowns = raster.labels == LABEL_INDEX["deciduous"]
     haze = (0.42 + 0.10 * raster.grain[crowns]).clip(0.0, 0.8)[:, None]
     twigs = np.array([0.40, 0.34, 0.32], dtype=np.float32)
     picture[crowns] += haze * (twigs - picture[crowns])
@@ -182,7 +190,7 @@ def _snow(
     indices: NDArray[np.uint8],
     cover: float,
 ) -> None:
-    """Lays snow: first in the patches' hollows, everywhere as the cover grows."""
+    """Lay snow: first in the patches' hollows, everywhere as the cover grows."""
     readiness, colour = table.snow.take(indices), table.snow_colour.take(indices, axis=0)
     depth = 1.3 * cover * readiness - raster.patches - 0.07 * raster.grain
     amount = (depth / 0.18).clip(0.0, 1.0) * (readiness > 0)
@@ -193,7 +201,7 @@ def _snow(
 def _shade(
     picture: FloatArray, ground: NDArray[np.bool_], shadows: NDArray[np.bool_], season: Season
 ) -> None:
-    """Shadows on the ground, and a ground that grows darker towards the viewer."""
+    """Darken the ground in shadows and towards the viewer."""
     side = picture.shape[0]
     near = np.linspace(-1.0, 1.0, side, dtype=np.float32)[:, None].clip(0.0, 1.0)
     strength = 0.14 if season == "summer" else 0.06
@@ -203,27 +211,35 @@ def _shade(
 
 
 def _sky(
-    picture: FloatArray, mask: NDArray[np.bool_], raster: _Raster, sun: Sun, look: SkyLook
+    picture: FloatArray,
+    mask: NDArray[np.bool_],
+    raster: _Raster,
+    sun: Sun,
+    look: Sky,
+    style: SceneStyle,
 ) -> None:
-    """Gradient from zenith to horizon, a glow around the sun, clouds."""
-    side = picture.shape[0]
+    """Draw a gradient from zenith to horizon, a glow around the sun, and clouds."""
+    side, late = picture.shape[0], style.time_of_day
+    zenith, horizon, clouds = (
+        style.brightness * mix(*ends, late) for ends in (look.zenith, look.horizon, look.clouds)
+    )
     rows = int(np.flatnonzero(mask.any(axis=1))[-1]) + 1  # no sky below: half the work
     mask, patches = mask[:rows], raster.patches[side - rows :][::-1]
     y, x = (np.mgrid[0:rows, 0:side].astype(np.float32) + 0.5) / side
     height = (y / 0.45).clip(0.0, 1.0)[..., None]
-    sky = look.zenith + height * (look.horizon - look.zenith)
+    sky = zenith + height * (horizon - zenith)
     distance = np.hypot(x - sun.x, y - sun.y) - sun.radius
     glow = np.exp(-distance.clip(0.0) / 0.07)[..., None]
-    sky += look.glow_strength * glow * (look.glow - sky)
-    cloud = ((look.overcast - patches) / 0.3).clip(0.0, 0.85)[..., None]
-    sky += cloud * (look.clouds * (1.0 + 0.03 * raster.streaks[:rows, :, None]) - sky)
+    sky += look.glow_strength * glow * (mix(*look.glow, late) - sky)
+    cloud = ((style.clouds + look.overcast - patches) / 0.3).clip(0.0, 0.85)[..., None]
+    sky += cloud * (clouds * (1.0 + 0.03 * raster.streaks[:rows, :, None]) - sky)
     picture[:rows][mask] = sky[mask]
 
 
 def _water(
     picture: FloatArray, raster: _Raster, mask: NDArray[np.bool_], scene: Scene, season: Season
 ) -> None:
-    """Mirrors what is above the far shore: clearly in summer, faintly in ice."""
+    """Mirror what is above the far shore: clearly in summer, faintly in ice."""
     side = picture.shape[0]
     rows, columns = np.nonzero(mask)
     above = (2 * round(scene.water.top * side) - rows).clip(0, side - 1)

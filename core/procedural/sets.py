@@ -1,4 +1,4 @@
-"""Procedural data sets with known truth, and scores against that truth.
+"""Procedural data sets with known truth.
 
 Real unpaired sets have no right answer to compare a translation with. Here every scene exists in
 both domains, so a translation can be scored, and a tutorial runs without a download. The pictures
@@ -8,25 +8,20 @@ of a seed are the same to the byte under the same versions of numpy and Pillow.
 from __future__ import annotations
 
 import json
-import math
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from core.errors import UserError
-from core.evaluation.metrics.psnr import psnr
-from core.evaluation.metrics.ssim import ssim
 from core.procedural.faces import draw_face, render_face
-from core.procedural.label_agreement import label_agreement
-from core.procedural.materials import LABELS
+from core.procedural.materials import LABELS, Season
 from core.procedural.scene import Scene, draw_scene
 from core.procedural.seasons import colour_labels, label_map, render
 
@@ -49,7 +44,7 @@ def make_seasons(
     num_test: int,
     seed: int = 0,
 ) -> None:
-    """Writes landscapes in summer (A) and winter (B), or photographs with their label maps.
+    """Write landscapes in summer (A) and winter (B), or photographs with their label maps.
 
     Unpaired: `trainA/ trainB/ testA/ testB/`, no scene in two of them; `truthB/` is testA in winter
     and `truthA/` testB in summer, under the same names; `labelsA/ labelsB/` are the label maps of
@@ -81,7 +76,7 @@ def make_seasons(
 
 
 def make_faces(root: Path | str, *, size: int, num_images: int, seed: int = 0) -> None:
-    """Writes cartoon faces with tags.
+    """Write cartoon faces with tags.
 
     `images/<id>.png`; `tags.csv`, without header, one line `<id>,<hair> hair <eye> eyes` each;
     `attributes.json`, {id: all that the face was drawn from}; `meta.json`, the request. A folder
@@ -111,7 +106,7 @@ def _check(request: dict[str, Any]) -> None:
 def _make(
     root: Path, request: dict[str, Any], write: Callable[[Path, dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """Writes beside `root` and moves at the end: a data set is there as a whole or not at all."""
+    """Write beside `root` and move at the end: a data set is there as a whole or not at all."""
     request = {"version": VERSION, **request}
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         if _request_of(root) == request:
@@ -137,7 +132,7 @@ def _make(
 
 
 def _request_of(root: Path) -> Any:
-    """The request that made a folder; None if it is not one of ours."""
+    """Read the request that made a folder; None if it is not one of ours."""
     try:
         meta = json.loads((root / META).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -146,7 +141,7 @@ def _request_of(root: Path) -> Any:
 
 
 def _scene(request: dict[str, Any], split: str, index: int) -> Scene:
-    """Scenes of different splits have different seeds, hence nothing in common."""
+    """Draw a scene; those of different splits have different seeds, hence nothing in common."""
     return draw_scene((request["seed"], _SPLITS.index(split), index))
 
 
@@ -156,30 +151,24 @@ def _save(picture: Picture, folder: Path, name: str) -> None:
 
 
 def _write_unpaired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
-    size, num_train, num_test = request["size"], request["num_train"], request["num_test"]
-    styles: dict[str, dict[str, Any]] = {}
-    with tqdm(total=2 * (num_train + num_test), desc="seasons", unit="scene") as bar:
-        for own, other in (("A", "B"), ("B", "A")):
-            season, opposite = _season(own), _season(other)
-            for index in range(num_train):
-                name = f"{own.lower()}{index:05d}.png"  # equal names would look like pairs
-                scene = _scene(request, f"train{own}", index)
-                _save(render(scene, season, size), root / f"train{own}", name)
-                bar.update()
-            styles[f"test{own}"] = {}
-            for index in range(num_test):
-                name = f"{own.lower()}{index:05d}.png"
-                scene = _scene(request, f"test{own}", index)
-                _save(render(scene, season, size), root / f"test{own}", name)
-                _save(render(scene, opposite, size), root / f"truth{other}", name)
-                _save(label_map(scene, size), root / f"labels{own}", name)
-                styles[f"test{own}"][name] = asdict(scene.style)
-                bar.update()
-    return {"labels": [label.name for label in LABELS], "styles": styles}
-
-
-def _season(domain: str) -> Literal["summer", "winter"]:
-    return "summer" if domain == "A" else "winter"
+    size = request["size"]
+    styles: dict[str, dict[str, Any]] = {"testA": {}, "testB": {}}
+    todo = [
+        (split, own, other, index)
+        for own, other in ("AB", "BA")
+        for split in ("train", "test")
+        for index in range(request[f"num_{split}"])
+    ]
+    seasons: dict[str, Season] = {"A": "summer", "B": "winter"}
+    for split, own, other, index in tqdm(todo, desc="seasons", unit="scene"):
+        name = f"{own.lower()}{index:05d}.png"  # equal names would look like pairs
+        scene = _scene(request, f"{split}{own}", index)
+        _save(render(scene, seasons[own], size), root / f"{split}{own}", name)
+        if split == "test":
+            _save(render(scene, seasons[other], size), root / f"truth{other}", name)
+            _save(label_map(scene, size), root / f"labels{own}", name)
+            styles[f"test{own}"][name] = asdict(scene.style)
+    return {"labels": list(LABELS), "styles": styles}
 
 
 def _write_paired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +185,7 @@ def _write_paired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
         if folder == "val":
             _save(labels, root / "labels", name)
             styles[name] = asdict(scene.style)
-    return {"labels": [label.name for label in LABELS], "styles": {"val": styles}}
+    return {"labels": list(LABELS), "styles": {"val": styles}}
 
 
 def _write_faces(root: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -210,98 +199,3 @@ def _write_faces(root: Path, request: dict[str, Any]) -> dict[str, Any]:
     (root / "tags.csv").write_text("".join(lines), encoding="utf-8")
     (root / "attributes.json").write_text(json.dumps(attributes, indent=1), encoding="utf-8")
     return {}
-
-
-@dataclass(frozen=True)
-class TranslationScores:
-    """Mean scores of translations, each beside that of handing back the input unchanged.
-
-    Attributes:
-        num_images: How many images were scored.
-        psnr: Decibels, mean over images; higher is better.
-        psnr_copy: The same of the inputs.
-        ssim: At most 1; higher is better.
-        ssim_copy: The same of the inputs.
-        agreement: Label agreement, share of pixels in [0, 1].
-        agreement_copy: The same of the inputs.
-        agreement_ceiling: The same of the truths themselves: what a perfect translation reaches.
-    """
-
-    num_images: int
-    psnr: float
-    psnr_copy: float
-    ssim: float
-    ssim_copy: float
-    agreement: float
-    agreement_copy: float
-    agreement_ceiling: float
-
-    def __str__(self) -> str:
-        """A table with one row per metric."""
-        rows = [
-            ("psnr [dB]", self.psnr, self.psnr_copy, math.inf),
-            ("ssim", self.ssim, self.ssim_copy, 1.0),
-            ("label agreement", self.agreement, self.agreement_copy, self.agreement_ceiling),
-        ]
-        title = f"{self.num_images} images"
-        lines = [f"{title:<18}{'translated':>12}{'input copied':>14}{'truth itself':>14}"]
-        lines += [f"{name:<18}{a:>12.3f}{b:>14.3f}{c:>14.3f}" for name, a, b, c in rows]
-        return "\n".join(lines)
-
-
-def score_translations(
-    translated: Sequence[Picture],
-    inputs: Sequence[Picture],
-    truths: Sequence[Picture],
-    labels: Sequence[Picture],
-) -> TranslationScores:
-    """Scores translations of scenes whose truth is known.
-
-    Args:
-        translated: Translations, each [H, W, 3] uint8; sizes may differ between scenes.
-        inputs: What was translated: the baseline of doing nothing.
-        truths: The same scenes in the target domain.
-        labels: Their label maps, each [H, W] uint8.
-
-    Returns:
-        Means over the images.
-
-    Raises:
-        UserError: If there are no images, or numbers or sizes differ.
-    """
-    counts = [len(images) for images in (translated, inputs, truths, labels)]
-    if len(set(counts)) > 1 or counts[0] == 0:
-        raise UserError(
-            f"scores need equal numbers of images, at least one: got {counts[0]} translated, "
-            f"{counts[1]} inputs, {counts[2]} truths, {counts[3]} label maps"
-        )
-    rows = []
-    for index, pictures in enumerate(zip(translated, inputs, truths, labels, strict=True)):
-        shapes = [picture.shape for picture in pictures]
-        if shapes[:3] != [shapes[2]] * 3 or shapes[3] != shapes[2][:2]:
-            raise UserError(
-                f"image {index}: translated {shapes[0]}, input {shapes[1]}, truth {shapes[2]} and "
-                f"labels {shapes[3]} do not fit; all must be of one height and width"
-            )
-        output, source, truth = (_to_batch(picture) for picture in pictures[:3])
-        label = torch.from_numpy(pictures[3].astype(np.int64))[None]
-        agreement = label_agreement(output, truth, label)
-        rows.append(
-            torch.cat(
-                [
-                    psnr(output, truth),
-                    psnr(source, truth),
-                    ssim(output, truth),
-                    ssim(source, truth),
-                    agreement.image,
-                    label_agreement(source, truth, label).image,
-                    agreement.ceiling,
-                ]
-            )
-        )
-    return TranslationScores(len(rows), *torch.stack(rows).mean(dim=0).tolist())
-
-
-def _to_batch(picture: Picture) -> torch.Tensor:
-    """[H, W, 3] uint8 to [1, 3, H, W] float64 in [0, 1]."""
-    return torch.from_numpy(picture.astype(np.float64) / 255.0).permute(2, 0, 1)[None]

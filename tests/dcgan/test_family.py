@@ -116,6 +116,28 @@ def test_samples_are_functions_of_their_noise() -> None:
     assert not torch.equal(together, other)
 
 
+@pytest.mark.parametrize(
+    ("noise", "conditions", "message"),
+    [
+        ((2, 8), (2, 5), r"noise of shape \[2, 8\]: this model takes \[N, 6\]"),
+        ((2, 6, 1), (2, 5), r"noise of shape \[2, 6, 1\]"),
+        ((2, 6), (2, 4), r"conditions of shape \[2, 4\]: this model takes \[N, 5\]"),
+        ((2, 6), None, r"needs conditions \[N, 5\]"),
+    ],
+)
+def test_noise_and_conditions_of_other_shapes(
+    noise: tuple[int, ...], conditions: tuple[int, ...] | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        given = None if conditions is None else torch.rand(conditions)
+        make(text=TEXT).sample(torch.randn(noise), given)
+
+
+def test_conditions_that_nobody_asked_for() -> None:
+    with pytest.raises(UserError, match="trained without captions"):
+        make().sample(torch.randn(2, 6), torch.rand(2, 3))
+
+
 def test_sigmoid_generators_give_the_same_range() -> None:
     images = make(output="sigmoid").sample(torch.randn(4, 6))
     assert images.min() < 0 and images.min() >= -1 and images.max() <= 1
@@ -134,7 +156,7 @@ def test_sigmoid_generators_give_the_same_range() -> None:
         ({"data": {"direction": "BtoA"}}, "AtoB"),
         ({"data": {"tags": "tags.csv"}}, "model.text and data.tags go together"),
         ({"model": {"text": {}}}, "model.text and data.tags go together"),
-        ({"train": {"gradient_checkpointing": True}}, "no residual blocks"),
+        ({"train": {"gradient_checkpointing": True}}, "recompute nothing"),
     ],
 )
 def test_options_that_do_not_fit(change: dict[str, Any], message: str) -> None:

@@ -107,25 +107,3 @@ def test_layout_and_half_precision_change_little() -> None:
         half = run()
     for one, other in zip(plain, half, strict=True):
         assert (one - other.float()).norm() < 0.05 * one.norm()
-
-
-@pytest.mark.parametrize(
-    ("noise", "conditions", "message"),
-    [
-        ((2, 8), (2, 3), r"noise of shape \[2, 8\]: this model takes \[N, 9\]"),
-        ((2, 9, 1), (2, 3), r"noise of shape \[2, 9, 1\]"),
-        ((2, 9), (2, 4), r"conditions of shape \[2, 4\]: this model takes \[N, 3\]"),
-        ((2, 9), None, r"needs conditions \[N, 3\]"),
-    ],
-)
-def test_wrong_shapes(
-    noise: tuple[int, ...], conditions: tuple[int, ...] | None, message: str
-) -> None:
-    G = DcganGenerator(9, gen_channels(2, 16), condition_dim=3)
-    with pytest.raises(UserError, match=message):
-        G(torch.randn(noise), None if conditions is None else torch.rand(conditions))
-
-
-def test_conditions_that_nobody_asked_for() -> None:
-    with pytest.raises(UserError, match="trained without captions"):
-        DcganGenerator(9, gen_channels(2, 16))(torch.randn(2, 9), torch.rand(2, 3))

@@ -18,8 +18,7 @@ from core.procedural.coverage import (
     true_faces,
     write_report,
 )
-from core.procedural.coverage_toy import OBJECTIVES, train_toy
-from core.procedural.gaussians import gaussian_modes
+from core.procedural.coverage_toy import OBJECTIVES, gaussian_modes, train_toy
 
 
 def test_dots_lie_within_their_rings() -> None:

@@ -38,7 +38,7 @@ def test_ceiling_counts_what_even_the_truth_misses() -> None:
     truth[0, :, 0, 0] = torch.tensor([0.0, 1.0, 0.0])  # a green pixel in the red half
     result = label_agreement(truth, truth, labels)
     assert result.ceiling.item() == pytest.approx(63 / 64)
-    assert result.normalised.item() == pytest.approx(1.0)
+    assert result.image.item() == pytest.approx(63 / 64)
 
 
 def test_shapes_are_checked() -> None:

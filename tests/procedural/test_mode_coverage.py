@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from core.procedural.gaussians import STD, draw_gaussians, gaussian_modes
-from core.procedural.mode_coverage import gaussian_coverage, label_coverage, sampling_floor
+from core.procedural.coverage_toy import STD, draw_gaussians, gaussian_modes
+from core.procedural.mode_coverage import gaussian_coverage, label_coverage
 
 MODES = gaussian_modes()
 
@@ -25,7 +27,9 @@ def test_true_samples_cover_everything() -> None:
     seen = gaussian_coverage(points, MODES, STD)
     assert (seen.num_modes, seen.covered) == (25, 25)
     assert seen.high_quality == pytest.approx(0.989, abs=0.004)  # 1 - exp(-9 / 2)
-    assert seen.total_variation == pytest.approx(sampling_floor(25, num), rel=0.4)
+    # What pure chance leaves, by the normal approximation of each count.
+    floor = math.sqrt(25 * (1 - 1 / 25) / (2 * math.pi * num))
+    assert seen.total_variation == pytest.approx(floor, rel=0.4)
 
 
 def test_dropped_modes_are_missed() -> None:

@@ -10,10 +10,11 @@ from PIL import Image
 
 from core.errors import UserError
 from core.procedural.faces import EYE_COLOURS, HAIR_COLOURS, draw_face, read_attributes, render_face
+from core.procedural.known_truth import score_translations
 from core.procedural.materials import LABELS
 from core.procedural.scene import SceneStyle, draw_scene
 from core.procedural.seasons import colour_labels, label_map, render
-from core.procedural.sets import make_faces, make_seasons, score_translations
+from core.procedural.sets import make_faces, make_seasons
 
 SIZE = 64
 
@@ -54,7 +55,7 @@ def test_unpaired_layout(unpaired: Path) -> None:
 def test_meta_names_request_labels_and_styles(unpaired: Path) -> None:
     meta = json.loads((unpaired / "meta.json").read_text())
     assert meta["request"]["seed"] == 1
-    assert meta["labels"] == [label.name for label in LABELS]
+    assert meta["labels"] == list(LABELS)
     style = SceneStyle(**meta["styles"]["testB"]["b00001.png"])
     scene = draw_scene((1, 3, 1))
     assert style == scene.style
@@ -144,7 +145,7 @@ def test_labels_cover_the_classes_and_the_seasons_differ() -> None:
         scene = draw_scene((9, index))
         seen |= set(np.unique(label_map(scene, SIZE)).tolist())
         summer, winter = render(scene, "summer", SIZE), render(scene, "winter", SIZE)
-        ground = label_map(scene, SIZE) == [label.name for label in LABELS].index("ground")
+        ground = label_map(scene, SIZE) == list(LABELS).index("ground")
         greenness = [
             (picture[ground][:, 1].astype(float) - picture[ground][:, 2]).mean()
             for picture in (summer, winter)

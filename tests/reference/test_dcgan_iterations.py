@@ -70,7 +70,9 @@ class Recorder:
 
     def draw_labels(self, bounds: tuple[float, float], logits: Tensor) -> Tensor:
         model = self.family.config.model
-        name = {model.real_label: "real", model.fake_label: "fake"}[bounds]
+        name = {model.real_label: "real", model.fake_label: "fake"}.get(bounds)
+        if name is None:  # the generator's, which is hard
+            return DCGAN.draw_labels(self.family, bounds, logits)
         low, high = bounds
         noise = self.case.input(f"label_noise_{name}", self.dtype)
         return low + (high - low) * uniform(noise)
@@ -122,8 +124,10 @@ def text_iteration(case: Case, dtype: torch.dtype, interpolated: bool) -> tuple[
     recorder = Recorder(case, family, dtype)
     captions = case.data["captions"]
     assert family.vocabulary is not None
-    wrong = family.vocabulary.encode(captions["wrong"]).to(dtype)
-    family.draw_wrong = lambda right: wrong  # type: ignore[method-assign]
+    right, wrong = (
+        family.vocabulary.encode(captions[name]).to(dtype) for name in ("right", "wrong")
+    )
+    family.conditions = lambda batch: ((right,), (wrong,))  # type: ignore[method-assign]
     noises = ["z_d", "z_int" if interpolated else "z_g"]
     images = real_images(case, 1, dtype)
     return recorder.start, recorder.run(images, noises, tuple(captions["right"]))

@@ -18,8 +18,7 @@ from PIL import Image
 from core.checkpoints import store
 from core.errors import UserError
 from core.jobs.samples import write_samples
-from core.procedural.caption_agreement import caption_agreement
-from core.procedural.known_truth import score_captions
+from core.procedural.known_truth import caption_agreement, score_captions
 from core.training.alarms import Alarms
 from families import load_sampler
 from tests.conftest import ROOT
@@ -269,9 +268,9 @@ def test_samples_of_captions(text_run: Path, tmp_path: Path, script: Run) -> Non
         ("plain", ["--text", "blue hair red eyes"], "trained without captions"),
         ("plain", ["--num", 0], "--num 0: at least 1"),
         ("plain", ["--noise", "z.npy"], "z.npy: of shape [3, 4], but this model takes [N, 5]"),
-        ("plain", ["--noise", "nan.npy"], "at least one row of finite numbers"),
-        ("plain", ["--noise", "empty.npy"], "at least one row of finite numbers"),
-        ("plain", ["--noise", "text.npy"], "not an .npy file of numbers"),
+        ("plain", ["--noise", "nan.npy"], "nan.npy: holds values that are not finite"),
+        ("plain", ["--noise", "empty.npy"], "of shape [0, 5], but this model takes"),
+        ("plain", ["--noise", "text.npy"], "not a .npy file of plain numbers"),
         ("plain", ["--noise", "absent.npy"], "No such file"),
         ("plain", ["--noise", "z.npy", "--num", 2], "give one of the two"),
         ("plain", ["--texts", "absent.txt"], "No such file"),
@@ -325,16 +324,16 @@ def test_official_files_there_and_back(run_dir: Path, tmp_path: Path, script: Ru
 
 
 def test_agreement_with_captions(tmp_path: Path) -> None:
-    from core.procedural.faces import draw_face, render_face
+    from core.procedural.faces import draw_face, read_attributes, render_face
 
     faces = [draw_face(seed) for seed in range(40)]
-    images = np.stack([render_face(face, 32) for face in faces])
-    right = caption_agreement(images, [face.tags for face in faces])
+    seen = [read_attributes(render_face(face, 32)) for face in faces]
+    right = caption_agreement(seen, [face.tags for face in faces])
     assert (right.hair, right.eyes, right.both) == (1.0, 1.0, 1.0)
     shifted = [
         f"{a.hair} hair {b.eyes} eyes" for a, b in zip(faces, [*faces[1:], faces[0]], strict=True)
     ]
-    mixed = caption_agreement(images, shifted)
+    mixed = caption_agreement(seen, shifted)
     assert mixed.hair == 1.0 and mixed.eyes < 0.4
     assert mixed.both == mixed.eyes
     assert "hair 100.0%" in str(right)

@@ -85,6 +85,12 @@ def test_log_shows_what_the_papers_plot(faces: Path, tmp_path: Path) -> None:
     assert not [line for line in lines if "discriminator has won" in line.get("alarm", "")]
 
 
+def test_images_of_another_size_are_refused(faces: Path, tmp_path: Path) -> None:
+    tree = changed(tree_for(faces, PENALTY), data={"crop_size": 64, "preprocess": "none"})
+    with pytest.raises(UserError, match=r"images/\d+\.png: 32x32 px .* makes images of 64x64 px"):
+        make_trainer(tree, tmp_path).train()
+
+
 @pytest.fixture(scope="module")
 def run_dir(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of eight steps."""
