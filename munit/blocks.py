@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nn.norms import normalised
+from core.nn.norms import Normalise
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 from core.nn.spectral import power_step
+from core.nn.upsampling import DoubledConv2d
 from munit.config import Activation, DisNorm, PadType
-from munit.upsampling import doubled_conv5
 
 
 def make_activation(name: Activation) -> nn.Module:
@@ -44,36 +44,33 @@ def _full(x: Tensor) -> Tensor:
     return x.float() if x.dtype.itemsize < 4 else x
 
 
-def instance_norm(
-    x: Tensor, eps: float = 1e-5, gain: Tensor | None = None, shift: Tensor | None = None
-) -> Tensor:
-    """(x - mean) / sqrt(var + eps) per sample and channel; a constant channel gives exact zeros.
-
-    A channel that varies by rounding only passes no gradient either: sqrt(1 / eps) is 316, and
-    behind the twenty norms that a cycle goes through, the rounding noise of a white image would be
-    beyond float32. Statistics in float32 at least.
-
-    Args:
-        x: [N, C, H, W].
-        eps: added to the (biased) variance.
-        gain: [N, C, 1, 1], by which the result is multiplied.
-        shift: [N, C, 1, 1], added to that.
-    """
-    smallest = max(1e-6, torch.finfo(x.dtype).eps)
-
-    def scale(var: Tensor, mean: Tensor) -> Tensor:
-        varies = var > (smallest * mean).square() + 1e-12
-        return torch.where(varies, (var + eps).rsqrt(), torch.zeros_like(var))
-
-    return normalised(_full(x), (2, 3), scale, gain, shift).to(x.dtype)
-
-
 class InstanceNorm(nn.Module):
-    """`instance_norm` as a layer."""
+    """(x - mean) / sqrt(var + 1e-5) per sample and channel; a constant channel gives exact zeros.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape."""
-        return instance_norm(x)
+    A channel that varies by rounding only passes no gradient either: sqrt(1e5) is 316, and
+    behind the twenty norms that a cycle goes through, the rounding noise of a white image would be
+    beyond float32.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = Normalise((2, 3))
+
+    def forward(self, x: Tensor, gain: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] to the same shape; statistics in float32 at least.
+
+        Args:
+            x: the image.
+            gain: [N, C, 1, 1], by which the result is multiplied.
+            shift: [N, C, 1, 1], added to that.
+        """
+        smallest = max(1e-6, torch.finfo(x.dtype).eps)
+
+        def scale(var: Tensor, mean: Tensor) -> Tensor:
+            varies = var > (smallest * mean).square() + 1e-12
+            return torch.where(varies, (var + 1e-5).rsqrt(), torch.zeros_like(var))
+
+        return self.normalise(_full(x), scale, gain, shift).to(x.dtype)
 
 
 class LayerNorm(nn.Module):
@@ -87,6 +84,7 @@ class LayerNorm(nn.Module):
         self.eps = eps
         self.gamma = nn.Parameter(torch.rand(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
+        self.normalise = Normalise((1, 2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape; statistics in float32 at least."""
@@ -99,7 +97,7 @@ class LayerNorm(nn.Module):
             return 1 / (std + self.eps)
 
         gain, shift = self.gamma[:, None, None], self.beta[:, None, None]
-        return normalised(_full(x), (1, 2, 3), scale, gain, shift).to(x.dtype)
+        return self.normalise(_full(x), scale, gain, shift).to(x.dtype)
 
 
 class SpectralConv2d(nn.Module):
@@ -171,40 +169,25 @@ class ConvBlock(nn.Module):
         return self.activation(self.norm(self.conv(self.pad(x))))
 
 
-class DoubledConvBlock(ConvBlock):
-    """Nearest-neighbour doubling, then a `ConvBlock` of kernel 5.
+class DoubledConvBlock(nn.Module):
+    """Nearest-neighbour doubling, 5x5 convolution, layer norm and activation."""
 
-    Args:
-        channels: in and out.
-        activ: activation.
-        pad_type: padding of the doubled image.
-        folded: in training, doubling and convolution are one (`munit.upsampling`).
-
-    Attributes:
-        winograd: that one convolution goes by minimal filtering; `core.cpu.convolutions` sets
-            this.
-    """
-
-    def __init__(
-        self, channels: tuple[int, int], activ: Activation, pad_type: PadType, *, folded: bool
-    ) -> None:
-        super().__init__(channels, 5, pad=2, norm="ln", activ=activ, pad_type=pad_type)
-        self.folded = folded
-        self.winograd = False
-        self.pad_mode = "constant" if pad_type == "zero" else pad_type
+    def __init__(self, channels: tuple[int, int], activ: Activation, pad_type: PadType) -> None:
+        super().__init__()
+        self.norm = LayerNorm(channels[1])
+        self.activation = make_activation(activ)
+        self.conv = DoubledConv2d(*channels, "zeros" if pad_type == "zero" else pad_type)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels[0], H, W] to [N, channels[1], 2 * H, 2 * W]."""
-        if not (self.folded and self.training):
-            return super().forward(F.interpolate(x, scale_factor=2.0))
-        y = doubled_conv5(
-            x, self.conv.weight, self.conv.bias, self.pad_mode, winograd=self.winograd
-        )
-        return self.activation(self.norm(y))
+        return self.activation(self.norm(self.conv(x)))
 
 
 class AdaINConvBlock(ConvBlock):
     """3x3 convolution, adaptive instance norm (Huang and Belongie 2017), activation."""
+
+    def __init__(self, channels: int, *, activ: Activation | None, pad_type: PadType) -> None:
+        super().__init__((channels, channels), 3, pad=1, norm="in", activ=activ, pad_type=pad_type)
 
     def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
         """[N, C, H, W] to the same shape.
@@ -213,8 +196,7 @@ class AdaINConvBlock(ConvBlock):
             x: the image.
             adain: [N, 2, C], shift and scale of each channel; None: plain instance norm.
         """
-        y = self.conv(self.pad(x))
         if adain is None:
-            return self.activation(instance_norm(y))
+            return super().forward(x)
         shift, gain = adain[..., None, None].unbind(1)
-        return self.activation(instance_norm(y, gain=gain, shift=shift))
+        return self.activation(self.norm(self.conv(self.pad(x)), gain, shift))

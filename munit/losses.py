@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.losses import GanMode, average, dis_loss, gen_loss
+from core.nn.norms import instance_norm
 from munit.config import GanType
 
 _MODES: dict[GanType, GanMode] = {"lsgan": "lsgan", "nsgan": "vanilla"}
@@ -46,5 +47,5 @@ def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
     Section 5.1: without the mean and scale of its channels a feature map tells little of its
     domain. In float32 at least.
     """
-    x, y = (F.instance_norm(f.float() if f.dtype.itemsize < 4 else f) for f in (x, y))
+    x, y = (instance_norm(f.float() if f.dtype.itemsize < 4 else f) for f in (x, y))
     return F.mse_loss(x, y)

@@ -29,7 +29,7 @@ class ResBlock(nn.Module):
     def __init__(self, channels: int, activ: Activation, pad_type: PadType) -> None:
         super().__init__()
         self.model = nn.ModuleList(
-            AdaINConvBlock((channels, channels), 3, pad=1, activ=activation, pad_type=pad_type)
+            AdaINConvBlock(channels, activ=activation, pad_type=pad_type)
             for activation in (activ, None)
         )
 
@@ -119,12 +119,9 @@ class Decoder(nn.Module):
         channels: of the images.
         options: of the generator.
         recompute: of the residual blocks.
-        folded: of the doublings.
     """
 
-    def __init__(
-        self, channels: int, options: VAEGenOptions, *, recompute: bool, folded: bool
-    ) -> None:
+    def __init__(self, channels: int, options: VAEGenOptions, *, recompute: bool) -> None:
         super().__init__()
         activ, pad_type = options.activ, options.pad_type
         dim = options.dim * 2**options.n_downsample
@@ -133,8 +130,7 @@ class Decoder(nn.Module):
         ]
         for _ in range(options.n_downsample):
             # In the published list the doubling is a layer of its own: it keeps its number.
-            doubled = DoubledConvBlock((dim, dim // 2), activ, pad_type, folded=folded)
-            layers += [nn.Identity(), doubled]
+            layers += [nn.Identity(), DoubledConvBlock((dim, dim // 2), activ, pad_type)]
             dim //= 2
         layers.append(ConvBlock((dim, channels), 7, pad=3, activ="tanh", pad_type=pad_type))
         self.model = nn.ModuleList(layers)
@@ -211,24 +207,16 @@ class AdaINGen(_Generator):
         channels: of the images.
         options: widths and depths.
         recompute: keep less for the backward pass (`train.gradient_checkpointing`).
-        folded: fewer multiplications in training for the same function (`munit.upsampling`).
     """
 
-    def __init__(
-        self,
-        channels: int,
-        options: AdaINGenOptions,
-        *,
-        recompute: bool = False,
-        folded: bool = False,
-    ) -> None:
+    def __init__(self, channels: int, options: AdaINGenOptions, *, recompute: bool = False) -> None:
         super().__init__()
         self.multiple = 2**options.n_downsample
         # The style encoder halves four times; the last time it needs two pixels.
         self.minimum = max(16, 2 * self.multiple)
         self.enc_style = StyleEncoder(channels, options)
         self.enc_content = ContentEncoder(channels, options, recompute=recompute)
-        self.dec = Decoder(channels, options, recompute=recompute, folded=folded)
+        self.dec = Decoder(channels, options, recompute=recompute)
         self.mlp = MLP(options)
         self._init_weights()
 
@@ -251,19 +239,12 @@ class VAEGen(_Generator):
     Args as of `AdaINGen`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        options: VAEGenOptions,
-        *,
-        recompute: bool = False,
-        folded: bool = False,
-    ) -> None:
+    def __init__(self, channels: int, options: VAEGenOptions, *, recompute: bool = False) -> None:
         super().__init__()
         self.multiple = 2**options.n_downsample
         self.minimum = 2 * self.multiple
         self.enc = ContentEncoder(channels, options, recompute=recompute)
-        self.dec = Decoder(channels, options, recompute=recompute, folded=folded)
+        self.dec = Decoder(channels, options, recompute=recompute)
         self._init_weights()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -54,8 +54,7 @@ class TwoDomains(Generic[ConfigT, GenT]):
         a, b = model.input_dim_a, model.input_dim_b
 
         def gen(channels: int) -> nn.Module:
-            recompute, folded = train.gradient_checkpointing, train.joint_forward
-            return cls.Generator(channels, model.gen, recompute=recompute, folded=folded)
+            return cls.Generator(channels, model.gen, recompute=train.gradient_checkpointing)
 
         return cls(
             config,

@@ -20,6 +20,7 @@ graphs small.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -27,8 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.cpu.winograd_tiles import Mode, gather, scatter
-from core.cpu.winograd_transforms import FixedFilters, Transforms, filters_of, transforms
+from core.cpu.filters import KeptFilters, transformed
+from core.cpu.tiles import Mode, gather, scatter
+from core.cpu.transforms import Transforms, transforms
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 
 MIN_CHANNELS = 128
@@ -90,40 +92,71 @@ def _to_input(products: Tensor, x: Tensor, maps: Transforms, padding: int, mode:
 
 @torch.library.custom_op("minimal_filtering::convolve", mutates_args=())
 def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mode: str
+    x: Tensor,
+    weight: Tensor,
+    filters: Tensor,
+    bias: Tensor | None,
+    padding: int,
+    mode: str,
+    relu: bool,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """[N, I, H, W], [O, I, r, r] and [O] to [N, O, H', W'], and to the spectrum of x."""
-    taps = weight.shape[2]
-    maps = transforms(_outputs_for(taps, _places_out(x, taps, padding)), taps, x.dtype)
+    """[N, I, H, W], [O, I, r, r] and [O] to [N, O, H', W'], and to the spectrum of x.
+
+    Args:
+        x: the image.
+        weight: the filters, for their gradient only.
+        filters: `transformed` weight.
+        bias: of the result.
+        padding: on every side.
+        mode: of the padding.
+        relu: of the result.
+        keep: the spectrum will be needed; otherwise an empty tensor stands for it.
+    """
+    maps = _maps(filters, weight)
     spectrum = _of_input(x, maps, padding, cast(Mode, mode))
-    products = _times(spectrum, filters_of(weight, maps).transpose(1, 2))
-    y = _convolved(x, len(weight), taps, padding)
-    return _to_output(products, y, maps, bias), spectrum
+    products = _times(spectrum, filters.transpose(1, 2))
+    if not keep:
+        spectrum = x.new_empty(0)
+    y = _to_output(products, _convolved(x, len(weight), maps.taps, padding), maps, bias)
+    return y.relu_() if relu else y, spectrum
 
 
 @torch.library.custom_op("minimal_filtering::gradients", mutates_args=())
 def _gradients(
     gradient: Tensor,
     weight: Tensor,
-    x: Tensor,
+    x: Tensor | None,
+    filters: Tensor,
     spectrum: Tensor | None,
+    positive: Tensor | None,
     padding: int,
     mode: str,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Those of x, weight and bias, from [N, O, H', W']; an empty tensor for what is not `wanted`.
 
-    `spectrum` is what `_convolve` gave beside its result, or None.
+    Args:
+        gradient: of the result.
+        weight: as `x` and `filters` of `_convolve`.
+        x: needed for the gradient of the weight.
+        filters: needed for the gradient of x.
+        spectrum: what `_convolve` gave beside its result, or None.
+        positive: the result, where `_convolve` took its ReLU.
+        padding: as of `_convolve`.
+        mode: as of `_convolve`.
+        wanted: of the three.
     """
-    taps = weight.shape[2]
-    maps = transforms(_outputs_for(taps, gradient[:, 0].numel()), taps, x.dtype)
-    back = _of_output(gradient, maps)
+    maps = _maps(filters, weight)
+    taps = maps.taps
+    back = _of_output(gradient, maps, positive)
     to_x, to_weight, to_bias = (gradient.new_empty(0) for _ in range(3))
     if wanted[0]:
-        products = _times(back, filters_of(weight, maps))
-        to_x = _to_input(products, _empty_image(*x.shape, like=x), maps, padding, cast(Mode, mode))
+        image = _convolved(gradient, weight.shape[1], taps, taps - 1 - padding)
+        to_x = _to_input(_times(back, filters), image, maps, padding, cast(Mode, mode))
     if wanted[1]:
         if spectrum is None:
+            assert x is not None
             spectrum = _of_input(x, maps, padding, cast(Mode, mode))
         products = torch.bmm(back.permute(1, 2, 0), spectrum.transpose(0, 1))
         sums = maps.to_filter.T @ products.flatten(1)
@@ -134,47 +167,10 @@ def _gradients(
     return to_x, to_weight, to_bias
 
 
-@torch.library.custom_op("minimal_filtering::convolve_fixed", mutates_args=())
-def _convolve_fixed(
-    x: Tensor,
-    filters: Tensor,
-    bias: Tensor | None,
-    outputs: int,
-    taps: int,
-    padding: int,
-    relu: bool,
-) -> Tensor:
-    """[N, I, H, W] to [N, O, H', W'] by filters that never change, transformed once.
-
-    Args:
-        x: the input.
-        filters: `filters_of` of F(m, r).
-        bias: [O], as little trained.
-        outputs: m.
-        taps: r.
-        padding: with zeros.
-        relu: of the result.
-    """
-    maps = transforms(outputs, taps, x.dtype)
-    products = _times(_of_input(x, maps, padding), filters.transpose(1, 2))
-    y = _to_output(products, _convolved(x, filters.shape[1], taps, padding), maps, bias)
-    return y.relu_() if relu else y
-
-
-@torch.library.custom_op("minimal_filtering::convolve_fixed_back", mutates_args=())
-def _convolve_fixed_back(
-    gradient: Tensor,
-    filters: Tensor,
-    positive: Tensor | None,
-    outputs: int,
-    taps: int,
-    padding: int,
-) -> Tensor:
-    """The gradient of x in `_convolve_fixed`, 0 where `positive` [N, O, H', W'] is not."""
-    maps = transforms(outputs, taps, gradient.dtype)
-    products = _times(_of_output(gradient, maps, positive), filters)
-    x = _convolved(gradient, filters.shape[2], taps, taps - 1 - padding)
-    return _to_input(products, x, maps, padding, "zeros")
+def _maps(filters: Tensor, weight: Tensor) -> Transforms:
+    """Those that `filters` were made by."""
+    taps = weight.shape[2]
+    return transforms(math.isqrt(len(filters)) - taps + 1, taps, weight.dtype)
 
 
 def _empty_image(*shape: int, like: Tensor) -> Tensor:
@@ -192,78 +188,74 @@ def _convolved(x: Tensor, channels: int, taps: int, padding: int) -> Tensor:
 
 @_convolve.register_fake
 def _(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, mode: str
+    x: Tensor,
+    weight: Tensor,
+    filters: Tensor,
+    bias: Tensor | None,
+    padding: int,
+    mode: str,
+    relu: bool,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
     taps = weight.shape[2]
-    outputs = _outputs_for(taps, _places_out(x, taps, padding))
+    outputs = math.isqrt(len(filters)) - taps + 1
     tiles = [-(-_size_out(size, taps, padding) // outputs) for size in x.shape[2:]]
-    number, points = x.shape[0] * tiles[0] * tiles[1], (outputs + taps - 1) ** 2
-    spectrum = x.new_empty(number, points, x.shape[1])
-    return _convolved(x, weight.shape[0], taps, padding), spectrum
+    spectrum = x.new_empty(x.shape[0] * tiles[0] * tiles[1], len(filters), x.shape[1])
+    y = _convolved(x, len(weight), taps, padding)
+    return y, spectrum if keep else x.new_empty(0)
 
 
 @_gradients.register_fake
 def _(
     gradient: Tensor,
     weight: Tensor,
-    x: Tensor,
+    x: Tensor | None,
+    filters: Tensor,
     spectrum: Tensor | None,
+    positive: Tensor | None,
     padding: int,
     mode: str,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
+    taps = weight.shape[2]
     found = (
-        _empty_image(*x.shape, like=x),
-        _empty_image(*weight.shape, like=x),
-        x.new_empty(len(weight)),
+        _convolved(gradient, weight.shape[1], taps, taps - 1 - padding),
+        _empty_image(*weight.shape, like=gradient),
+        gradient.new_empty(len(weight)),
     )
-    a, b, c = (t if want else x.new_empty(0) for t, want in zip(found, wanted, strict=True))
+    a, b, c = (t if want else t.new_empty(0) for t, want in zip(found, wanted, strict=True))
     return a, b, c
 
 
-@_convolve_fixed.register_fake
-def _(
-    x: Tensor,
-    filters: Tensor,
-    bias: Tensor | None,
-    outputs: int,
-    taps: int,
-    padding: int,
-    relu: bool,
-) -> Tensor:
-    return _convolved(x, filters.shape[1], taps, padding)
-
-
-@_convolve_fixed_back.register_fake
-def _(
-    gradient: Tensor,
-    filters: Tensor,
-    positive: Tensor | None,
-    outputs: int,
-    taps: int,
-    padding: int,
-) -> Tensor:
-    return _convolved(gradient, filters.shape[2], taps, taps - 1 - padding)
-
-
 def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, _, ctx.padding, ctx.mode = inputs
-    _, spectrum = output
+    x, weight, filters, _, *ctx.form, relu, keep = inputs
+    y, spectrum = output
     ctx.mark_non_differentiable(spectrum)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, weight, spectrum if ctx.needs_input_grad[1] else None)
+    trained = ctx.needs_input_grad[1]
+    ctx.save_for_backward(
+        weight,
+        x if trained else None,
+        filters,
+        spectrum if trained and keep else None,
+        y if relu else None,
+    )
 
 
-def _convolve_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
-    wanted = ctx.needs_input_grad[:3]
-    x, weight, spectrum = ctx.saved_tensors
-    found = _gradients(gradient, weight, x, spectrum, ctx.padding, ctx.mode, wanted)
-    return *(t if want else None for t, want in zip(found, wanted, strict=True)), None, None
+def _convolve_backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if gradient is None:  # second derivatives also ask by way of `positive`
+        return (None,) * 8
+    of_x, of_weight, _, of_bias, *_ = ctx.needs_input_grad
+    wanted = of_x, of_weight, of_bias
+    found = _gradients(gradient, *ctx.saved_tensors, *ctx.form, wanted)
+    to_x, to_weight, to_bias = (t if want else None for t, want in zip(found, wanted, strict=True))
+    return to_x, to_weight, None, to_bias, *[None] * 4
 
 
 def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:3])
-    ctx.padding, ctx.mode, wanted = inputs[4:]
+    *tensors, _, positive, padding, mode, wanted = inputs
+    ctx.save_for_backward(*tensors, positive)
+    ctx.form = padding, mode
     empty = [t for t, want in zip(output, wanted, strict=True) if not want]
     ctx.mark_non_differentiable(*empty)
     ctx.set_materialize_grads(False)
@@ -271,56 +263,43 @@ def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...
 
 def _gradients_backward(ctx: Any, *along: Tensor | None) -> tuple[Tensor | None, ...]:
     """All three gradients are linear in the upstream one, and bilinear otherwise."""
-    upstream, weight, x = ctx.saved_tensors
+    upstream, weight, x, filters, positive = ctx.saved_tensors
     of_upstream, of_weight, of_x, *_ = ctx.needs_input_grad
     along_x, along_weight, along_bias = along
-    form = ctx.padding, ctx.mode
     to_upstream = to_weight = to_x = None
+
+    def convolved(image: Tensor, weight: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
+        y: Tensor = _convolve(image, weight, filters, bias, *ctx.form, False, False)[0]
+        return y
+
+    def gradients(weight: Tensor, image: Tensor | None, filters: Tensor, wanted: int) -> Tensor:
+        which = [place == wanted for place in range(3)]
+        found = _gradients(upstream, weight, image, filters, None, positive, *ctx.form, which)
+        gradient: Tensor = found[wanted]
+        return gradient
+
+    if along_weight is not None:
+        along_filters = transformed(along_weight.detach(), _maps(filters, weight).outputs)
     if of_upstream:
         terms = []
         if along_x is not None:
-            terms.append(_convolve(along_x, weight, along_bias, *form)[0])
+            terms.append(convolved(along_x, weight, filters, along_bias))
         elif along_bias is not None:
             terms.append(along_bias[:, None, None].expand_as(upstream))
         if along_weight is not None:
-            terms.append(_convolve(x, along_weight, None, *form)[0])
+            terms.append(convolved(x, along_weight, along_filters, None))
         to_upstream = sum(terms[1:], terms[0]) if terms else None
+        if positive is not None and to_upstream is not None:
+            to_upstream = torch.where(positive > 0, to_upstream, 0)
     if of_weight and along_x is not None:
-        _, to_weight, _ = _gradients(upstream, weight, along_x, None, *form, [False, True, False])
+        to_weight = gradients(weight, along_x, filters, wanted=1)
     if of_x and along_weight is not None:
-        to_x, _, _ = _gradients(upstream, along_weight, x, None, *form, [True, False, False])
-    return to_upstream, to_weight, to_x, *[None] * 4
-
-
-def _save_fixed(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, filters, _, *ctx.form, relu = inputs
-    ctx.save_for_backward(filters, output if relu else None)
-
-
-def _convolve_fixed_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    filters, positive = ctx.saved_tensors
-    return _convolve_fixed_back(gradient, filters, positive, *ctx.form), *[None] * 6
-
-
-def _save_fixed_back(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, filters, positive, *ctx.form = inputs
-    ctx.save_for_backward(filters, positive)
-
-
-def _convolve_fixed_back_backward(ctx: Any, along: Tensor) -> tuple[Tensor | None, ...]:
-    filters, positive = ctx.saved_tensors
-    to_gradient = _convolve_fixed(along, filters, None, *ctx.form, False)
-    if positive is not None:
-        to_gradient = torch.where(positive > 0, to_gradient, 0)
-    return to_gradient, *[None] * 5
+        to_x = gradients(along_weight, None, along_filters, wanted=0)
+    return to_upstream, to_weight, to_x, *[None] * 6
 
 
 _convolve.register_autograd(_convolve_backward, setup_context=_save_convolve)
 _gradients.register_autograd(_gradients_backward, setup_context=_save_gradients)
-_convolve_fixed.register_autograd(_convolve_fixed_backward, setup_context=_save_fixed)
-_convolve_fixed_back.register_autograd(
-    _convolve_fixed_back_backward, setup_context=_save_fixed_back
-)
 
 
 _PAD = {"reflect": ReflectionPad2d(1), "replicate": ReplicationPad2d(1)}
@@ -336,9 +315,10 @@ def conv2d(
     weight: Tensor,
     bias: Tensor | None,
     padding: int = 0,
-    fixed: FixedFilters | None = None,
-    relu: bool = False,
     mode: Mode = "zeros",
+    *,
+    relu: bool = False,
+    kept: KeptFilters | None = None,
 ) -> Tensor:
     """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
 
@@ -346,27 +326,27 @@ def conv2d(
         x: [N, I, H, W].
         weight: [O, I, r, r], r 3 or 4.
         bias: [O] or None.
-        padding: with zeros.
-        fixed: those of `weight`, where neither weight nor bias ever changes.
-        relu: of the result; with fixed filters its way back costs nothing.
-        mode: of the padding; if not zeros, it is 1, and the filters are not fixed.
+        padding: on every side.
+        mode: of the padding; if not zeros, it is 1.
+        relu: of the result; by minimal filtering its way back costs nothing.
+        kept: where the filters of `weight` are kept, if they are.
 
     Returns:
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
     """
     taps = weight.shape[2]
     places = _places_out(x, taps, padding)
-    y: Tensor
     mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
     wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
     if not (in_full_on_cpu(x) and mirrors and wide):
         if mode != "zeros":
             x, padding = _PAD[mode](x), 0
         y = F.conv2d(x, weight, bias, padding=padding)
-    elif fixed is None:
-        y, _ = _convolve(x, weight, bias, padding, mode)
+        return y.relu_() if relu else y
+    if kept is None:
+        filters = transformed(weight.detach(), _outputs_for(taps, places))
     else:
-        outputs = _outputs_for(taps, places, fixed=True)
-        filters = fixed.of(transforms(outputs, taps, x.dtype))
-        return _convolve_fixed(x, filters, bias, outputs, taps, padding, relu)
-    return y.relu_() if relu else y
+        filters = kept.of(weight, _outputs_for(taps, places, kept.fixed))
+    keep = weight.requires_grad and torch.is_grad_enabled()
+    y, _ = _convolve(x, weight, filters, bias, padding, mode, relu, keep)
+    return y

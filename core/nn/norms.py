@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import has_torch_function
 
 NormName = Literal["instance", "batch", "none"]
-
-
 Scale = Callable[[Tensor, Tensor], Tensor]
 """A norm's factor of biased variance and (constant) mean, all of the same shape."""
 
@@ -38,103 +35,50 @@ def normalised(
     Returns:
         [N, C, H, W].
     """
-    if _reduces_slowly(x):
-        y: Tensor = _Normalised.apply(x, dims, scale, gain, shift)
-        return y
-    return _composed(x, dims, scale, gain, shift)
-
-
-def _reduces_slowly(x: Tensor) -> bool:
-    """Whether torch's variances and instance norms of `x` take forty times as long as its sums.
-
-    They do in channels_last on a CPU. Tiled images (`core.tiling.norms`) have statistics of their
-    own, half precision wants torch's, and a compiler makes its own loops.
-    """
-    if has_torch_function((x,)) or torch.compiler.is_compiling():
-        return False
-    return x.device.type == "cpu" and x.dtype.itemsize >= 4 and not x.is_contiguous()
-
-
-def _composed(
-    x: Tensor, dims: tuple[int, ...], scale: Scale, gain: Tensor | None, shift: Tensor | None
-) -> Tensor:
     var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
     y = (x - mean) * scale(var, mean.detach())
     y = y if gain is None else y * gain
     return y if shift is None else y + shift
 
 
-class _Normalised(torch.autograd.Function):
-    """`normalised` by sums, with as few passes over the image as it can be done in.
+class Normalise(nn.Module):
+    """`normalised` over `dims`, as the part of a norm that may be exchanged for a faster one."""
 
-    With k = scale * gain, y = x * k + (shift - mean * k), and the gradient is what differs from its
-    mean of g * k + (x - mean) * c, where c = 2 / n * dL/dvar comes of two sums, of g and of g * x.
-    """
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
 
-    @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        dims: tuple[int, ...],
-        scale: Scale,
-        gain: Tensor | None,
-        shift: Tensor | None,
+        self, x: Tensor, scale: Scale, gain: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
-        mean = x.mean(dims, keepdim=True)
-        y = x - mean
-        var = torch.square(y, out=y).mean(dims, keepdim=True)
-        ctx.dims, ctx.scale = dims, scale
-        ctx.save_for_backward(x, gain, shift, mean, var)
-        factor = scale(var, mean)
-        factor = factor if gain is None else factor * gain
-        offset = -mean * factor if shift is None else shift - mean * factor
-        return torch.addcmul(offset, x, factor, out=y)
+        """[N, C, H, W] to the same shape."""
+        return normalised(x, self.dims, scale, gain, shift)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, gain, shift, mean, var = ctx.saved_tensors
-        (gradient,) = gradients
-        wanted = [ctx.needs_input_grad[i] for i in (0, 3, 4)]
-        if torch.is_grad_enabled():  # derivatives of the gradient
-            inputs = [t for t, want in zip((x, gain, shift), wanted, strict=True) if want]
-            y = _composed(x, ctx.dims, ctx.scale, gain, shift)
-            found = iter(torch.autograd.grad(y, inputs, gradient, create_graph=True))
-            to_x, to_gain, to_shift = (next(found) if want else None for want in wanted)
-            return to_x, None, None, to_gain, to_shift
-        with torch.enable_grad():
-            var = var.detach().requires_grad_()  # what is saved stays as it is for a second time
-            scale = ctx.scale(var, mean)
-            (slope,) = torch.autograd.grad(scale.sum(), var)
-        scale = scale.detach()
-        per_channel = gradient.sum((2, 3), keepdim=True)
-        products = gradient * x
-        along = products.sum((2, 3), keepdim=True) - mean * per_channel
-        factor, by_scale = (scale, along) if gain is None else (scale * gain, along * gain)
-        number = x.numel() // mean.numel()
-        slant = by_scale.sum_to_size(mean.shape) * slope * (2 / number)
-        level = (per_channel * factor).sum_to_size(mean.shape) / number
-        to_x = torch.addcmul(-level - mean * slant, x, slant, out=products)
-        to_x = torch.addcmul(to_x, gradient, factor, out=to_x)
-        return (
-            to_x,
-            None,
-            None,
-            (along * scale).sum_to_size(gain.shape) if wanted[1] else None,
-            per_channel.sum_to_size(shift.shape) if wanted[2] else None,
-        )
+
+def instance_norm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """`F.instance_norm` by the statistics of x [N, C, H, W], with a right gradient in any layout.
+
+    On a CPU torch (2.13, 2.14) silently gives a batch of one a wrong gradient of x where that of
+    the result arrives in channels_last; it is made contiguous first. A compiler has loops of its
+    own, which are right.
+    """
+    y = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    if not torch.compiler.is_compiling() and y.requires_grad and y.device.type == "cpu":
+        y.register_hook(lambda gradient: None if gradient is None else gradient.contiguous())
+    return y
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """`nn.InstanceNorm2d` without scale, shift and running statistics, fast in every layout."""
+    """`nn.InstanceNorm2d` without scale, shift and running statistics; see `instance_norm`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape."""
-        if not _reduces_slowly(input) or input[0, 0].numel() == 1:
-            return super().forward(input)
-        return normalised(input, (2, 3), lambda var, _: (var + self.eps).rsqrt())
+        return instance_norm(input, eps=self.eps)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -152,7 +96,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape."""
         if self.per_image:
-            return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+            return instance_norm(input, self.weight, self.bias, self.eps)
         if self.recomputing and self.training:
             assert self.running_mean is not None
             assert self.running_var is not None

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.checkpoints.store import load_network
-from core.cpu.convolutions import WinogradConv2d
 from core.errors import UserError
 
 VGGDepth = Literal[16, 19]
@@ -54,6 +53,14 @@ def vgg_input(images: Tensor, expected: VGGInput) -> Tensor:
         return ((images + 1) / 2 - mean[:, None, None]) / std[:, None, None]
     mean = images.new_tensor([103.939, 116.779, 123.680])
     return (images.flip(1) + 1) * 127.5 - mean[:, None, None]
+
+
+class RectifiedConv2d(nn.Conv2d):
+    """A convolution that can give its ReLU at once, where the result before it is not needed."""
+
+    def rectified(self, x: Tensor) -> Tensor:
+        """[N, I, H, W] to relu(self(x)) [N, O, H', W']."""
+        return F.relu_(self(x))
 
 
 class VGG(nn.Module):
@@ -92,7 +99,7 @@ class VGG(nn.Module):
             for i in range(1, number + 1):
                 self.layers[f"conv{block}_{i}"] = len(layers)
                 self.layers[f"relu{block}_{i}"] = len(layers) + 1
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                layers += [RectifiedConv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
             # A left-out pooling keeps its place: the names of what follows depend on it.
             layers.append(pool(2) if block in pooled else nn.Identity())
@@ -114,9 +121,9 @@ class VGG(nn.Module):
             if isinstance(layer, nn.ReLU):
                 if place - 1 in wanted and not self._pooled_first(place, wanted):
                     x = F.relu(x)
-            elif isinstance(layer, nn.Conv2d):
+            elif isinstance(layer, RectifiedConv2d):
                 with_relu = place not in wanted and not self._pooled_first(place + 1, wanted)
-                x = _rectified(layer, x) if with_relu else layer(x)
+                x = layer.rectified(x) if with_relu else layer(x)
             else:
                 x = layer(x)
                 if self._pooled_first(place - 1, wanted):
@@ -129,13 +136,6 @@ class VGG(nn.Module):
         """Whether a ReLU follows the pooling behind it: the same in a quarter of the memory."""
         behind = self.features[relu + 1 : relu + 2]
         return relu not in wanted and any(isinstance(layer, nn.MaxPool2d) for layer in behind)
-
-
-def _rectified(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """`F.relu(layer(x))`."""
-    if isinstance(layer, WinogradConv2d):
-        return layer(x, relu=True)
-    return F.relu_(layer(x))
 
 
 def load_vgg(

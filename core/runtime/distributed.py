@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from core.errors import UserError
 
@@ -120,6 +121,7 @@ def broadcast_networks(networks: Iterable[nn.Module]) -> None:
         for network in networks:
             for tensor in (*network.parameters(), *network.buffers()):
                 dist.broadcast(tensor, 0)
+                increment_version(tensor)  # which collectives forget
 
 
 def maximum(tensor: Tensor) -> None:

@@ -6,9 +6,7 @@ import torch
 import torch._functorch.config
 from torch import Tensor
 
-from core.cpu.convolutions import use_cpu_convolutions
-from core.cpu.memory import keep_freed_memory
-from core.cpu.winograd_transforms import keeping_filters
+from core.cpu.accelerate import accelerate
 from core.family import Batch, Family
 from core.options import TrainOptions
 from core.runtime import distributed
@@ -32,17 +30,14 @@ class Stepper:
 
     def __init__(self, family: Family, options: TrainOptions, device: torch.device) -> None:
         self._family, self._options, self.device = family, options, device
-        if options.keep_memory and device.type == "cpu":
-            keep_freed_memory()
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         networks = list(family.networks.values())
         for network in networks:
             network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
-            if options.winograd:
-                use_cpu_convolutions(network)
-            if options.compile:
-                network.compile()  # in place: state-dict keys stay
+        accelerate(networks, winograd=options.winograd, keep_memory=options.keep_memory)
         if options.compile:
+            for network in networks:
+                network.compile()  # in place: state-dict keys stay
             # A graph that is gone through twice (`Updater.in_turn`) must keep what it saved.
             torch._functorch.config.donated_buffer = False
         distributed.broadcast_networks(networks)
@@ -56,7 +51,7 @@ class Stepper:
         on_device = batch.to(self.device, channels_last=self._options.channels_last)
         self.update.begin()
         half = precision is not torch.float32
-        with keeping_filters(), torch.autocast(self.device.type, precision, enabled=half):
+        with torch.autocast(self.device.type, precision, enabled=half):
             terms = self._family.training_step(on_device, step, self.update)
         self.update.finish()
         distributed.average_buffers(self._family.networks.values())

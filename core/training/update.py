@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.cpu.winograd_transforms import forget_filters
 from core.runtime import distributed
 
 
@@ -21,7 +20,6 @@ def clip_weights(network: nn.Module, limit: float) -> None:
     """
     for parameter in network.parameters():
         parameter.clamp_(-limit, limit)
-    forget_filters(network.parameters())
 
 
 @contextmanager
@@ -168,7 +166,6 @@ class Updater:
                 optimizer.step()
             elif not bad.item():
                 optimizer.step()
-        forget_filters(parameters)
         if self.scaler is not None:
             # An overflow of scaled gradients is the scaler's daily business, not an alarm.
             bad = (~torch.isfinite(total.detach())).to(torch.float32)

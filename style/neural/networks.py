@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.cpu.convolutions import use_cpu_convolutions
-from core.cpu.memory import keep_freed_memory
+from core.cpu.accelerate import accelerate
 from core.errors import UserError
 from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg
@@ -159,7 +158,4 @@ def arrange(encoder: VGGEncoder | RandomFilters, run: Run, device: torch.device)
     """Move an encoder to its device, in place, as the options want it to run."""
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
-    if run.winograd:
-        use_cpu_convolutions(encoder, fixed=True)
-    if run.keep_memory and device.type == "cpu":
-        keep_freed_memory()
+    accelerate([encoder], winograd=run.winograd, keep_memory=run.keep_memory)

@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.cpu.convolutions import (
-    ConvFromFew,
-    ConvToFew,
-    ConvTransposeToFew,
-    WinogradConv2d,
-    use_cpu_convolutions,
-)
+from core.cpu.accelerate import accelerate
+from core.cpu.convolutions import ConvFromFew, ConvToFew, ConvTransposeToFew, WideConv2d
 from core.cpu.narrow import from_few, to_few, transposed_to_few
 from core.nn.padding import ReflectionPad2d
 from tests.cpu.convolutions import any_size, random, same
@@ -96,7 +91,7 @@ def test_images_go_by_cells() -> None:
     inputs = [_random(2, layer.in_channels, 12, 14) for layer in layers]
     before = [layer(x) for layer, x in zip(layers, inputs, strict=True)]
     kinds = [type(layer) for layer in kept]
-    use_cpu_convolutions(nn.ModuleList([layers, kept]))
+    accelerate([layers, kept], winograd=True, keep_memory=False)
     assert [type(layer) for layer in kept] == kinds
     expected = [ConvFromFew, ConvFromFew, ConvToFew, ConvTransposeToFew]
     assert [type(layer) for layer in layers] == expected
@@ -120,13 +115,13 @@ def test_only_ordinary_convolutions_are_replaced(fixed: bool) -> None:
         nn.Conv2d(8, 8, (3, 5)),
         nn.ConvTranspose2d(8, 8, 3),
     )
-    layers = nn.Sequential(replaced, kept).double()
+    layers = nn.Sequential(replaced, kept).double().requires_grad_(not fixed)
     x = _random(1, 3, 29, 31)
     before, names = layers(x), list(layers.state_dict())
-    use_cpu_convolutions(layers, fixed=fixed)
-    assert all(type(layer) is WinogradConv2d for layer in replaced)
-    assert all((layer.fixed is not None) == fixed for layer in replaced)
-    assert not any(isinstance(layer, WinogradConv2d) for layer in kept)
+    accelerate([layers], winograd=True, keep_memory=False)
+    assert all(type(layer) is WideConv2d for layer in replaced)
+    assert all(layer.kept.fixed == fixed for layer in replaced)
+    assert not any(isinstance(layer, WideConv2d) for layer in kept)
     assert list(layers.state_dict()) == names
     torch.testing.assert_close(layers(x), before)
 
@@ -152,14 +147,13 @@ def test_convolutions_pad_themselves(fixed: bool) -> None:
         *(ReflectionPad2d(1), nn.Conv2d(8, 8, 4)),
         *(ReflectionPad2d(1), nn.Conv2d(8, 8, 3, stride=2), _Block(3, 7)),
     )
-    layers = nn.Sequential(with_own, without).double()
+    layers = nn.Sequential(with_own, without).double().requires_grad_(not fixed)
     x = _random(2, 8, 15, 17).requires_grad_()
     before = layers(x)
     (expected,) = torch.autograd.grad(before.square().sum(), x)
-    use_cpu_convolutions(layers, fixed=fixed)
-    modes = [m.mode for m in layers.modules() if isinstance(m, WinogradConv2d)]
-    own = 0 if fixed else 2
-    assert modes == ["reflect"] * own + ["zeros"] * (len(modes) - own)
+    accelerate([layers], winograd=True, keep_memory=False)
+    modes = [m.pads for m in layers.modules() if isinstance(m, WideConv2d)]
+    assert modes == ["reflect"] * 2 + ["zeros"] * (len(modes) - 2)
     after = layers(x)
     torch.testing.assert_close(after, before)
     torch.testing.assert_close(torch.autograd.grad(after.square().sum(), x)[0], expected)

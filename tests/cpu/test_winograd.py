@@ -7,18 +7,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.cpu import winograd
+from core.cpu.filters import KeptFilters, transformed
+from core.cpu.tiles import Mode
 from core.cpu.winograd import conv2d
-from core.cpu.winograd_tiles import Mode
-from core.cpu.winograd_transforms import (
-    FixedFilters,
-    filters_of,
-    forget_filters,
-    keeping_filters,
-    transforms,
-)
 from tests.cpu.convolutions import any_size, random, same
 
 __all__ = ["any_size"]  # a fixture
@@ -51,14 +45,16 @@ def test_convolution_whose_padding_repeats_the_image(
 
 
 @settings(max_examples=20, deadline=None)
-@given(size=_SIZES, taps=st.integers(3, 4), padding=st.integers(0, 2), relu=st.booleans())
-def test_convolution_by_fixed_filters(
-    size: tuple[int, int], taps: int, padding: int, relu: bool
+@given(size=_SIZES, taps=st.integers(3, 4), padding=st.integers(0, 2), fixed=st.booleans())
+def test_convolution_and_its_relu(
+    size: tuple[int, int], taps: int, padding: int, fixed: bool
 ) -> None:
     x, weight, bias = random(2, 3, *size).requires_grad_(), random(5, 3, taps, taps), random(5)
-    theirs = F.conv2d(x, weight, bias, padding=padding)
-    ours = conv2d(x, weight, bias, padding, FixedFilters(weight), relu)
-    same(ours, theirs.relu() if relu else theirs, x)
+    inputs = [x] if fixed else [x, weight.requires_grad_(), bias.requires_grad_()]
+    for relu in (False, True):
+        theirs = F.conv2d(x, weight, bias, padding=padding)
+        ours = conv2d(x, weight, bias, padding, relu=relu, kept=KeptFilters(fixed))
+        same(ours, theirs.relu() if relu else theirs, *inputs)
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -68,10 +64,12 @@ def test_gradients_of_gradients_by_fixed_filters(
 ) -> None:
     monkeypatch.setattr(winograd, "LARGE_PLACES_FIXED", large)
     weight, bias = random(2, 2, 3, 3), random(2)
-    fixed = FixedFilters(weight)
+    kept = KeptFilters(fixed=True)
     x = random(1, 2, 5, 4).requires_grad_()
-    same(conv2d(x, weight, bias, 1, fixed), F.conv2d(x, weight, bias, padding=1), x)
-    assert torch.autograd.gradgradcheck(lambda x: conv2d(x, weight, bias, 1, fixed, relu), x)
+    same(conv2d(x, weight, bias, 1, kept=kept), F.conv2d(x, weight, bias, padding=1), x)
+    assert torch.autograd.gradgradcheck(
+        lambda x: conv2d(x, weight, bias, 1, relu=relu, kept=kept), x
+    )
 
 
 @pytest.mark.parametrize("large", [1, 10**6])
@@ -83,54 +81,43 @@ def test_tiles_of_any_size(taps: int, large: int, monkeypatch: pytest.MonkeyPatc
     same(conv2d(x, weight, bias, 1), F.conv2d(x, weight, bias, padding=1), x, weight, bias)
 
 
+@pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
 @pytest.mark.parametrize("frozen", ["nothing", "input", "weight", "bias"])
-def test_gradients_of_gradients(frozen: str, mode: Mode) -> None:
+def test_gradients_of_gradients(frozen: str, mode: Mode, relu: bool) -> None:
     x = random(1, 2, 5, 4).requires_grad_(frozen != "input")
     weight = random(2, 2, 3, 3).requires_grad_(frozen != "weight")
     bias = random(2).requires_grad_(frozen != "bias")
 
     def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return conv2d(x, weight, bias, 1, mode=mode)
+        return conv2d(x, weight, bias, 1, mode, relu=relu)
 
     assert torch.autograd.gradgradcheck(function, (x, weight, bias))
-
-
-def test_filters_are_transformed_once_until_they_change() -> None:
-    x, weight = random(1, 3, 8, 8), nn.Parameter(random(3, 3, 3, 3))
-    optimizer = torch.optim.Adam([weight], lr=0.1, fused=True)
-    maps = transforms(4, 3, x.dtype)
-    with keeping_filters():
-        for _ in range(3):
-            y = conv2d(x, weight, None, 1)
-            torch.testing.assert_close(y, F.conv2d(x, weight, padding=1))
-            kept = filters_of(weight, maps)
-            optimizer.zero_grad()
-            y.square().sum().backward()
-            assert filters_of(weight, maps) is kept
-            optimizer.step()
-            forget_filters([weight])
-            assert filters_of(weight, maps) is not kept
-    assert filters_of(weight, maps) is not filters_of(weight, maps)
 
 
 def test_operators_keep_the_rules_of_the_compiler() -> None:
     x = random(2, 2, 6, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight, gradient = random(3, 2, 3, 3).requires_grad_(), random(2, 3, 6, 9).requires_grad_()
-    torch.library.opcheck(winograd._convolve, (x, weight, random(3).requires_grad_(), 1, "zeros"))
-    torch.library.opcheck(winograd._convolve, (x, weight, None, 1, "reflect"))
-    _, spectrum = winograd._convolve(x, weight, None, 1, "reflect")
-    for mode, wanted, kept in (
-        ("zeros", [True, True, True], None),
-        ("reflect", [False, True, False], spectrum),
-        ("replicate", [True, False, False], None),
+    bias, positive = random(3).requires_grad_(), random(2, 3, 6, 9) - 0.5
+    torch.library.opcheck(transformed, (weight.detach(), 6))
+    filters = transformed(weight.detach(), 4)
+    for form in (
+        (bias, 1, "zeros", False, True),
+        (None, 1, "reflect", True, True),
+        (bias, 1, "zeros", True, False),
     ):
-        torch.library.opcheck(winograd._gradients, (gradient, weight, x, kept, 1, mode, wanted))
-    maps = transforms(6, 3, torch.float64)
-    filters = FixedFilters(weight).of(maps)
-    torch.library.opcheck(winograd._convolve_fixed, (x, filters, random(3), 6, 3, 1, True))
-    for positive in (None, random(2, 3, 6, 9) - 0.5):
-        torch.library.opcheck(winograd._convolve_fixed_back, (gradient, filters, positive, 6, 3, 1))
+        torch.library.opcheck(winograd._convolve, (x, weight, filters, *form))
+    large = transformed(weight.detach(), 6)
+    fixed = x, weight.detach(), large, bias.detach(), 1, "zeros", True, False
+    torch.library.opcheck(winograd._convolve, fixed)
+    _, spectrum = winograd._convolve(x, weight, filters, None, 1, "reflect", False, True)
+    for form in (
+        (x, filters, None, None, 1, "zeros", [True, True, True]),
+        (x, filters, spectrum, positive, 1, "reflect", [False, True, False]),
+        (None, filters, None, None, 1, "replicate", [True, False, False]),
+        (None, large, None, positive, 1, "zeros", [True, False, False]),
+    ):
+        torch.library.opcheck(winograd._gradients, (gradient, weight, *form))
 
 
 @pytest.mark.parametrize(("taps", "large"), [(3, 1), (3, 10**6), (4, 1)])

@@ -12,7 +12,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.cpu.convolutions import use_cpu_convolutions
+from core.cpu.accelerate import accelerate
 from core.errors import UserError
 from core.nn.vgg import VGG, Pooling, VGGDepth, load_vgg, vgg_input, vgg_state
 
@@ -49,7 +49,7 @@ def test_any_layers_are_those_of_the_plain_chain(
         y = layer(y)
         plain[place] = y
     if winograd:
-        use_cpu_convolutions(vgg, fixed=True)
+        accelerate([vgg], winograd=True, keep_memory=False)
     wanted |= {"relu3_1"}
     outputs = vgg(x, wanted)
     assert outputs.keys() == wanted

@@ -9,56 +9,67 @@ the 5x5 kernel's entries: one for each place of an output pixel within its 2x2 c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from core.cpu import winograd as minimal
-from core.cpu.winograd_tiles import Mode
 from core.nn.padding import reflection_pad, replication_pad
 
 
-def doubled_conv5(
-    x: Tensor, weight: Tensor, bias: Tensor, pad_mode: str, *, winograd: bool = False
-) -> Tensor:
-    """`conv2d(pad(interpolate(x, scale_factor=2), 2), weight, bias)` with 36 % of its arithmetic.
+class DoubledConv2d(nn.Conv2d):
+    """A 5x5 convolution, padded by 2, of the image doubled by nearest neighbours.
+
+    In training it has 36 % of the arithmetic; otherwise it goes step by step, which exporters and
+    tiles (`core.tiling`) understand.
 
     Args:
-        x: [N, C, H, W], H and W at least 2.
-        weight: [O, C, 5, 5].
-        bias: [O].
-        pad_mode: `reflect`, `replicate` or `constant` (zeros), of the doubled image.
-        winograd: of the four 3x3 convolutions, by `core.cpu.winograd`.
-
-    Returns:
-        [N, O, 2 * H, 2 * W].
+        in_channels: of the small image.
+        out_channels: of the result.
+        padding_mode: `reflect`, `replicate` or `zeros`, of the doubled image.
     """
-    cells = torch.stack([_folded(rows, 3) for rows in _folded(weight, 2)])
-    # [2 rows, 2 columns, O, C, 3, 3] to the channel order of pixel_shuffle.
-    kernels = cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
-    biases = bias.repeat_interleave(4)
-    compiling = torch.compiler.is_compiling()
-    x, *edges = (x, *_edges(x, 2)) if compiling else _AndEdges.apply(x)
-    # Two pixels of the doubled image are one of the small one, except where it is mirrored.
-    if winograd:
-        mode: Mode = "zeros" if pad_mode == "constant" else "replicate"
-        y = minimal.conv2d(x, kernels, biases, padding=1, mode=mode)
-    else:
-        padded = F.pad(x, (1, 1, 1, 1)) if pad_mode == "constant" else replication_pad(x, 1)
-        y = F.conv2d(padded, kernels, biases)
-    y = F.pixel_shuffle(y, 2)
-    if pad_mode == "reflect":
-        top, bottom = _mirror_terms(edges[:2], weight, reflection_pad)
-        sides = [edge.transpose(2, 3) for edge in edges[2:]]
-        left, right = _mirror_terms(sides, weight.transpose(2, 3), replication_pad)
-        terms = top, bottom, left.transpose(2, 3), right.transpose(2, 3)
-        if not compiling:
-            return _WithEdges.apply(y, *terms)
-        for edge, term in zip(_edges(y, 1), terms, strict=True):
-            edge.add_(term)
-    return y
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        padding_mode: Literal["reflect", "replicate", "zeros"],
+    ) -> None:
+        super().__init__(in_channels, out_channels, 5, padding=2, padding_mode=padding_mode)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, H, W], H and W at least 2, to [N, O, 2 * H, 2 * W]."""
+        if not self.training:
+            return super().forward(F.interpolate(input, scale_factor=2.0))
+        cells = torch.stack([_folded(rows, 3) for rows in _folded(self.weight, 2)])
+        # [2 rows, 2 columns, O, C, 3, 3] to the channel order of pixel_shuffle.
+        kernels = cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
+        assert self.bias is not None
+        biases = self.bias.repeat_interleave(4)
+        compiling = torch.compiler.is_compiling()
+        x, *edges = (input, *_edges(input, 2)) if compiling else _AndEdges.apply(input)
+        y = F.pixel_shuffle(self.of_small(x, kernels, biases), 2)
+        if self.padding_mode == "reflect":
+            top, bottom = _mirror_terms(edges[:2], self.weight, reflection_pad)
+            sides = [edge.transpose(2, 3) for edge in edges[2:]]
+            left, right = _mirror_terms(sides, self.weight.transpose(2, 3), replication_pad)
+            terms = top, bottom, left.transpose(2, 3), right.transpose(2, 3)
+            if not compiling:
+                return _WithEdges.apply(y, *terms)
+            for edge, term in zip(_edges(y, 1), terms, strict=True):
+                edge.add_(term)
+        return y
+
+    def of_small(self, x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
+        """The convolution of the small image, padded by 1.
+
+        Two pixels of the doubled image are one of the small one, except where it is mirrored: what
+        mirroring gives beyond replication is added later.
+        """
+        if self.padding_mode == "zeros":
+            return F.conv2d(x, kernels, biases, padding=1)
+        return F.conv2d(replication_pad(x, 1), kernels, biases)
 
 
 def _edges(y: Tensor, width: int) -> tuple[Tensor, ...]:

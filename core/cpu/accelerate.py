@@ -1,0 +1,112 @@
+"""The one door of this room: networks in, the same networks faster on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from core.cpu import convolutions, norms
+from core.cpu.convolutions import ConvFromFew, ConvToFew, ConvTransposeToFew, WideConv2d
+from core.cpu.filters import KeptFilters, watch_optimizers
+from core.cpu.memory import keep_freed_memory
+from core.nn.norms import InstanceNorm2d, Normalise
+from core.nn.padding import ReflectionPad2d
+from core.nn.upsampling import DoubledConv2d
+from core.nn.vgg import RectifiedConv2d
+
+FEW = 4
+"""Channels of an image, at most."""
+MANY = 16
+"""Channels that make cells of pixels worth it: lanes of a vector."""
+
+
+class LeftToConvolution(ReflectionPad2d):
+    """A padding that the convolution behind it does."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The image as it is."""
+        return input
+
+
+def accelerate(networks: Iterable[nn.Module], *, winograd: bool, keep_memory: bool) -> None:
+    """Make networks faster in place, if they lie on a CPU; parameters, names and results stay.
+
+    Norms are exchanged for ones of few passes (`core.cpu.norms`). Results differ by rounding.
+
+    Args:
+        networks: as they are to run: on their device, in their layout. Weights that take no
+            gradients now count as never trained: their filters may be larger.
+        winograd: exchange convolutions too: wide ones go by minimal filtering
+            (`core.cpu.winograd`), those from and to the channels of an image by cells of pixels
+            (`core.cpu.narrow`). Reflection padding in front of a wide one, in an `nn.Sequential` or
+            as the attribute `pad` beside `conv`, becomes part of it.
+        keep_memory: the process keeps what it frees (`core.cpu.memory`).
+    """
+    networks = list(networks)
+    if any(p.device.type != "cpu" for network in networks for p in network.parameters()):
+        return
+    if keep_memory:
+        keep_freed_memory()
+    if winograd:
+        watch_optimizers()
+    for network in networks:
+        for module in network.modules():
+            if type(module) is InstanceNorm2d:
+                module.__class__ = norms.InstanceNorm2d
+            elif type(module) is Normalise:
+                module.__class__ = norms.Normalise
+            elif winograd:
+                _exchange_convolution(module)
+        if winograd:
+            for pad, conv in _padded_convolutions(network):
+                pad.__class__, conv.pads = LeftToConvolution, "reflect"
+
+
+def _exchange_convolution(module: nn.Module) -> None:
+    if type(module) is DoubledConv2d:
+        module.__class__ = convolutions.DoubledConv2d
+    elif type(module) in (nn.Conv2d, RectifiedConv2d, nn.ConvTranspose2d):
+        module.__class__ = _kind(module)
+        if isinstance(module, WideConv2d):
+            module.kept = KeptFilters(fixed=not module.weight.requires_grad)
+
+
+def _kind(layer: Any) -> type[nn.Module]:
+    """What an `nn.Conv2d` or `nn.ConvTranspose2d` is to become; its own type if nothing else."""
+    pairs = layer.kernel_size, layer.stride, layer.padding
+    if (
+        any(isinstance(pair, str) or pair[0] != pair[1] for pair in pairs)
+        or layer.dilation != (1, 1)
+        or layer.padding_mode != "zeros"
+        or layer.groups != 1
+    ):
+        return type(layer)
+    (kernel, _), (stride, _), (padding, _) = pairs
+    few_in = layer.in_channels <= FEW and layer.out_channels >= MANY
+    few_out = layer.out_channels <= FEW and layer.in_channels >= MANY
+    if isinstance(layer, nn.ConvTranspose2d):
+        cells = few_out and kernel >= stride > 1 and layer.output_padding == (0, 0)
+        return ConvTransposeToFew if cells else type(layer)
+    if few_in and kernel > 1:
+        return ConvFromFew
+    if few_out and kernel >= 5 and stride == 1:  # cells widen smaller kernels too much
+        return ConvToFew
+    wide = kernel in (3, 4) and stride == 1 and padding in (0, 1, 2)
+    return WideConv2d if wide else type(layer)
+
+
+def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, WideConv2d]]:
+    for module in network.modules():
+        couples: Iterable[tuple[Any, Any]] = [
+            (getattr(module, "pad", None), getattr(module, "conv", None))
+        ]
+        if isinstance(module, nn.Sequential):
+            couples = pairwise(module)
+        for pad, conv in couples:
+            narrow = type(pad) is ReflectionPad2d and pad.padding == (1, 1, 1, 1)
+            wide = isinstance(conv, WideConv2d) and conv.kernel_size == (3, 3)
+            if narrow and wide and conv.padding == (0, 0):
+                yield pad, conv
