@@ -31,7 +31,16 @@ from core.inference.latent import (
     save_noise,
 )
 from core.inference.sampler import Sampler
-from core.report.pictures import grid, save_gif, save_png, strip, to_pil, write_file
+from core.report.pictures import (
+    captioned,
+    grid,
+    save_gif,
+    save_png,
+    strip,
+    table,
+    to_pil,
+    write_file,
+)
 
 FRAME_MILLISECONDS = 60
 
@@ -50,16 +59,6 @@ def read_points(sampler: Sampler, files: Sequence[Path], num: int, seed: int) ->
     return torch.stack([read_noise(file, sampler.family.noise_dim) for file in files])
 
 
-def square(images: Tensor) -> dict[str, Tensor]:
-    """Columns of a grid that is as square as can be, filled row by row."""
-    width = math.ceil(math.sqrt(len(images)))
-    return {str(column): images[column::width] for column in range(width)}
-
-
-def _save_square(images: Tensor, path: Path) -> None:
-    save_png(grid(square(images), max_rows=len(images), labels=False), path)
-
-
 def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
     """Write two batches of pictures [N, C, H, W], one above the other."""
     pairs = torch.stack([above, below], dim=1)
@@ -70,13 +69,20 @@ def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
 def write_samples(
     sampler: Sampler, folder: Path, num: int, seed: int, texts: Sequence[str]
 ) -> Path:
-    """`grid.png`, `0000.png` ... and the noise of each, `0000.npy` ...; returns the grid."""
+    """Write `0000.png` ..., the noise of each, `0000.npy` ..., and `grid.png` with their numbers.
+
+    Returns:
+        The grid, as square as can be.
+    """
     noise = random_noise(sampler, num, seed)
     images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
-    for index, (image, vector) in enumerate(zip(images, noise, strict=True)):
-        save_png(to_pil(image), folder / f"{index:04d}.png")
+    pictures = [to_pil(image) for image in images]
+    for index, (picture, vector) in enumerate(zip(pictures, noise, strict=True)):
+        save_png(picture, folder / f"{index:04d}.png")
         save_noise(vector, folder / f"{index:04d}.npy")
-    _save_square(images, folder / "grid.png")
+    cells = [captioned(picture, str(index)) for index, picture in enumerate(pictures)]
+    width = math.ceil(math.sqrt(num))
+    save_png(table([cells[i : i + width] for i in range(0, num, width)]), folder / "grid.png")
     return folder / "grid.png"
 
 
