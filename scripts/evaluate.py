@@ -70,7 +70,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.download:
         fetch_missing(Path(args.weights).expanduser() if args.weights else None)
     mode: Literal["eval", "published"] = "eval" if args.eval else "published"
-    family, file = load_family(args.checkpoint, FAMILIES)
+    family, file, _ = load_family(args.checkpoint, FAMILIES)
     config, device = family.config, distributed.start(args.device).device
     root = args.data or Path(config.data.root)
     if isinstance(family, GenerativeFamily):

@@ -17,7 +17,7 @@ from core.evaluation.image_set import EvaluationSet
 from core.inference.translator import Translator
 from core.report.pictures import to_pil
 from core.runtime.processes import apart
-from core.runtime.progress import peak_memory_bytes
+from core.runtime.progress import device_name, peak_memory_bytes
 
 _SECONDS = 8.0
 """Of a slow method no further run is begun after so long."""
@@ -58,14 +58,6 @@ class Cost:
     used: int
     timings: tuple[Timing, ...]
     device: str
-
-
-def device_name(device: torch.device) -> str:
-    """As the table names it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _once(translator: Translator | StyleMethod, size: int) -> tuple[int, int]:

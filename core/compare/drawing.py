@@ -13,19 +13,14 @@ from tqdm import tqdm
 from core.compare.config import RESERVED, Show, slug
 from core.compare.entries import Method
 from core.compare.style_method import StyleMethod
-from core.data.images import open_image
 from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet
 from core.family import to_float
 from core.options import Direction
-from core.report.pictures import save_png, table, to_pil
+from core.report.pictures import save_png, sheet, to_pil
 
 DIRECTIONS: tuple[Direction, ...] = ("AtoB", "BtoA")
 INPUT, EXAMPLE, TRUTH, RECONSTRUCTION = RESERVED
-_LEAST_SIDE = 128
-"""Pixels; smaller pictures are enlarged in sheets and grids by a whole factor."""
-_MOST_SIDE = 320
-"""Pixels; larger ones are reduced."""
 
 
 @dataclass
@@ -39,7 +34,6 @@ class Row:
         anchor: its address on the page.
         images: {label: path relative to the report}; the labels are `INPUT`, `EXAMPLE`, names of
             methods, names with what is reconstructed, `TRUTH`.
-        sheet: all of them in one picture.
     """
 
     direction: Direction
@@ -47,7 +41,6 @@ class Row:
     name: str
     anchor: str
     images: dict[str, str] = field(default_factory=dict)
-    sheet: str = ""
 
 
 @dataclass
@@ -77,19 +70,6 @@ def reconstruction_label(method: Method) -> str:
     if translator is None or isinstance(translator, StyleMethod) or not translator.reconstruction:
         return ""
     return f"{method.name}: {translator.reconstruction}"
-
-
-def scaled(picture: Image.Image) -> Image.Image:
-    """As large as a sheet shows it."""
-    side = max(picture.size)
-    if side < _LEAST_SIDE:
-        factor = -(-_LEAST_SIDE // side)
-        size = (picture.width * factor, picture.height * factor)
-        return picture.resize(size, Image.Resampling.NEAREST)
-    if side > _MOST_SIDE:
-        picture = picture.copy()
-        picture.thumbnail((_MOST_SIDE, _MOST_SIDE), Image.Resampling.LANCZOS)
-    return picture
 
 
 class Drawer:
@@ -130,53 +110,52 @@ class Drawer:
         return [to_float(reals.read(k)) for k in range(min(self._show.num_examples, len(reals)))]
 
     def _inputs(self, direction: Direction, with_example: bool) -> list[Row]:
-        """Rows with the input, and the style example where a method takes one."""
-        inputs, rows = self._set.inputs(direction), []
+        """Rows with the input, the style example where a method takes one, the truth if known."""
+        inputs, truths, rows = self._set.inputs(direction), self._set.truths(direction), []
         for i in range(min(self._show.num_images, len(inputs))):
             name = inputs.name(i)
             row = Row(direction, i, name, f"{direction}-{i:02d}-{slug(Path(name).stem)}")
-            self._save(row, INPUT, to_float(inputs.read(i)))
+            shown = {INPUT: inputs.read(i)}
             if with_example:
-                self._save(row, EXAMPLE, self._examples(direction)[0])
+                shown[EXAMPLE] = self._set.reals(direction).read(0)
+            if truths is not None:
+                shown[TRUTH] = truths.read(i)
+            row.images = {label: self._write(row, label, image) for label, image in shown.items()}
             rows.append(row)
         return rows
 
-    def _save(self, row: Row, label: str, image: Tensor) -> None:
-        """A picture that the page shows."""
-        row.images[label] = self._write(row, slug(label), to_pil(image))
-
-    def _write(self, row: Row, stem: str, picture: Image.Image) -> str:
+    def _write(self, row: Row, stem: str, image: Tensor) -> str:
         path = f"images/{row.anchor}/{stem}.png"
-        save_png(picture, self._folder / path)
+        save_png(to_pil(image), self._folder / path)
         return path
 
     def _draw_method(self, method: Method, direction: Direction, rows: Sequence[Row]) -> str:
         """Pictures of one method, and its grid: contents down, styles or stages across."""
         examples = self._examples(direction) if method.kind != "translator" else []
-        inputs, truths = self._set.inputs(direction), self._set.truths(direction)
-        lines: list[list[Image.Image | None]] = []
+        inputs = self._set.inputs(direction)
+        lines: list[list[Image.Image | Path | None]] = []
         header: list[str] = []
         for row in rows:
+            files = {INPUT: row.images[INPUT]}
             image = to_float(inputs.read(row.number))
-            pictures = {INPUT: to_pil(image)}
-            made = self._columns(method, image, direction, examples)
-            for place, (label, result) in enumerate(made.items()):
-                pictures[label] = to_pil(result)
+            for place, (label, made) in enumerate(
+                self._columns(method, image, direction, examples).items()
+            ):
                 # With a dot, which no name of a method brings along.
                 stem = f"{method.slug}.{slug(label)}" if place else method.slug
-                path = self._write(row, stem, pictures[label])
+                files[label] = self._write(row, stem, made)
                 if place == 0:
-                    row.images[method.name] = path
+                    row.images[method.name] = files[label]
                 elif label == RECONSTRUCTION:
-                    row.images[reconstruction_label(method)] = path
-            if truths is not None:
-                pictures[TRUTH] = to_pil(truths.read(row.number))
-            header = list(pictures)
-            lines.append([scaled(picture) for picture in pictures.values()])
+                    row.images[reconstruction_label(method)] = files[label]
+            if TRUTH in row.images:
+                files[TRUTH] = row.images[TRUTH]
+            header = list(files)
+            lines.append([self._folder / path for path in files.values()])
         if examples:
-            lines.insert(0, [None, *(scaled(to_pil(example)) for example in examples)])
+            lines.insert(0, [None, *map(to_pil, examples)])
         path = f"grids/{direction}_{method.slug}.png"
-        save_png(table(lines, header), self._folder / path)
+        save_png(sheet(lines, header), self._folder / path)
         return path
 
     def _columns(
@@ -199,16 +178,13 @@ class Drawer:
         return made
 
     def _finish(self, row: Row, methods: Sequence[Method]) -> None:
-        """The truth, if it is known; the labels in their order; the sheet."""
-        truths = self._set.truths(row.direction)
-        if truths is not None:
-            self._save(row, TRUTH, truths.read(row.number))
+        """Put the labels in their order, and draw the sheet."""
         order = [INPUT, EXAMPLE, *(m.name for m in methods), TRUTH]
         order += [reconstruction_label(m) for m in methods]
         row.images = {label: row.images[label] for label in order if label in row.images}
-        cells = [scaled(open_image(self._folder / path)) for path in row.images.values()]
-        row.sheet = f"sheets/{row.anchor}.png"
-        save_png(table([cells], list(row.images)), self._folder / row.sheet)
+        files = [self._folder / path for path in row.images.values()]
+        picture = sheet([files], list(row.images))
+        save_png(picture, self._folder / "sheets" / f"{row.anchor}.png")
 
 
 def overview(
@@ -219,14 +195,9 @@ def overview(
     rows: list[Row] = []
     for direction in DIRECTIONS:
         rows += [row for row in drawing.rows if row.direction == direction][:num_rows]
-    if not rows:
-        return None
     labels = [name for name in names if any(name in row.images for row in rows)]
-    cells = [
-        [
-            scaled(open_image(folder / row.images[label])) if label in row.images else None
-            for label in labels
-        ]
+    files = [
+        [folder / row.images[label] if label in row.images else None for label in labels]
         for row in rows
     ]
-    return table(cells, labels)
+    return sheet(files, labels) if rows else None

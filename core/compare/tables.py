@@ -7,13 +7,15 @@ import html
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from core.compare.cost import Cost
 from core.compare.entries import Method
 from core.evaluation.scores import Better, Evaluation
+from core.report.page import duration
 
 COPIED = "input copied"
 TITLES = {
@@ -47,52 +49,80 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Column:
+    """What a column of a table holds.
+
+    Attributes:
+        title: heading.
+        show: writes a value.
+        better: which way is better; empty where none is.
+    """
+
+    title: str
+    show: Callable[[Any], str] = str
+    better: Better = ""
+
+    @property
+    def heading(self) -> str:
+        """The title, with an arrow the better way."""
+        return self.title + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
+
+
+@dataclass(frozen=True)
 class Cell:
-    """A value, and how it is written."""
+    """A value, how it is written, and whether it is the best of at least two methods."""
 
     value: float | str | None
     shown: str
     best: bool = False
 
 
-EMPTY = Cell(None, "")
-
-
 @dataclass
 class Table:
-    """Named columns of cells.
+    """Values by method.
 
     Attributes:
         title: heading.
-        columns: {key: heading}.
-        rows: {key: cell} each; a column that a row lacks is empty there.
+        columns: {key: column}; those in which no method has a value are dropped.
+        rows: {key: value} of each method.
+        copied: {key: value} of handing the input back, if known.
     """
 
     title: str
-    columns: dict[str, str] = field(default_factory=dict)
-    rows: list[dict[str, Cell]] = field(default_factory=list)
+    columns: dict[str, Column]
+    rows: list[dict[str, Any]]
+    copied: dict[str, Any] = field(default_factory=dict)
 
-    def drop_empty(self) -> Table:
-        """Without the columns in which no row has a value."""
-        there = {key for row in self.rows for key, cell in row.items() if cell.value is not None}
-        self.columns = {key: title for key, title in self.columns.items() if key in there}
-        return self
+    def __post_init__(self) -> None:
+        """Drop the empty columns."""
+        there = {key for row in self.rows for key, value in row.items() if _there(value)}
+        self.columns = {key: column for key, column in self.columns.items() if key in there}
+
+    def cells(self) -> list[list[Cell]]:
+        """Return the rows as they are shown, that of the copied input last."""
+        best = {}
+        for key, column in self.columns.items():
+            values = [row[key] for row in self.rows if _there(row.get(key))]
+            if column.better and len(values) > 1:
+                best[key] = max(values) if column.better == "higher" else min(values)
+        lines = [[self._cell(row, key, best.get(key)) for key in self.columns] for row in self.rows]
+        if lines and self.copied:
+            copied = {"method": COPIED, **self.copied}
+            lines.append([self._cell(copied, key, None) for key in self.columns])
+        return lines
+
+    def _cell(self, row: Mapping[str, Any], key: str, best: float | None) -> Cell:
+        value = row.get(key)
+        if not _there(value):
+            return Cell(None, "")
+        return Cell(value, self.columns[key].show(value), best is not None and value == best)
 
 
-def seconds_text(seconds: float | None) -> str:
-    """`1 h 02 min`, `3 min 20 s`, `12.3 s`, `45 ms`."""
-    if seconds is None:
-        return ""
-    if seconds >= 3600:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-    if seconds >= 60:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+def _there(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
-def _bytes_text(num_bytes: float | None) -> str:
-    if not num_bytes:
-        return ""
+def _bytes(num_bytes: float) -> str:
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 / 2 else f"{num_bytes / 1e6:.0f} MB"
 
 
@@ -100,96 +130,71 @@ def _count(value: int) -> str:
     return f"{value / 1e6:.2f} M" if value >= 1e4 else f"{value:,}"
 
 
-def _number(value: float | None, key: str) -> Cell:
-    if value is None or math.isnan(value):
-        return EMPTY
-    if math.isinf(value):
-        return Cell(value, "∞")
+def _number(key: str, value: float) -> str:
     digits = 1 if key in ("psnr", "fid") else 4 if key.startswith("kid") else 3
-    return Cell(value, f"{value:.{digits}f}")
+    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
 
 
 def cost_table(results: Sequence[Result]) -> Table:
     """A row for each method: what its training took, what an image takes."""
-    table = Table(
-        "Cost",
-        {
-            "method": "method",
-            "training_steps": "training steps",
-            "training_seconds": "training time",
-            "training_memory": "peak memory, training",
-            "parameters": "parameters",
-            "used": "of these to translate",
-        },
-    )
+    failed = [r.method.name for r in results if r.method.translator is None]
+    sizes = sorted({timing.size for r in results if r.cost for timing in r.cost.timings})
+    columns = {
+        "method": Column("method", lambda n: f"{n} (not compared)" if n in failed else n),
+        "training_steps": Column("training steps", "{:,}".format),
+        "training_seconds": Column("training time", duration),
+        "training_memory": Column("peak memory, training", _bytes),
+        "parameters": Column("parameters", _count),
+        "used": Column("of these to translate", _count),
+        **{f"seconds_{s}px": Column(f"time per image, {s} px", duration) for s in sizes},
+        **{f"memory_{s}px": Column(f"peak memory, {s} px", _bytes) for s in sizes},
+        "device": Column("device"),
+    }
+    rows = []
     for result in results:
-        name = result.method.name
-        shown = name if result.method.translator is not None else f"{name} (not compared)"
-        row = {"method": Cell(name, shown)}
         training, cost = result.method.training, result.cost
+        row: dict[str, Any] = {"method": result.method.name}
         if training is not None:
-            row["training_steps"] = Cell(training.steps, f"{training.steps:,}")
-            row["training_seconds"] = Cell(training.seconds, seconds_text(training.seconds))
-            memory = training.peak_memory_bytes
-            row["training_memory"] = Cell(memory, _bytes_text(memory))
+            row["training_steps"] = training.steps
+            row["training_seconds"] = training.seconds
+            row["training_memory"] = training.peak_memory_bytes
         if cost is not None:
-            row["parameters"] = Cell(cost.parameters, _count(cost.parameters))
-            row["used"] = Cell(cost.used, _count(cost.used))
+            row |= {"parameters": cost.parameters, "used": cost.used, "device": cost.device}
             for timing in cost.timings:
-                key = f"{timing.size}px"
-                table.columns[f"seconds_{key}"] = f"time per image, {timing.size} px"
-                row[f"seconds_{key}"] = Cell(timing.seconds, seconds_text(timing.seconds))
-            for timing in cost.timings:
-                key = f"{timing.size}px"
-                table.columns[f"memory_{key}"] = f"peak memory, {timing.size} px"
-                memory = timing.peak_memory_bytes or None
-                row[f"memory_{key}"] = Cell(memory, _bytes_text(memory))
-            row["device"] = Cell(cost.device, cost.device)
-        table.rows.append(row)
-    table.columns["device"] = "device"
-    return table.drop_empty()
+                row[f"seconds_{timing.size}px"] = timing.seconds
+                row[f"memory_{timing.size}px"] = timing.peak_memory_bytes or None
+        rows.append(row)
+    return Table("Cost", columns, rows)
 
 
 def quality_table(results: Sequence[Result], direction: str) -> Table:
     """A row for each method that translates this way, and one for the input handed back."""
-    table = Table(f"Quality, {direction}", {"method": "method"})
-    copied: dict[str, Cell] = {}
-    ways: dict[str, Better] = {}
+    rows, copied, columns = [], {}, {}
     for result in results:
         if result.evaluation is None or direction not in result.evaluation.directions:
             continue
-        row = {"method": Cell(result.method.name, result.method.name)}
+        row: dict[str, Any] = {"method": result.method.name}
         for m in result.evaluation.directions[direction].measures:
-            arrow = {"higher": " ↑", "lower": " ↓", "": ""}[m.better]
-            table.columns[m.name] = TITLES.get(m.name, m.name) + arrow
-            row[m.name], ways[m.name] = _number(m.value, m.name), m.better
+            row[m.name] = m.value
+            title = TITLES.get(m.name, m.name)
+            columns[m.name] = Column(title, partial(_number, m.name), m.better)
             if m.copied is not None:
-                copied[m.name] = _number(m.copied, m.name)
-        table.rows.append(row)
-    _mark_best(table.rows, ways)
-    if copied and table.rows:
-        table.rows.append({"method": Cell(COPIED, COPIED), **copied})
-    order = ["method", *(key for key in TITLES if key in table.columns)]
-    table.columns = {key: table.columns[key] for key in dict.fromkeys([*order, *table.columns])}
-    return table
-
-
-def _mark_best(rows: Sequence[dict[str, Cell]], ways: dict[str, Better]) -> None:
-    """Of at least two methods, in columns where a way is better."""
-    for key, way in ways.items():
-        there = [row for row in rows if isinstance(row.get(key, EMPTY).value, float)]
-        if way and len(there) > 1:
-            values = [float(row[key].value or 0) for row in there]
-            best = max(values) if way == "higher" else min(values)
-            for row, value in zip(there, values, strict=True):
-                if value == best:
-                    row[key] = Cell(value, row[key].shown, best=True)
+                copied[m.name] = m.copied
+        rows.append(row)
+    order = dict.fromkeys([*(key for key in TITLES if key in columns), *columns])
+    shown = {"method": Column("method"), **{key: columns[key] for key in order}}
+    return Table(f"Quality, {direction}", shown, rows, copied)
 
 
 def directions(results: Iterable[Result]) -> list[str]:
     """Of all methods, AtoB first."""
-    found = {d for r in results if r.evaluation for d in r.evaluation.directions}
-    return sorted(found)
+    return sorted({d for r in results if r.evaluation for d in r.evaluation.directions})
+
+
+def tables(results: Sequence[Result]) -> list[Table]:
+    """All of them, quality first."""
+    quality = [quality_table(results, direction) for direction in directions(results)]
+    return [*quality, cost_table(results)]
 
 
 # -- Markdown, CSV, JSON --------------------------------------------------------------------------
@@ -201,25 +206,19 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", flat)
 
 
-def markdown_table(table: Table) -> str:
+def _markdown_table(table: Table) -> str:
     """The best of a column in bold."""
-
-    def shown(cell: Cell) -> str:
-        written = markdown_text(cell.shown)
-        return f"**{written}**" if cell.best else written
-
-    lines = ["| " + " | ".join(markdown_text(title) for title in table.columns.values()) + " |"]
-    lines.append("|" + " --- |" + " ---: |" * (len(table.columns) - 1))
-    for row in table.rows:
-        cells = (shown(row.get(key, EMPTY)) for key in table.columns)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    lines = [[markdown_text(column.heading) for column in table.columns.values()]]
+    lines.append(["---", *["---:"] * (len(table.columns) - 1)])
+    for row in table.cells():
+        shown = [(markdown_text(cell.shown), cell.best) for cell in row]
+        lines.append([f"**{text}**" if best else text for text, best in shown])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def markdown(results: Sequence[Result], notes: Sequence[str]) -> str:
     """All tables, what is wrong with an entry, and the notes."""
-    tables = [quality_table(results, direction) for direction in directions(results)]
-    parts = [f"**{t.title}**\n\n{markdown_table(t)}" for t in [*tables, cost_table(results)]]
+    parts = [f"**{table.title}**\n\n{_markdown_table(table)}" for table in tables(results)]
     lines = [
         f"- {markdown_text(r.method.name)}: {markdown_text(problem)}"
         for r in results
@@ -233,30 +232,29 @@ def _harmless(value: Any) -> Any:
     """A spreadsheet takes text that begins like this for a formula."""
     if isinstance(value, str) and value[:1] in tuple("=+-@\t\r"):
         return f"'{value}"
-    return "" if value is None else value
+    return value if _there(value) else ""
 
 
 def csv_text(results: Sequence[Result]) -> str:
     """A line for each method and direction, full precision, seconds and bytes."""
     costs = cost_table(results)
-    per_direction = {d: quality_table(results, d) for d in directions(results)}
-    quality = list(dict.fromkeys(k for t in per_direction.values() for k in t.columns))[1:]
-    columns = [*costs.columns, "direction", *quality, "problems"]
+    quality = {d: quality_table(results, d) for d in directions(results)}
+    keys = dict.fromkeys(key for table in quality.values() for key in table.columns)
+    keys.pop("method", None)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([*costs.columns, "direction", *keys, "problems"])
     for result, cost in zip(results, costs.rows, strict=True):
-        found = {
+        measured = {
             d: row
-            for d, t in per_direction.items()
-            for row in t.rows
-            if row["method"].value == result.method.name
-        } or {"": {}}
-        for direction, row in found.items():
-            cells = {**cost, **row}
-            values = {key: cell.value for key, cell in cells.items()}
-            values |= {"direction": direction, "problems": "; ".join(result.method.problems)}
-            writer.writerow([_harmless(values.get(key)) for key in columns])
+            for d, table in quality.items()
+            for row in table.rows
+            if row["method"] == result.method.name
+        }
+        for direction, row in (measured or {"": {}}).items():
+            left, right = map(cost.get, costs.columns), map(row.get, keys)
+            line = [*left, direction, *right, "; ".join(result.method.problems)]
+            writer.writerow(map(_harmless, line))
     return stream.getvalue()
 
 
@@ -278,7 +276,7 @@ def tree(results: Sequence[Result]) -> list[dict[str, Any]]:
                 },
                 "parameters": cost and cost.parameters,
                 "parameters_to_translate": cost and cost.used,
-                "inference": [vars(timing) for timing in cost.timings] if cost else [],
+                "inference": [asdict(timing) for timing in cost.timings] if cost else [],
                 "device": cost and cost.device,
                 "evaluation": result.evaluation.tree() if result.evaluation else None,
             }

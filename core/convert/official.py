@@ -48,7 +48,7 @@ def export_official(
     source: Path, folder: Path, families: FamilyTable, modules: Mapping[str, OfficialModule]
 ) -> list[Path]:
     """Write a checkpoint's networks in the official layout; returns the files."""
-    family, _ = load_family(source, families)
+    family, *_ = load_family(source, families)
     written = []
     for name, weights in modules[family.name].to_files(family).items():
         path = folder / name

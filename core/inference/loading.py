@@ -45,17 +45,22 @@ def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = ""
     return family
 
 
-def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path]:
+def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path, int]:
     """Load a checkpoint file, or a run folder's newest intact checkpoint.
 
     Returns:
-        The family and the file.
+        The family, the file, and the training step of the file (0 if converted).
 
     Raises:
         UserError: missing, damaged, or of an unknown family.
     """
     file, _ = store.find(Path(path))
-    return from_state(store.load(file), table, file), file
+    state = store.load(file)
+    return from_state(state, table, file), file, int(state["step"])
+
+
+def _origin(file: Path, step: int) -> str:
+    return f"{file}, step {step:,}" if step else str(file)
 
 
 def load_translator(
@@ -79,10 +84,12 @@ def load_translator(
     Raises:
         UserError: missing, damaged, of an unknown family, or of one that does not translate.
     """
-    family, file = load_family(path, table)
+    family, file, step = load_family(path, table)
     if not isinstance(family, TranslationFamily):
         raise UserError(f"{file}: {family.name} makes pictures from noise and translates none")
-    return Translator(family, pick_device(device), precision, test_mode, tile)
+    translator = Translator(family, pick_device(device), precision, test_mode, tile)
+    translator.origin = _origin(file, step)
+    return translator
 
 
 def load_sampler(
@@ -102,10 +109,12 @@ def load_sampler(
     Raises:
         UserError: missing, damaged, or of a family that translates.
     """
-    family, file = load_family(path, table)
+    family, file, step = load_family(path, table)
     if not isinstance(family, GenerativeFamily):
         raise UserError(f"{file}: {family.name} translates images; give them with --input")
-    return Sampler(family, pick_device(device), precision)
+    sampler = Sampler(family, pick_device(device), precision)
+    sampler.origin = _origin(file, step)
+    return sampler
 
 
 def pick_device(name: str | torch.device) -> torch.device:

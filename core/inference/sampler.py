@@ -25,6 +25,9 @@ class Sampler:
         precision: `fp32`, or `bf16` autocast.
     """
 
+    origin: str = ""
+    """Checkpoint file and training step, where it was loaded from one."""
+
     def __init__(
         self,
         family: GenerativeFamily,

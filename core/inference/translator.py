@@ -78,6 +78,9 @@ class Translator:
         tile: side of the tiles in pixels; 0 never tiles; None tiles where memory would not do.
     """
 
+    origin: str = ""
+    """Checkpoint file and training step, where it was loaded from one."""
+
     def __init__(
         self,
         family: TranslationFamily,

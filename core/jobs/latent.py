@@ -7,6 +7,7 @@ caption for everything, or, along a path, one for each of its points.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -31,11 +32,12 @@ from core.inference.latent import (
 )
 from core.inference.sampler import Sampler
 from core.report.pictures import (
+    captioned,
     grid,
     save_gif,
     save_png,
-    square_columns,
     strip,
+    table,
     to_pil,
     write_file,
 )
@@ -67,13 +69,20 @@ def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
 def write_samples(
     sampler: Sampler, folder: Path, num: int, seed: int, texts: Sequence[str]
 ) -> Path:
-    """Write `grid.png`, `0000.png` ... and the noise of each, `0000.npy` ...; return the grid."""
+    """Write `0000.png` ..., the noise of each, `0000.npy` ..., and `grid.png` with their numbers.
+
+    Returns:
+        The grid, as square as can be.
+    """
     noise = random_noise(sampler, num, seed)
     images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
-    for index, (image, vector) in enumerate(zip(images, noise, strict=True)):
-        save_png(to_pil(image), folder / f"{index:04d}.png")
+    pictures = [to_pil(image) for image in images]
+    for index, (picture, vector) in enumerate(zip(pictures, noise, strict=True)):
+        save_png(picture, folder / f"{index:04d}.png")
         save_noise(vector, folder / f"{index:04d}.npy")
-    save_png(grid(square_columns(images), max_rows=num, labels=False), folder / "grid.png")
+    cells = [captioned(picture, str(index)) for index, picture in enumerate(pictures)]
+    width = math.ceil(math.sqrt(num))
+    save_png(table([cells[i : i + width] for i in range(0, num, width)]), folder / "grid.png")
     return folder / "grid.png"
 
 

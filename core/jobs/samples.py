@@ -99,10 +99,12 @@ def write_samples(
     for row, of_row in enumerate(images.split(width)):
         slug = "_" + re.sub(r"[^a-z0-9]+", "_", labels[row].lower()) if labels else ""
         first = row * width
-        paths = {str(i): f"images/{first + i:04d}{slug}.png" for i in range(len(of_row))}
-        for image, path in zip(of_row, paths.values(), strict=True):
+        paths: dict[str, str] = {}
+        for i, image in enumerate(of_row):
+            path = f"images/{first + i:04d}{slug}.png"
             save_png(to_pil(image), folder / path)
+            # Of captions the same number is the same noise; else each sample has its own.
+            paths[str(i if labels else first + i)] = path
         rows.append((labels[row] if labels else f"from {first}", paths))
-    page = folder / "index.html"
-    write_test_gallery(page, title, rows, list(rows[0][1]))
-    return page
+    write_test_gallery(folder / "index.html", title, rows, sampler.origin)
+    return folder / "index.html"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from core.data.images import open_image
@@ -20,14 +19,14 @@ from core.inference.styles import StyleSet, drawn, given, one, save_codes, state
 from core.inference.translator import Translator
 from core.jobs.translate import Job, Plain, Task, labels, read_input
 from core.options import DataOptions, Direction
-from core.report.pictures import save_gif, save_png, strip, table
+from core.report.pictures import save_gif, save_png, scaled, sheet, strip, table
 
 NUM_STYLES = 5
 """Random styles of each input where nothing is asked for."""
 GRID_SIDE = 16
 """Rows and columns of a grid at most; the page shows everything."""
-CELL_SIDE = 256
-"""Pixels; longer side of a grid's picture at most."""
+ROW_HEIGHT = 128
+"""Pixels; of a strip among others."""
 FRAME_MILLISECONDS = 80
 
 
@@ -87,34 +86,19 @@ class InStyles:
         result = []
         for direction in dict.fromkeys(job.direction for job in jobs):
             chosen = [job for job in jobs if job.direction == direction][:GRID_SIDE]
-            header: list[Image.Image | None] = []
+            rows: list[list[Path | None]] = [
+                [folder / path for path in [*self.outputs(job).values()][: GRID_SIDE + 1]]
+                for job in chosen
+            ]
             if direction in self.common:
                 styles = self.common[direction]
                 save_codes(styles.codes, folder / "styles" / f"{direction}.npy")
                 if any(styles.pictures):
-                    header = [None, *(_example(path) for path in styles.pictures[:GRID_SIDE])]
-            rows = [self._row(job, folder) for job in chosen]
+                    rows.insert(0, [None, *styles.pictures[:GRID_SIDE]])
             path = f"grid_{direction}.png"
-            save_png(table([header, *rows] if header else rows), folder / path)
+            save_png(sheet(rows), folder / path)
             result.append((f"{direction}: inputs down, styles across", path))
         return result
-
-    def _row(self, job: Job, folder: Path) -> list[Image.Image | None]:
-        paths = list(self.outputs(job).values())[: GRID_SIDE + 1]
-        return [_cell(open_image(folder / path)) for path in paths]
-
-
-def _cell(image: Image.Image) -> Image.Image:
-    if max(image.size) <= CELL_SIDE:
-        return image
-    return image.resize(
-        [max(1, round(side * CELL_SIDE / max(image.size))) for side in image.size],
-        Image.Resampling.LANCZOS,
-    )
-
-
-def _example(path: Path | None) -> Image.Image | None:
-    return None if path is None else _cell(open_image(path))
 
 
 @dataclass(frozen=True)
@@ -167,21 +151,15 @@ class Between:
         for direction in dict.fromkeys(job.direction for job in jobs):
             save_codes(self.codes(direction), folder / "styles" / f"{direction}.npy")
             chosen = [job for job in jobs if job.direction == direction][:GRID_SIDE]
-            rows: list[list[Image.Image | None]] = []
+            rows = []
             for job in chosen:
-                real, _, row = self.outputs(job).values()
-                height = CELL_SIDE // 2
-                pictures = [open_image(folder / path) for path in (real, row)]
-                rows.append([_to_height(picture, height) for picture in pictures])
+                real, _, row = (folder / path for path in self.outputs(job).values())
+                pictures = [open_image(path) for path in (real, row)]
+                rows.append([scaled(picture, ROW_HEIGHT / picture.height) for picture in pictures])
             path = f"interpolation_{direction}.png"
             save_png(table(rows), folder / path)
             result.append((f"{direction}: from the first style to the last", path))
         return result
-
-
-def _to_height(image: Image.Image, height: int) -> Image.Image:
-    height = min(height, image.height)
-    return image.resize((max(1, round(image.width * height / image.height)), height))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from core.config import dump_config
 from core.data.images import has_image_extension, open_image, open_label_map
 from core.errors import UserError
 from core.report.gallery import write_test_gallery
-from core.report.pictures import BACKGROUND, save_gif, save_png, write_file
+from core.report.pictures import save_gif, save_png, sheet, thumbnail, write_file
 from core.stylizer import Look, Stylizer
 
 PAIR_FOLDERS = ("content", "style", "content_segment", "style_segment")
@@ -286,36 +286,15 @@ def stylize_all(
             failures.append(str(error))
             continue
         for label, file in (("content", job.content), ("style", job.styles[0])):
-            save_png(_thumbnail(open_image(file)), out / "inputs" / f"{job.name}_{label}.png")
+            save_png(thumbnail(open_image(file), 512), out / "inputs" / f"{job.name}_{label}.png")
         shown = {label: f"inputs/{job.name}_{label}.png" for label in ("content", "style")}
         rows.append((job.name, shown | {"result": f"images/{job.name}.png"}))
     if rows:
-        write_test_gallery(out / "index.html", config.name, rows, ["content", "style", "result"])
+        write_test_gallery(out / "index.html", config.name, rows)
     return failures
 
 
-def _thumbnail(picture: Image.Image, side: int = 512) -> Image.Image:
-    picture = picture.copy()
-    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
-    return picture
-
-
-def _sheet(rows: Sequence[Sequence[Path | None]], path: Path, side: int) -> Path:
-    """Write a table of pictures, each within `side` px; None stays empty."""
-    step = side + 4
-    size = (step * max(len(row) for row in rows), step * len(rows))
-    sheet = Image.new("RGB", size, BACKGROUND)
-    for down, row in enumerate(rows):
-        for across, file in enumerate(row):
-            if file is not None:
-                picture = _thumbnail(open_image(file).convert("RGB"), side)
-                left = across * step + (step - picture.width) // 2
-                sheet.paste(picture, (left, down * step + (step - picture.height) // 2))
-    save_png(sheet, path)
-    return path
-
-
-def draw_grid(jobs: Sequence[StyleJob], out: Path, side: int = 256) -> Path:
+def draw_grid(jobs: Sequence[StyleJob], out: Path) -> Path:
     """`grid.png`: contents down, styles across, results where they meet; returns the file.
 
     Contents and styles without any result are left out.
@@ -325,9 +304,11 @@ def draw_grid(jobs: Sequence[StyleJob], out: Path, side: int = 256) -> Path:
     styles = list(dict.fromkeys(job.styles[0] for job in jobs))
     made = {(job.content, job.styles[0]): out / "images" / f"{job.name}.png" for job in jobs}
     rows = [[content, *(made.get((content, style)) for style in styles)] for content in contents]
-    return _sheet([[None, *styles], *rows], out / "grid.png", side)
+    save_png(sheet([[None, *styles], *rows]), out / "grid.png")
+    return out / "grid.png"
 
 
-def draw_reconstructions(rows: Sequence[Sequence[Path]], out: Path, side: int = 256) -> Path:
+def draw_reconstructions(rows: Sequence[Sequence[Path]], out: Path) -> Path:
     """`reconstructions.png`: a row for each image, with what its layers keep; returns the file."""
-    return _sheet(rows, out / "reconstructions.png", side)
+    save_png(sheet(rows), out / "reconstructions.png")
+    return out / "reconstructions.png"

@@ -115,6 +115,10 @@ def _read(
 class Task(Protocol):
     """What is made of each input."""
 
+    @property
+    def translator(self) -> Translator:
+        """What makes it."""
+
     def outputs(self, job: Job) -> dict[str, str]:
         """{label: path relative to the output folder} of the pictures that `run` writes."""
 
@@ -208,15 +212,15 @@ def translate_all(
             tqdm.write(f"left out: {error}")
     distributed.barrier()
     if world.is_main:
-        rows, done = [], []
+        rows: list[tuple[str, dict[str, str | None]]] = []
+        done = []
         for job in jobs:
             paths = task.outputs(job)
-            there = {label: path for label, path in paths.items() if (folder / path).is_file()}
-            if there:
+            there = {at: path if (folder / path).is_file() else None for at, path in paths.items()}
+            if any(there.values()):
                 rows.append((job.name, there))
                 done.append(job)
-        columns = list(dict.fromkeys(label for _, images in rows for label in images))
-        if columns:
-            figures = task.figures(done, folder)
-            write_test_gallery(folder / "index.html", title, rows, columns, figures)
+        if done:
+            figures, origin = task.figures(done, folder), task.translator.origin
+            write_test_gallery(folder / "index.html", title, rows, origin, figures)
     return failures

@@ -18,12 +18,18 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from core.data.images import open_image
 from core.errors import UserError
 
 BACKGROUND = (255, 255, 255)
 TEXT = (64, 64, 64)
 NAN_COLOR = (255, 0, 255)
 """What a NaN looks like in a grid: a colour that no one takes for a result."""
+
+CELL_SIDE = 256
+"""Pixels; longer side of a picture in a table of pictures of all sizes, at most."""
+_LEAST_SIDE = 128
+"""Pixels; where all are smaller they are enlarged to at least this, by a whole factor."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Number of channels -> Pillow mode."""
@@ -137,6 +143,35 @@ def grid(columns: Mapping[str, Tensor], *, max_rows: int, labels: bool = True) -
     return table(rows, list(cells) if labels else ())
 
 
+def scaled(picture: Image.Image, factor: float) -> Image.Image:
+    """Resize a picture; whole factors repeat its pixels, others interpolate (Lanczos)."""
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    whole = float(factor).is_integer()
+    return picture.resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
+
+
+def thumbnail(picture: Image.Image, side: int = CELL_SIDE) -> Image.Image:
+    """Return the picture with its longer side reduced to at most `side` pixels."""
+    return picture if max(picture.size) <= side else scaled(picture, side / max(picture.size))
+
+
+def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Letters for a header or caption of pictures that are `height` pixels high."""
+    return ImageFont.load_default(min(max(height // 16, 11), 28))
+
+
+def captioned(picture: Image.Image, caption: str) -> Image.Image:
+    """Return the picture, as RGB, with a line of text below it."""
+    font = _font(picture.height)
+    _, _, right, bottom = font.getbbox(caption)
+    size = (max(picture.width, math.ceil(right)), picture.height + math.ceil(bottom) + 3)
+    sheet = Image.new("RGB", size, BACKGROUND)
+    sheet.paste(_flat(picture), ((sheet.width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(sheet)
+    draw.text((sheet.width / 2, picture.height + 2), caption, TEXT, font, anchor="ma")
+    return sheet
+
+
 def table(rows: Sequence[Sequence[Image.Image | None]], labels: Sequence[str] = ()) -> Image.Image:
     """Lay pictures out in rows and columns, each centred in its cell.
 
@@ -151,7 +186,7 @@ def table(rows: Sequence[Sequence[Image.Image | None]], labels: Sequence[str] = 
     full = [[*row, *[None] * (num_columns - len(row))] for row in rows]
     heights = [max((cell.height for cell in row if cell is not None), default=0) for row in full]
     gutter = max(2, max(heights) // 64)
-    font = ImageFont.load_default(min(max(max(heights) // 16, 11), 28))
+    font = _font(max(heights))
     widths, header = [], 0
     for i in range(num_columns):
         left, _, right, bottom = font.getbbox(labels[i]) if labels else (0, 0, 0, 0)
@@ -177,6 +212,32 @@ def table(rows: Sequence[Sequence[Image.Image | None]], labels: Sequence[str] = 
             top += height + gutter
         left += column_width + gutter
     return sheet
+
+
+def sheet(
+    rows: Sequence[Sequence[Image.Image | Path | None]], labels: Sequence[str] = ()
+) -> Image.Image:
+    """Lay pictures of any sizes out as a `table` in which the longer side of each is the same.
+
+    It is that of the largest picture, between 128 and 256 pixels.
+
+    Args:
+        rows: pictures or their files; None, or a short row, leaves cells empty.
+        labels: of the columns, for a header; none without.
+
+    Raises:
+        UserError: a file is no readable picture.
+    """
+    cells = [[_thumbnail(cell) for cell in row] for row in rows]
+    longest = max((max(cell.size) for row in cells for cell in row if cell is not None), default=1)
+    side = longest * math.ceil(_LEAST_SIDE / longest)
+    even = [[cell and scaled(cell, side / max(cell.size)) for cell in row] for row in cells]
+    return table(even, labels)
+
+
+def _thumbnail(cell: Image.Image | Path | None) -> Image.Image | None:
+    picture = open_image(cell) if isinstance(cell, Path) else cell
+    return picture and thumbnail(picture)
 
 
 def square_columns(images: Tensor) -> dict[str, Tensor]:

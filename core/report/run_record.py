@@ -5,9 +5,37 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, by the latest line that says so; None where no line does.
+
+    Attributes:
+        step: of the latest line.
+        num_steps: of the whole training.
+        epoch: from 0.
+        steps_per_second: over the latest window.
+        elapsed_seconds: wall time of the training, resumed pieces added up.
+        device: what it runs on.
+    """
+
+    step: int = 0
+    num_steps: int | None = None
+    epoch: float | None = None
+    steps_per_second: float | None = None
+    elapsed_seconds: float | None = None
+    device: str | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the end at the present speed; None where that is not known."""
+        if not self.num_steps or not self.steps_per_second:
+            return None
+        return max(0, self.num_steps - self.step) / self.steps_per_second
 
 
 @dataclass
@@ -20,6 +48,7 @@ class RunRecord:
         seconds: {step: wall time of the training up to it, resumed pieces added up}.
         peak_memory_bytes: most bytes that any piece of the run held; 0 where unknown.
         alarms: (step, sentence).
+        progress: how far the run is.
         num_unreadable: lines cut off by a crash; not fatal, since the run goes on.
     """
 
@@ -28,6 +57,7 @@ class RunRecord:
     seconds: dict[int, float] = field(default_factory=dict)
     peak_memory_bytes: float = 0.0
     alarms: list[tuple[int, str]] = field(default_factory=list)
+    progress: Progress = Progress()
     num_unreadable: int = 0
 
     def add(self, step: int, record: Mapping[str, Any], latest: int) -> None:
@@ -50,6 +80,8 @@ class RunRecord:
             self.seconds[step] = float(record["elapsed_seconds"])
         memory = float(record.get("peak_memory_bytes") or 0)
         self.peak_memory_bytes = max(self.peak_memory_bytes, memory)
+        known = {key.name: record[key.name] for key in fields(Progress) if key.name in record}
+        self.progress = replace(self.progress, **known)
         if record.get("alarm"):
             self.alarms.append((step, str(record["alarm"])))
 

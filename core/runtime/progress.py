@@ -37,6 +37,14 @@ class Window:
         return (step - self._step) / seconds, self._wait / seconds
 
 
+def device_name(device: torch.device) -> str:
+    """Name a device as a reader knows it: the GPU's model, or the number of CPU threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
 def peak_memory_bytes(device: torch.device) -> float:
     """Most bytes held so far: allocated on the GPU, or resident on the CPU (0 where unknown)."""
     if device.type == "cuda":

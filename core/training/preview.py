@@ -24,7 +24,7 @@ from core.family import (
 )
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
-from core.report.gallery import RunGallery
+from core.report.gallery import FILM, RunGallery
 from core.report.pictures import grid, save_gif, save_png, square_columns
 from core.training.alarms import Alarms
 from core.training.run_log import RunLog
@@ -80,6 +80,7 @@ class Preview:
         self.gallery.add(step, path)
         if isinstance(self._family, GenerativeFamily):
             self._write_gif()
+        self.gallery.write()
 
     # -- families that translate, or show a batch otherwise ---------------------------------
 
@@ -163,7 +164,7 @@ class Preview:
                     continue
         if not frames:
             raise UserError(f"{self._run_dir / 'samples'}: no sample grid can be read back")
-        save_gif(frames, self._run_dir / "samples" / "samples.gif", FRAME_MILLISECONDS)
+        save_gif(frames, self._run_dir / FILM, FRAME_MILLISECONDS)
 
 
 def _spread(captions: tuple[str, ...], number: int) -> list[str]:

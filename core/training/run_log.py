@@ -23,14 +23,17 @@ class RunLog:
     Args:
         run_dir: the run folder; None writes nothing (ranks other than 0).
         step: the step that is resumed from; later lines of an older log are dropped.
+        **about: what holds for the whole run, for a line of its own.
     """
 
-    def __init__(self, run_dir: Path | None, step: int = 0) -> None:
+    def __init__(self, run_dir: Path | None, step: int = 0, **about: Any) -> None:
         self._terms: dict[str, list[Tensor]] = {}
         self._path = run_dir / "log.jsonl" if run_dir else None
         self._board: SummaryWriter | None = None
         if run_dir is not None and self._path is not None:
             self._drop_after(step)
+            if about:
+                self._line({"step": step, "time": time.time(), **about})
             self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
 
     def _drop_after(self, step: int) -> None:

@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.family import Batch, Family
 from core.runtime import distributed, rng
 from core.runtime.distributed import World
-from core.runtime.progress import Window, peak_memory_bytes
+from core.runtime.progress import Window, device_name, peak_memory_bytes
 from core.runtime.signals import StopRequest, stop_requests
 from core.training.alarms import Alarms
 from core.training.ema import Ema
@@ -92,7 +92,9 @@ class Trainer:
         if resume is not None:
             self._load(resume)
         self._write_config()
-        self.log = RunLog(run_dir if self.world.is_main else None, self.step)
+        processes = f"{self.world.size} x " if self.world.size > 1 else ""
+        about = {"num_steps": self.num_steps, "device": processes + device_name(self.device)}
+        self.log = RunLog(run_dir if self.world.is_main else None, self.step, **about)
         self.alarms = Alarms()
         if self.world.is_main:
             self.preview = Preview(family, config, run_dir, self.device, self.alarms)
@@ -265,6 +267,7 @@ class Trainer:
         if self.world.is_main:
             with self.ema.applied():
                 self.evaluation.measure(self.step, self.log)
+            self.preview.gallery.write()
 
     def _write_config(self) -> None:
         if self.world.is_main:

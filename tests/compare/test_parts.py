@@ -1,4 +1,4 @@
-"""Pieces of a comparison: processes, records of runs, style methods, charts, tables."""
+"""Pieces of a comparison: processes, records of runs, style methods, tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,14 @@ from core.checkpoints import store
 from core.compare import entries
 from core.compare.config import Entry
 from core.compare.entries import Method, Training, prepare
-from core.compare.plots import COLORS, DASHES, MARKERS, Series, chart, look
 from core.compare.style_method import StyleMethod
-from core.compare.tables import Result, csv_text, markdown_text, quality_table, seconds_text
+from core.compare.tables import Result, csv_text, markdown_text, quality_table
 from core.errors import UserError
 from core.evaluation.image_set import evaluation_set
 from core.evaluation.scores import Evaluation, Measure, Scores
 from core.family import to_float
 from core.options import DataOptions
+from core.report.page import duration
 from core.report.run_record import RunRecord, read_record
 from core.runtime.processes import apart
 from core.runtime.progress import peak_memory_bytes
@@ -145,39 +144,6 @@ def test_style_methods_take_other_images_of_the_target_domain(tmp_path: Path) ->
     assert method.num_parameters == 0
 
 
-# -- charts ---------------------------------------------------------------------------------------
-
-
-def test_methods_differ_without_colour() -> None:
-    looks = {(DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)]) for i in range(30)}
-    assert len(looks) == 30
-    assert len({look(i) for i in range(len(COLORS) * len(DASHES))}) == len(COLORS) * len(DASHES)
-
-
-def test_labels_of_a_chart_do_not_cover_each_other() -> None:
-    series = [Series(f"Method {i}", i, ((1.0, 2.0 + i * 0.001),)) for i in range(5)]
-    svg = chart("t", "x", "y", series, baseline=("copied", 1.0))
-    found = re.findall(r'<text(?: class="(end)")? x="([\d.]+)" y="([\d.]+)">Method \d', svg)
-    assert len(found) == 5
-    # Some 50 px wide, leftwards from where they end.
-    places = [(float(x) - 50 * bool(end), float(y)) for end, x, y in found]
-    for i, (x, y) in enumerate(places):
-        assert all(abs(y - b) > 12 or abs(x - a) > 50 for a, b in places[:i])
-    assert "nan" not in svg and svg.count('<path class="marker"') == 5
-
-
-@pytest.mark.parametrize("log_x", [False, True])
-@pytest.mark.parametrize("y", [0.0, -3.5, 1e-6, 1e7])
-def test_charts_of_any_range(y: float, log_x: bool) -> None:
-    points = ((0.001, y), (40.0, y * 2), (math.nan, 1.0), (0.0, math.inf))
-    svg = chart("<t>", "x & y", "y", [Series("<i>", 0, points)], log_x=log_x)
-    assert "&lt;i&gt;" in svg and "<t>" not in svg and "x &amp; y" in svg
-    numbers = [float(n) for n in re.findall(r"[ML](-?[\d.]+) ", svg)]
-    assert numbers and all(-10 < n < 400 for n in numbers)
-    assert 2 <= svg.count('class="middle"') <= 8
-    assert chart("t", "x", "y", [Series("a", 0, ((math.nan, 1.0),))]) == ""
-
-
 # -- tables ---------------------------------------------------------------------------------------
 
 
@@ -194,11 +160,14 @@ def result(name: str, **values: float) -> Result:
 def test_the_best_is_marked_by_its_way() -> None:
     rows = [result("a", psnr=10.0, fid=3.0), result("b", psnr=math.inf, fid=5.0), result("c")]
     table = quality_table(rows, "AtoB")
-    assert list(table.columns.values()) == ["method", "FID ↓", "PSNR [dB] ↑"]
-    best = {(r["method"].value, k) for r in table.rows for k, cell in r.items() if cell.best}
+    headings = [column.heading for column in table.columns.values()]
+    assert headings == ["method", "FID ↓", "PSNR [dB] ↑"]
+    cells = table.cells()
+    keyed = [dict(zip(table.columns, row, strict=True)) for row in cells]
+    best = {(row["method"].value, k) for row in keyed for k, cell in row.items() if cell.best}
     assert best == {("a", "fid"), ("b", "psnr")}
-    assert table.rows[1]["psnr"].shown == "∞"
-    assert [r["method"].value for r in table.rows] == ["a", "b", "c", "input copied"]
+    assert cells[1][2].shown == "∞"
+    assert [row[0].value for row in cells] == ["a", "b", "c", "input copied"]
 
 
 def test_spreadsheets_and_markdown_take_names_as_text() -> None:
@@ -213,4 +182,4 @@ def test_spreadsheets_and_markdown_take_names_as_text() -> None:
 
 def test_times() -> None:
     given = [0.0123, 1.25, 61, 7384, None]
-    assert [seconds_text(s) for s in given] == ["12.3 ms", "1.2 s", "1 min 01 s", "2 h 03 min", ""]
+    assert [duration(s) for s in given] == ["12.3 ms", "1.2 s", "1 min 01 s", "2 h 03 min", ""]

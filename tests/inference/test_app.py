@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from core.errors import UserError
 from core.inference.app import Demo, build_page, find_runs, launch
 from core.inference.translator import Translator
 from families import FAMILIES
+from tests.pages import chromium
 from tests.small import family
 from tests.toy_styles import Tint
 
@@ -96,26 +95,11 @@ def test_styles(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- the page in a browser --------------------------------------------------------------------
 
 
-def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    return found
-
-
 @pytest.fixture
-def browser_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def browser_page() -> Iterator[Any]:
     pytest.importorskip("gradio", reason="pip install -e '.[app]'")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[dev]'")
-    executable = chromium()
-    with playwright.sync_playwright() as driver:
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=executable, args=sandbox)
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
+    with chromium() as page:
         yield page
-        browser.close()
 
 
 def test_in_chromium(runs: Path, browser_page: Any) -> None:

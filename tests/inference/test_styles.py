@@ -71,7 +71,7 @@ def test_examples_go_with_every_content_in_both_directions(
     assert mean_color(out / "images" / "testB" / "b0_fake_A_a1.png") == [150, 150, 150]
     grid = np.asarray(Image.open(out / "grid_AtoB.png"))
     # Header: an empty corner and two styles; below, a content and its two translations.
-    height, width = 16 + 2, 24 + 2
+    height, width = 6 * 16 + 2, 6 * 24 + 2  # enlarged sixfold
     corners = [grid[2 + row * height, 2 + col * width].tolist() for row in (0, 1) for col in (0, 1)]
     assert corners == [[255, 255, 255], [255, 0, 0], [100, 100, 100], [255, 0, 0]]
     page = (out / "index.html").read_text()

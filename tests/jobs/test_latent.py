@@ -53,7 +53,9 @@ def test_samples_come_with_the_noise_that_made_them(tmp_path: Path) -> None:
         with Image.open(tmp_path / f"000{index}.png") as picture:
             saved = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)
         assert float((to_float(saved) - image).abs().max()) <= 1 / 255 + 1e-6
-    assert (tmp_path / "grid.png").exists()
+    with Image.open(tmp_path / "grid.png") as grid, Image.open(tmp_path / "0000.png") as one:
+        assert grid.width == 2 * one.width + 3 * 2, "as square as can be"
+        assert grid.height > 2 * (one.height + 10), "with a number under each"
     tools.write_samples(sampler(), tmp_path / "again", 3, 7, ())
     for file in ("0002.npy", "grid.png"):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / file).read_bytes()

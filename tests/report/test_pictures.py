@@ -16,9 +16,11 @@ from core.family import to_float
 from core.report.pictures import (
     BACKGROUND,
     NAN_COLOR,
+    captioned,
     grid,
     save_gif,
     save_png,
+    sheet,
     strip,
     table,
     to_pil,
@@ -145,6 +147,33 @@ def test_table_centres_pictures_and_leaves_holes() -> None:
     assert picture.size == (2 + 20 + 2 + 4 + 2, 2 + 4 + 2 + 10 + 2)
     assert find(picture, (9, 9, 9)) == (24, 2, 28, 6)
     assert find(picture, (255, 0, 0)) == (2, 8, 22, 18)
+
+
+def test_a_sheet_scales_pictures_of_all_sizes_to_one(tmp_path: Path) -> None:
+    red, green = Image.new("RGB", (600, 300), (255, 0, 0)), Image.new("RGB", (20, 30), (0, 255, 0))
+    save_png(red, tmp_path / "red.png")
+    picture = sheet([[None, green], [tmp_path / "red.png", None]], ["a", "b"])
+    for color, size in (((255, 0, 0), (256, 128)), ((0, 255, 0), (171, 256))):
+        left, top, right, bottom = find(picture, color)
+        assert (right - left, bottom - top) == size
+    # Small ones are enlarged by whole factors, pixel by pixel.
+    dots = Image.new("L", (50, 40))
+    dots.putpixel((7, 9), 200)
+    picture = sheet([[dots, dots]])
+    assert picture.size == (2 * 150 + 3 * 2, 120 + 2 * 2)
+    assert (np.array(picture)[2 + 27 : 2 + 30, 2 + 21 : 2 + 24] == 200).all()
+    assert (np.array(picture) == 200).sum() == 2 * 9 * 3
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_a_caption_stands_below_its_picture(width: int) -> None:
+    picture = captioned(Image.new("RGB", (width, 20), (255, 0, 0)), "12")
+    left, top, right, bottom = find(picture, (255, 0, 0))
+    assert (right - left, top, bottom) == (width, 0, 20)
+    assert abs(left - (picture.width - right)) <= 1
+    ink = (np.array(picture)[21:] < 200).any(axis=(0, 2)).nonzero()[0]
+    assert ink.size and abs(ink.mean() - (picture.width - 1) / 2) < 2
+    assert 30 < picture.height < 40
 
 
 def test_strip() -> None:

@@ -95,7 +95,9 @@ def test_every_way_of_calling(inputs: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(stylize, *common, *both, "--grid", "--output", out / "grid") == 0
     names = {path.stem for path in (out / "grid" / "images").iterdir()}
     assert names == {"a_a", "a_b", "b_a", "b_b"}
-    assert Image.open(out / "grid" / "grid.png").size == (3 * 260, 3 * 260)
+    # 40x30 and 36x44 px, all with 3 x 44 px as their longer side, and 2 px between them.
+    size = (3 * 132 + 4 * 2, 132 + 2 * 99 + 4 * 2)
+    assert Image.open(out / "grid" / "grid.png").size == size
     (inputs / "content" / "b.png").unlink()
     (inputs / "style" / "b.png").unlink()
     assert run(stylize, *common, "--pairs", inputs, "--output", out / "pairs") == 0
@@ -109,7 +111,8 @@ def test_every_way_of_calling(inputs: Path, capsys: pytest.CaptureFixture[str]) 
         "style_scale1",
         "style_scale2",
     }
-    assert Image.open(out / "layers" / "reconstructions.png").size == (3 * 260, 2 * 260)
+    size = (3 * 132 + 4 * 2, 99 + 132 + 3 * 2)
+    assert Image.open(out / "layers" / "reconstructions.png").size == size
 
 
 def test_an_interrupted_result_goes_on_from_its_last_picture(inputs: Path) -> None:
