@@ -14,12 +14,9 @@ import torch
 from core.checkpoints import store
 from core.config import validate
 from core.errors import UserError
-from core.family import Family, GenerativeFamily, TranslationFamily
+from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
-
-FamilyTable = Mapping[str, type[Family]]
-"""{family name: class}"""
 
 
 def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = "") -> Family:

@@ -7,7 +7,6 @@ caption for everything, or, along a path, one for each of its points.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +30,7 @@ from core.inference.latent import (
     save_noise,
 )
 from core.inference.sampler import Sampler
-from core.report.pictures import grid, save_gif, save_png, strip, to_pil, write_file
+from core.report.pictures import grid, save_gif, save_png, square_columns, strip, to_pil, write_file
 
 FRAME_MILLISECONDS = 60
 
@@ -50,14 +49,8 @@ def read_points(sampler: Sampler, files: Sequence[Path], num: int, seed: int) ->
     return torch.stack([read_noise(file, sampler.family.noise_dim) for file in files])
 
 
-def square(images: Tensor) -> dict[str, Tensor]:
-    """Columns of a grid that is as square as can be, filled row by row."""
-    width = math.ceil(math.sqrt(len(images)))
-    return {str(column): images[column::width] for column in range(width)}
-
-
 def _save_square(images: Tensor, path: Path) -> None:
-    save_png(grid(square(images), max_rows=len(images), labels=False), path)
+    save_png(grid(square_columns(images), max_rows=len(images), labels=False), path)
 
 
 def save_pairs(above: Tensor, below: Tensor, path: Path) -> None:
