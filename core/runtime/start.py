@@ -11,7 +11,7 @@ from typing import Any
 
 from core.errors import UserError
 
-_REFUSED: dict[str, list[str]] = {
+REFUSED: dict[str, list[str]] = {
     "train": ["--config", "missing.yaml"],
     "test": ["--checkpoint", "missing.pt", "--input", "missing.png", "--output", "missing"],
     "stylize": ["--config", "missing.yaml", "--content", "a", "--style", "b", "--output", "c"],
@@ -38,12 +38,12 @@ def measure(folder: Path, repeats: int) -> dict[str, Any]:
     for file in sorted(folder.glob("*.py")):
         commands[file.stem, "help"] = [str(file), "--help"], 0
         commands[file.stem, "usage error"] = [str(file), "--no-such-option"], 2
-        if file.stem in _REFUSED:
-            commands[file.stem, "work"] = [str(file), *_REFUSED[file.stem]], 2
+        if file.stem in REFUSED:
+            commands[file.stem, "work"] = [str(file), *REFUSED[file.stem]], 2
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in commands}
     for _ in range(repeats):
         for key, (arguments, code) in commands.items():
-            seconds[key].append(_time([sys.executable, *arguments], code))
+            seconds[key].append(run_time([sys.executable, *arguments], code))
     medians = {key: statistics.median(values) for key, values in seconds.items()}
     torch = medians.pop((_TORCH, ""))
     ratios: dict[str, dict[str, float]] = {}
@@ -52,7 +52,12 @@ def measure(folder: Path, repeats: int) -> dict[str, Any]:
     return {"import_torch_seconds": torch, "ratios": ratios}
 
 
-def _time(command: list[str], code: int) -> float:
+def run_time(command: list[str], code: int) -> float:
+    """Return the seconds that a command takes.
+
+    Raises:
+        UserError: it ends with another exit code than `code`.
+    """
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     seconds = time.perf_counter() - start

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from core.checkpoints import store
-from core.config import load_config, validate
+from core.config import load_config
 from core.errors import UserError
 from core.family import FamilyTable
+from core.inference.loading import kind_and_config
 from core.runtime import distributed
 from core.training.trainer import Trainer
 
@@ -45,10 +46,7 @@ def launch(
         print(f"resuming from {found}")
         state = store.load(found)
         if config is None:
-            kind = families.get(state["family"])
-            if kind is None:
-                raise UserError(f"{found}: unknown family {state['family']!r}")
-            config = validate(kind.Config, state["config"], source=str(found))
+            _, config = kind_and_config(state, families, found)
             run_dir = run_dir or found.parent.parent
     run_dir = run_dir or Path("runs") / config.name
     if state is None and store.listed(run_dir / "checkpoints"):
