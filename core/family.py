@@ -237,3 +237,7 @@ class GenerativeFamily(Family, Protocol):
         Raises:
             UserError: a length that does not fit, conditions missing, or not asked for.
         """
+
+
+FamilyTable = Mapping[str, type[Family]]
+"""{name: family}; `families.FAMILIES` is the project's."""

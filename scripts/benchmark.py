@@ -1,10 +1,10 @@
 """Plain against fast training steps in one run: `python scripts/benchmark.py --config C`.
 
-Plain is fp32, eager, contiguous, one forward after another, as the official code runs. Fast is what
-this machine does best with the same mathematics (`core/training/benchmark.py` says which). Repeats
-are interleaved, so that a busy machine slows both alike; the report is the ratio of medians. A
-config of neural style measures its iterations the same way. `--against model.constraint=clip` tells
-what WGAN's penalty costs.
+Plain is fp32, eager, contiguous, as the official code runs. Fast is what this machine does best
+with the same mathematics (`core/training/benchmark.py` says which). Repeats are interleaved, so
+that a busy machine slows both alike; the report is the ratio of medians. A config of neural style
+measures its iterations the same way. `--against model.constraint=clip` tells what WGAN's penalty
+costs, `--start` how long the scripts take to answer.
 """
 
 from __future__ import annotations
@@ -12,46 +12,29 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from core.config import load_config
 from core.errors import UserError
-from core.runtime import cli, distributed
-from core.training.benchmark import (
-    benchmark_against,
-    benchmark_curves,
-    benchmark_loader,
-    benchmark_steps,
-    fast_options,
-)
-from families import FAMILIES, STYLIZERS
-from style.neural.benchmark import benchmark_iterations
-from style.neural.stylizer import NeuralStyle
-from style.photo.benchmark import benchmark_smoothing
+from core.runtime import cli
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, help="of a family that trains")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    """Read the command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", type=Path, help="of a family that trains, or neural style")
+    cli.add(parser, "--set")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of each path")
     parser.add_argument("--steps", type=int, default=1, help="training steps (rounds) per repeat")
-    parser.add_argument(
-        "--fast",
-        action="append",
-        metavar="KEY=VALUE",
-        help="train (or run) options of the fast path",
-    )
+    changes: dict[str, Any] = {"action": "append", "metavar": "KEY=VALUE"}
+    parser.add_argument("--fast", **changes, help="train (or run) options of the fast path")
     parser.add_argument(
         "--against",
-        action="append",
-        metavar="KEY=VALUE",
+        **changes,
         help="what an option costs: fast steps of the config and of it so changed",
     )
-    parser.add_argument(
-        "--curves", type=int, default=0, metavar="N", help="compare N steps' losses"
-    )
+    parser.add_argument("--curves", type=int, metavar="N", help="compare N steps' losses")
     parser.add_argument("--loader", action="store_true", help="loader alone against PIL each time")
     parser.add_argument(
         "--smoothing",
@@ -60,62 +43,77 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="PIXELS",
         help="matting against a sparse direct solver, default 256 512 1024 2048 (no --config)",
     )
-    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--start",
+        action="store_true",
+        help="scripts' answers against importing torch (no --config)",
+    )
+    cli.add(parser, "--device")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.config is None and args.smoothing is None and not args.start:
+        raise UserError("--config: required (or --smoothing, or --start)")
+    return args
 
 
-def benchmark(args: argparse.Namespace) -> int:
-    """Measure and print."""
-    if args.smoothing is not None:
-        return publish(smoothing(args), args.json)
-    if args.config is None:
-        raise UserError("--config: required (or --smoothing)")
+def benchmark(args: argparse.Namespace) -> None:
+    """Measure, print the numbers, and write them to a file if asked to."""
+    if args.start:
+        from core.runtime import start
+
+        report = start.measure(Path(__file__).parent, args.repeats)
+        print(start.table(report))
+    else:
+        report = training(args) if args.smoothing is None else smoothing(args)
+        print(json.dumps(report, indent=2))
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def training(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure training steps of a family, or iterations of neural style."""
+    from core.config import load_config
+    from core.runtime import distributed
+    from core.training import benchmark as measure
+    from families import FAMILIES, STYLIZERS
+    from style.neural.benchmark import benchmark_iterations
+
     config = load_config(args.config, {**FAMILIES, **STYLIZERS}, args.set)
     world = distributed.start(args.device)
-    report: dict[str, object] = {"config": config.name, "device": str(world.device)}
-    if config.family == NeuralStyle.name:
-        fast_run = (
-            load_config(args.config, STYLIZERS, args.set + args.fast).run if args.fast else None
-        )
-        report |= benchmark_iterations(config, world.device, args.repeats, args.steps, fast_run)
-        return publish(report, args.json)
+    report = {"config": config.name, "device": str(world.device)}
+    if config.family == "neural_style":
+        settings = args.set + (args.fast or [])
+        run = load_config(args.config, STYLIZERS, settings).run if args.fast else None
+        return report | benchmark_iterations(config, world.device, args.repeats, args.steps, run)
+    if config.family not in FAMILIES:
+        raise UserError(f"{args.config}: {config.family} is not trained; see --smoothing")
     kind = FAMILIES[config.family]
-    fast = fast_options(world.device) if args.fast is None else args.fast
+    fast = measure.fast_options(world.device) if args.fast is None else args.fast
     if args.loader:
-        report["loader"] = benchmark_loader(config, layout=kind.layout, repeats=args.repeats)
-    elif args.against:
-        other = load_config(args.config, FAMILIES, args.set + args.against)
-        report["against"] = args.against
-        report |= benchmark_against(kind, config, other, world, fast, args.repeats, args.steps)
+        report["loader"] = measure.benchmark_loader(config, kind.layout, args.repeats)
     else:
-        report |= benchmark_steps(kind, config, world, fast, args.repeats, args.steps)
-    if args.curves:
-        report["curves"] = benchmark_curves(kind, config, world, fast, args.curves)
-    return publish(report, args.json)
-
-
-def smoothing(args: argparse.Namespace) -> dict[str, object]:
-    """Photorealistic smoothing; beyond 1024 pixels the direct solver takes too much memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        return benchmark_smoothing(
-            args.smoothing or [256, 512, 1024, 2048], folder, args.repeats, largest_direct=1024
+        other = None
+        if args.against:
+            other = load_config(args.config, FAMILIES, args.set + args.against)
+            report["against"] = args.against
+        report |= measure.benchmark_steps(
+            kind, config, world, fast, args.repeats, args.steps, against=other
         )
+    if args.curves:
+        report["curves"] = measure.benchmark_curves(kind, config, world, fast, args.curves)
+    return report
 
 
-def publish(report: dict[str, object], file: Path | None) -> int:
-    """Print the numbers, and write them to `file` if there is one."""
-    text = json.dumps(report, indent=2)
-    print(text)
-    if file:
-        file.write_text(text + "\n")
-    return 0
+def smoothing(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure matting; beyond 1024 pixels the direct solver takes too much memory."""
+    from style.photo.benchmark import benchmark_smoothing
+
+    sizes = args.smoothing or [256, 512, 1024, 2048]
+    with tempfile.TemporaryDirectory() as folder:
+        return benchmark_smoothing(sizes, folder, args.repeats, largest_direct=1024)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit code 2 for bad input."""
-    return cli.run(lambda: benchmark(parse(argv)))
-
+main = partial(cli.main, parse, benchmark)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -15,13 +15,14 @@ given once for each point.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.inference.latent import PathKind
-from core.jobs import latent as tools
-from core.procedural.latent_attributes import write_attribute
-from core.runtime import cli, distributed
-from families import load_sampler
+from core.runtime import cli
+
+if TYPE_CHECKING:
+    from core.inference.latent import PathKind
 
 KINDS: dict[str, list[PathKind]] = {
     "linear": ["linear"],
@@ -31,19 +32,15 @@ KINDS: dict[str, list[PathKind]] = {
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     every = argparse.ArgumentParser(add_help=False)
-    every.add_argument("--checkpoint", type=Path, required=True, help="file or run folder")
-    every.add_argument("--output", type=Path, required=True)
-    every.add_argument("--text", action="append", default=[], help="caption; see above")
-    every.add_argument("--seed", type=int, default=0, help="of the noise")
-    every.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    every.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="tool", required=True)
+    cli.add(every, "--checkpoint", "--output", "--text", "--device", "--precision")
+    cli.add(every, "--seed", help="of the noise")
+    parser = cli.parser(__doc__)
+    tools = parser.add_subparsers(dest="tool", required=True)
 
     def tool(name: str, num: int | None, text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, parents=[every], help=text)
+        made = tools.add_parser(name, parents=[every], help=text)
         if num is not None:
             made.add_argument("--num", type=int, default=num, help=f"random vectors ({num})")
         return made
@@ -52,14 +49,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     sums = tool("arithmetic", None, "a - b + c, each the mean of its files")
     for name in "abc":
         sums.add_argument(f"--{name}", type=Path, nargs="+", required=True, metavar="NPY")
-    for name, text in (("interpolate", "from point to point"), ("walk", "a round trip as a GIF")):
-        path = tool(name, 2 if name == "interpolate" else 6, text)
-        path.add_argument("--points", type=Path, nargs="+", default=[], metavar="NPY")
-        path.add_argument("--frames", type=int, default=9 if name == "interpolate" else 24)
-        default = "both" if name == "interpolate" else "spherical"
-        path.add_argument("--kind", choices=KINDS, default=default)
+    between = tool("interpolate", 2, "from point to point")
+    walk = tool("walk", 6, "a round trip as a GIF")
     near = tool("nearest", 8, "the nearest training image of each sample, to see memorising")
-    near.add_argument("--points", type=Path, nargs="+", default=[], metavar="NPY")
+    for made in (between, walk, near):
+        made.add_argument("--points", type=Path, nargs="+", default=[], metavar="NPY")
+    for made, frames, kind in ((between, 9, "both"), (walk, 24, "spherical")):
+        made.add_argument("--frames", type=int, default=frames)
+        made.add_argument("--kind", choices=KINDS, default=kind)
     near.add_argument("--data", help="training images; default: where the run had them")
     change = tool("attribute", 20, "give procedural faces an attribute, and count how many take it")
     change.add_argument("--attribute", choices=["mask", "glasses"], default="mask")
@@ -67,15 +64,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def latent(args: argparse.Namespace) -> int:
+def latent(args: argparse.Namespace) -> None:
     """Load, draw, write, report."""
+    from core.jobs import latent as tools
+    from core.procedural.latent_attributes import write_attribute
+    from core.runtime import distributed
+    from families import load_sampler
+
     sampler = load_sampler(args.checkpoint, distributed.start(args.device).device, args.precision)
     out, texts = args.output, args.text
     if args.tool == "sample":
         print(tools.write_samples(sampler, out, args.num, args.seed, texts))
     elif args.tool == "arithmetic":
-        files = (args.a, args.b, args.c)
-        print(tools.write_arithmetic(sampler, out, files, texts))
+        print(tools.write_arithmetic(sampler, out, (args.a, args.b, args.c), texts))
     elif args.tool == "attribute":
         chosen = (args.attribute, args.num, args.seed, args.strength, texts)
         shown, num = write_attribute(sampler, out, *chosen)
@@ -90,13 +91,9 @@ def latent(args: argparse.Namespace) -> int:
             options = {"frames": args.frames, "closed": args.tool == "walk"}
             for file in tools.write_path(sampler, out, points, KINDS[args.kind], texts, **options):
                 print(file)
-    return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit code 2 for bad input."""
-    return cli.run(lambda: latent(parse(argv)))
-
+main = partial(cli.main, parse, latent)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -11,29 +11,18 @@ with --resume from the last picture. out/index.html shows the results.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from core.config import load_config
-from core.data.folders import find_single
 from core.errors import UserError
-from core.jobs.stylize import (
-    Showing,
-    StyleJob,
-    blending_jobs,
-    draw_grid,
-    grid_jobs,
-    pair_jobs,
-    stylize_all,
-)
-from core.runtime import cli, distributed
-from families import STYLIZERS
+from core.runtime import cli
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_random.yaml"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Read the command line."""
+    parser = cli.parser(__doc__)
     parser.add_argument("--config", type=Path, default=CONFIG, help="one of configs/style/")
     parser.add_argument("--content", type=Path, help="image or folder")
     parser.add_argument("--style", type=Path, nargs="+", help="images or folders")
@@ -41,53 +30,47 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--style-mask", type=Path, nargs="+", default=[], help="one per style")
     parser.add_argument("--pairs", type=Path, metavar="FOLDER", help="instead of the four above")
     parser.add_argument("--grid", action="store_true", help="every content with every style")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    cli.add(parser, "--output", "--set")
     parser.add_argument(
         "--every", type=int, default=100, help="steps between intermediate pictures; 0: none"
     )
     parser.add_argument("--gif", action="store_true", help="of the intermediate pictures")
-    parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    return parser.parse_args(argv)
-
-
-def find_jobs(args: argparse.Namespace) -> list[StyleJob]:
-    """What the arguments ask for."""
-    if args.pairs is not None:
-        if args.content or args.style or args.content_mask or args.style_mask or args.grid:
-            raise UserError("--pairs FOLDER stands alone, without --content, --style and --grid")
-        return pair_jobs(args.pairs)
-    if args.content is None or not args.style:
+    cli.add(parser, "--resume", "--device")
+    args = parser.parse_args(argv)
+    masks = args.content_mask or args.style_mask
+    if args.pairs is not None and (args.content or args.style or masks or args.grid):
+        raise UserError("--pairs FOLDER stands alone, without --content, --style and --grid")
+    if args.pairs is None and (args.content is None or not args.style):
         raise UserError("--content and --style are needed, or --pairs FOLDER")
-    contents = find_single(args.content).files
-    styles = [file for path in args.style for file in find_single(path).files]
-    if not args.grid:
-        return blending_jobs(contents, styles, args.content_mask, args.style_mask)
-    if args.content_mask or args.style_mask:
+    if args.grid and masks:
         raise UserError("--grid takes no masks; use --pairs FOLDER for pairs with masks")
-    return grid_jobs(contents, styles)
+    return args
 
 
-def stylize(args: argparse.Namespace) -> int:
+def stylize(args: argparse.Namespace) -> None:
     """Find, build, stylize, report."""
+    from core.config import load_config
+    from core.jobs import stylize as work
+    from core.runtime import distributed
+    from families import STYLIZERS
+
     config = load_config(args.config, STYLIZERS, args.set)
-    jobs = find_jobs(args)
+    if args.pairs is not None:
+        jobs = work.pair_jobs(args.pairs)
+    else:
+        masks = (args.content_mask, args.style_mask)
+        jobs = work.find_jobs(args.content, args.style, *masks, every_pair=args.grid)
     stylizer = STYLIZERS[config.family].build(config, distributed.start(args.device).device)
-    showing = Showing(args.every, args.gif, args.resume)
-    failures = stylize_all(stylizer, jobs, config, args.output, showing)
+    showing = work.Showing(args.every, args.gif, args.resume)
+    failures = work.stylize_all(stylizer, jobs, config, args.output, showing)
     if args.grid:
-        print(draw_grid(jobs, args.output))
+        print(work.draw_grid(jobs, args.output))
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} left out, first: {failures[0]}")
     print(args.output / "index.html")
-    return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit code 2 for bad input."""
-    return cli.run(lambda: stylize(parse(argv)))
-
+main = partial(cli.main, parse, stylize)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -10,39 +10,28 @@ docs/testing.md.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.jobs.samples import read_captions, read_noise, write_samples
-from core.jobs.styles import NUM_STYLES, StyleChoice, choose_task
-from core.jobs.translate import find_jobs, translate_all
-from core.runtime import cli, distributed, rng
-from families import load, load_sampler
+from core.runtime import cli
+
+if TYPE_CHECKING:
+    from core.runtime.distributed import World
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, required=True, help="file or run folder")
+    """Read the command line."""
+    parser = cli.parser(__doc__)
+    cli.add(parser, "--checkpoint")
     parser.add_argument("--input", type=Path, help="image, folder or data set to translate")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--direction", choices=["AtoB", "BtoA"])
+    cli.add(parser, "--output", "--direction", "--max-images", "--precision", "--eval", "--device")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
-    parser.add_argument(
-        "--preprocess",
-        choices=["none", "official"],
-        default="none",
-        help="official: resize to the training crop_size first, as the published test does",
-    )
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument(
-        "--eval", action="store_true", help="pix2pix: no dropout, running batch norm statistics"
-    )
+    cli.add(parser, "--preprocess", default="none")
+    cli.add(parser, "--seed", help="of styles, of noise, and of dropout in pix2pix")
     styles = parser.add_argument_group("styles (munit, drit)")
-    styles.add_argument(
-        "--num-styles", type=int, metavar="N", help=f"random styles per input; {NUM_STYLES}"
-    )
+    styles.add_argument("--num-styles", type=int, metavar="N", help="random styles per input (5)")
     styles.add_argument(
         "--synchronized", action="store_true", help="the same random styles for every input"
     )
@@ -59,29 +48,41 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar=("FROM", "TO"),
         help="strip and GIF between two styles, each an image, a .npy code or FILE.npy:ROW",
     )
-    styles.add_argument("--frames", type=int, default=16, metavar="K")
-    parser.add_argument("--max-images", type=int, metavar="N", help="per domain")
+    styles.add_argument("--frames", type=int, default=16, metavar="K", help="of --interpolate")
     samples = parser.add_argument_group("images from noise (dcgan, wgan)")
     samples.add_argument("--num", type=int, metavar="N", help="samples, of each caption if any")
-    samples.add_argument("--text", action="append", default=[], help="caption; may be repeated")
+    cli.add(samples, "--text")
     samples.add_argument("--texts", type=Path, metavar="FILE", help="captions, one a line")
     samples.add_argument("--noise", type=Path, metavar="FILE", help=".npy of noise to draw from")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of styles, of noise, and of dropout in pix2pix"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    cli.require_at_least(args, max_images=1, num_styles=1, frames=2)
+    if args.tile and args.tile < 32:
+        raise UserError(f"--tile {args.tile}: at least 32 px, or 0 to never tile")
+    if args.input is None and args.num is not None and args.noise is not None:
+        raise UserError("--num and --noise: the file says how many samples; give one of the two")
+    return args
 
 
-def test(args: argparse.Namespace) -> int:
-    """Load, translate, report."""
-    check_numbers(args)
-    if args.input is None:
-        return sample(args)
+def test(args: argparse.Namespace) -> None:
+    """Translate the input, or draw samples where there is none."""
+    from core.runtime import distributed
+
     world = distributed.start(args.device)
+    if args.input is not None:
+        translate(args, world)
+    elif world.is_main:  # one process draws all samples
+        draw(args, world)
+
+
+def translate(args: argparse.Namespace, world: World) -> None:
+    """Translate every input, each process its share."""
+    from core.jobs.styles import StyleChoice, choose_task
+    from core.jobs.translate import find_jobs, translate_all
+    from core.runtime import rng
+    from families import load
+
     rng.seed_all(args.seed + world.rank)
-    mode: Literal["eval", "published"] = "eval" if args.eval else "published"
-    translator = load(args.checkpoint, world.device, args.precision, mode, args.tile)
+    translator = load(args.checkpoint, world.device, args.precision, args.test_mode, args.tile)
     direction = translator.check_direction(args.direction) if args.direction else None
     jobs = find_jobs(args.input, translator, direction, args.max_images)
     config = translator.family.config
@@ -98,42 +99,25 @@ def test(args: argparse.Namespace) -> int:
     task = choose_task(translator, jobs, choice, official)
     failures = translate_all(task, jobs, args.output, config.name, world)
     if world.is_main:
-        print(f"{args.output / 'index.html'}")
+        print(args.output / "index.html")
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} images left out, first: {failures[0]}")
-    return 0
 
 
-def check_numbers(args: argparse.Namespace) -> None:
-    """Refuse counts and sizes that make no sense."""
-    if args.tile is not None and args.tile != 0 and args.tile < 32:
-        raise UserError(f"--tile {args.tile}: at least 32 px, or 0 to never tile")
-    for option, least in (("max_images", 1), ("num_styles", 1), ("frames", 2)):
-        value = getattr(args, option)
-        if value is not None and value < least:
-            raise UserError(f"--{option.replace('_', '-')} {value}: at least {least}")
+def draw(args: argparse.Namespace, world: World) -> None:
+    """Draw samples from noise."""
+    from core.jobs.samples import read_captions, read_noise, write_samples
+    from families import load_sampler
 
-
-def sample(args: argparse.Namespace) -> int:
-    """Load, draw, report; one process does it all."""
-    if args.num is not None and args.noise is not None:
-        raise UserError("--num and --noise: the file says how many samples; give one of the two")
-    world = distributed.start(args.device)
-    if not world.is_main:
-        return 0
     sampler = load_sampler(args.checkpoint, world.device, args.precision)
     captions = args.text + (read_captions(args.texts) if args.texts else [])
     noise = read_noise(args.noise, sampler.family.noise_dim) if args.noise else None
     title = sampler.family.config.name
-    choice: dict[str, Any] = {"num": args.num, "seed": args.seed, "noise": noise}
+    choice = {"num": args.num, "seed": args.seed, "noise": noise}
     print(write_samples(sampler, args.output, title, captions=captions, **choice))
-    return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit code 2 for bad input."""
-    return cli.run(lambda: test(parse(argv)))
-
+main = partial(cli.main, parse, test)
 
 if __name__ == "__main__":
     raise SystemExit(main())

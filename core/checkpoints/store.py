@@ -184,6 +184,15 @@ def find(path: Path) -> tuple[Path, list[str]]:
     raise UserError(f"{folder}: no intact checkpoint ({damaged})")
 
 
+def newest(run_dir: Path) -> dict[str, Any] | None:
+    """Load a run folder's newest intact checkpoint; None where the run has none yet.
+
+    Raises:
+        UserError: all are damaged.
+    """
+    return load(find(run_dir)[0]) if listed(run_dir / "checkpoints") else None
+
+
 def prune(folder: Path, keep_last: int, keep_every: int) -> None:
     """Delete all but the newest `keep_last` and every `keep_every`-th step (0: none)."""
     for path in listed(folder)[keep_last:]:

@@ -11,12 +11,13 @@ import torch
 from core.compare.config import Config
 from core.compare.cost import measure_cost
 from core.compare.drawing import Drawer, Drawing, overview
-from core.compare.entries import Families, Method, Stylizers, prepare
+from core.compare.entries import Method, Stylizers, prepare
 from core.compare.report import write_report
 from core.compare.tables import Result, csv_text, markdown, tree
 from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet, as_they_are, evaluation_set
 from core.evaluation.model import Evaluator
+from core.family import FamilyTable
 from core.options import DataOptions, EvaluateOptions
 from core.procedural.sets import make_seasons
 from core.report.pictures import write_file
@@ -89,7 +90,7 @@ def _notes(results: Sequence[Result], test_set: EvaluationSet) -> list[str]:
 
 
 def compare(
-    config: Config, folder: Path, families: Families, stylizers: Stylizers, device: str = "auto"
+    config: Config, folder: Path, families: FamilyTable, stylizers: Stylizers, device: str = "auto"
 ) -> tuple[list[Result], Drawing]:
     """Do all of it and write the report into `folder`.
 

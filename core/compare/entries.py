@@ -15,7 +15,7 @@ from core.compare.style_method import StyleMethod
 from core.config import load_config
 from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet
-from core.family import Family, TranslationFamily
+from core.family import Family, FamilyTable, TranslationFamily
 from core.inference.loading import from_state
 from core.inference.translator import Translator
 from core.report.run_record import RunRecord, read_record
@@ -24,7 +24,6 @@ from core.runtime.processes import apart
 from core.stylizer import Stylizer
 from core.training.trainer import Trainer
 
-Families = Mapping[str, type[Family]]
 Stylizers = Mapping[str, type[Stylizer]]
 
 
@@ -120,10 +119,8 @@ class Method:
 
 def _train(kind: type[Family], config: Any, run_dir: Path, device: str) -> bool:
     """Train from the start or from the newest intact checkpoint; True when finished."""
-    state = None
-    if store.listed(run_dir / "checkpoints"):
-        state = store.load(store.find(run_dir)[0])
-    return Trainer(kind, config, run_dir, distributed.start(device), state).train()
+    world = distributed.start(device)
+    return Trainer(kind, config, run_dir, world, store.newest(run_dir)).train()
 
 
 def _finished(state: Mapping[str, Any]) -> bool:
@@ -151,7 +148,7 @@ def _source(
     entry: Entry,
     config: Config,
     method: Method,
-    families: Families,
+    families: FamilyTable,
     stylizers: Stylizers,
     device: str,
 ) -> FromCheckpoint | FromStylizer:
@@ -176,17 +173,17 @@ def _source(
 
 def _is_complete(run_dir: Path, config: Any) -> bool:
     """Whether the run folder holds this training to its end, so that nothing is to be done."""
-    if not store.listed(run_dir / "checkpoints"):
+    state = store.newest(run_dir)
+    if state is None or "optimizers" not in state:
         return False
-    state = store.load(store.find(run_dir)[0])
-    return "optimizers" in state and _finished({**state, "config": config.model_dump(mode="json")})
+    return _finished({**state, "config": config.model_dump(mode="json")})
 
 
 def prepare(
     entry: Entry,
     config: Config,
     test_set: EvaluationSet,
-    families: Families,
+    families: FamilyTable,
     stylizers: Stylizers,
     device: str,
 ) -> Method:

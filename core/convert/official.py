@@ -10,8 +10,8 @@ import torch
 
 from core.checkpoints import store
 from core.errors import UserError
-from core.family import Family
-from core.inference.loading import FamilyTable, load_family
+from core.family import Family, FamilyTable
+from core.inference.loading import load_family
 from core.options import Direction
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from core.checkpoints import store
 from core.errors import UserError
-from core.inference.loading import FamilyTable, load_translator
+from core.family import FamilyTable
+from core.inference.loading import load_translator
 from core.inference.translator import Translator
 from core.options import Direction
 

@@ -14,12 +14,29 @@ import torch
 from core.checkpoints import store
 from core.config import validate
 from core.errors import UserError
-from core.family import Family, GenerativeFamily, TranslationFamily
+from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
 
-FamilyTable = Mapping[str, type[Family]]
-"""{family name: class}"""
+
+def kind_and_config(
+    state: Mapping[str, Any], table: FamilyTable, source: object = ""
+) -> tuple[type[Family], Any]:
+    """Return the family that a checkpoint is of, and the options inside it.
+
+    Args:
+        state: from `core.checkpoints.store.load`.
+        table: the families to choose from.
+        source: the file, for errors.
+
+    Raises:
+        UserError: the family is unknown, or the options are not ones that it takes.
+    """
+    name = state["family"]
+    if name not in table:
+        raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
+    kind = table[name]
+    return kind, validate(kind.Config, state["config"], source=str(source))
 
 
 def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = "") -> Family:
@@ -33,11 +50,8 @@ def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = ""
     Raises:
         UserError: the family is unknown, or the weights do not fit its options.
     """
-    name = state["family"]
-    if name not in table:
-        raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
-    kind = table[name]
-    family = kind.build(validate(kind.Config, state["config"], source=str(source)))
+    kind, config = kind_and_config(state, table, source)
+    family = kind.build(config)
     weights = {**state["networks"], **state.get("ema", {})}
     family.networks = {key: net for key, net in family.networks.items() if key in weights}
     for key, network in family.networks.items():

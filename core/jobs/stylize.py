@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from core.config import dump_config
+from core.data.folders import find_single
 from core.data.images import has_image_extension, open_image, open_label_map
 from core.errors import UserError
 from core.report.gallery import write_test_gallery
@@ -113,6 +114,28 @@ def grid_jobs(contents: Sequence[Path], styles: Sequence[Path]) -> list[StyleJob
         for row, content in zip(rows, contents, strict=True)
         for column, style in zip(columns, styles, strict=True)
     ]
+
+
+def find_jobs(
+    content: Path,
+    styles: Sequence[Path],
+    content_mask: Path | None = None,
+    style_masks: Sequence[Path] = (),
+    *,
+    every_pair: bool = False,
+) -> list[StyleJob]:
+    """Find contents and styles, each path an image or a folder.
+
+    Each content gets the blend of all styles, or with `every_pair` one style after another.
+
+    Raises:
+        UserError: nothing there, or a mask for several contents.
+    """
+    contents = find_single(content).files
+    files = [file for path in styles for file in find_single(path).files]
+    if every_pair:
+        return grid_jobs(contents, files)
+    return blending_jobs(contents, files, content_mask, style_masks)
 
 
 def pair_jobs(root: Path) -> list[StyleJob]:

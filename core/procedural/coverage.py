@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from core.checkpoints import store
-from core.family import Family, to_float
+from core.config import validate
+from core.family import Family, FamilyTable, to_float
 from core.inference.loading import load_sampler
 from core.jobs.latent import random_noise
 from core.procedural.coverage_toy import OBJECTIVES, gaussian_modes, train_toy
@@ -32,6 +33,7 @@ from core.procedural.faces import (
     render_face,
 )
 from core.procedural.mode_coverage import label_coverage
+from core.procedural.sets import make_faces
 from core.report.pictures import grid, save_png, write_file
 from core.runtime.distributed import World
 from core.training.trainer import Trainer
@@ -41,6 +43,19 @@ PANEL = 256
 _REACH = 2.0
 _DOTS = 4000
 _RING, _DOT = (200, 60, 60), (40, 90, 180)
+_SIZE, _NUM_CRITIC = 32, 5
+_WIDTHS = {"nz": 64, "ngf": 16, "ndf": 16}
+_CLIP = {"constraint": "clip", "norm_critic": "batch"}
+_FACES: dict[str, tuple[str, dict[str, Any]]] = {
+    "vanilla": ("dcgan", {"model": _WIDTHS | {"objective": "vanilla"}}),
+    "lsgan": ("dcgan", {"model": _WIDTHS | {"objective": "lsgan"}}),
+    "wgan": (
+        "wgan",
+        {"model": _WIDTHS | _CLIP, "optim": {"optimizer": "rmsprop", "lr": 2.5e-4}},
+    ),
+    "wgan-gp": ("wgan", {"model": _WIDTHS, "optim": {"lr": 5e-4}}),
+}
+"""{objective: (family, what differs)}; the WGANs at five times the published rates, as the toy."""
 
 
 def gaussians_panel(samples: Tensor) -> Tensor:
@@ -118,6 +133,39 @@ def compare_on_gaussians(updates: int, seed: int) -> Findings:
     return found
 
 
+def face_runs(
+    families: FamilyTable, output: Path, *, num_train: int, updates: int, seed: int
+) -> dict[str, tuple[type[Family], Any]]:
+    """Make the faces in `output/faces` and name the trainings of the four objectives on them.
+
+    Args:
+        families: the families to choose from.
+        output: the runs' folder.
+        num_train: faces to train on.
+        updates: generator updates of each training.
+        seed: of the faces and of the trainings.
+
+    Returns:
+        {objective: (family, its options)}
+    """
+    root = output / "faces"
+    make_faces(root, size=_SIZE, num_images=num_train, seed=seed)
+    data = {"root": str(root), "load_size": _SIZE, "crop_size": _SIZE, "cache": "ram"}
+    runs: dict[str, tuple[type[Family], Any]] = {}
+    for name, (family, options) in _FACES.items():
+        steps = updates * (_NUM_CRITIC if family == "wgan" else 1)
+        tree = {
+            "family": family,
+            "name": f"{family}/{name}",
+            "data": data | {"num_workers": 0},
+            "train": {"num_steps": steps, "batch_size": 64, "seed": seed},
+            "log": {"samples_every_epochs": 0, "samples_every": max(1, steps // 4)},
+            **options,
+        }
+        runs[name] = families[family], validate(families[family].Config, tree)
+    return runs
+
+
 def compare_on_faces(
     runs: Mapping[str, tuple[type[Family], Any]],
     output: Path,
@@ -149,10 +197,7 @@ def compare_on_faces(
     truth = true_faces(num_train, size, seed)
     for name, (kind, config) in runs.items():
         run_dir = output / name
-        state = None
-        if store.listed(run_dir / "checkpoints"):
-            state = store.load(store.find(run_dir)[0])
-        trainer = Trainer(kind, config, run_dir, world, state)
+        trainer = Trainer(kind, config, run_dir, world, store.newest(run_dir))
         if not trainer.train():
             raise KeyboardInterrupt
         sampler = load_sampler(run_dir, {kind.name: kind}, world.device)

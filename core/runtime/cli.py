@@ -1,38 +1,118 @@
-"""What every script does around its work: one-line errors, exit codes, process group."""
+"""Command lines: the options that scripts share, and what each script does around its work.
+
+A script is `main = partial(cli.main, parse, work)`. Nothing here imports torch, and `work` imports
+what it needs only when it is called, so that `--help` and a mistake are answered at once.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
-
-import torch
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from core.errors import UserError
-from core.runtime import distributed
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--checkpoint": {"type": Path, "required": True, "help": "file or run folder"},
+    "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N"},
+    "--direction": {"choices": ["AtoB", "BtoA"]},
+    "--download": {"action": "store_true", "help": "fetch missing weights of FID, KID and LPIPS"},
+    "--eval": {
+        "action": "store_const",
+        "dest": "test_mode",
+        "const": "eval",
+        "default": "published",
+        "help": "pix2pix: no dropout, running batch norm statistics",
+    },
+    "--max-images": {"type": int, "metavar": "N", "help": "per domain; default: all"},
+    "--output": {"type": Path, "required": True, "help": "folder"},
+    "--precision": {"choices": ["fp32", "bf16"], "default": "fp32"},
+    "--preprocess": {
+        "choices": ["none", "official"],
+        "help": "official: resize to the training crop_size, as the published test does",
+    },
+    "--resume": {"action": "store_true", "help": "go on with what --output holds"},
+    "--run-dir": {"type": Path, "help": "default: runs/<name>"},
+    "--seed": {"type": int, "default": 0},
+    "--set": {
+        "action": "append",
+        "default": [],
+        "metavar": "KEY=VALUE",
+        "help": "change an option of the config, e.g. train.batch_size=4; may be repeated",
+    },
+    "--text": {"action": "append", "default": [], "help": "caption; may be repeated"},
+}
+"""Options with the same meaning in several scripts, as `add_argument` takes them."""
 
 
-def run(work: Callable[[], int | None]) -> int:
-    """Call `work` and turn what a user can mend into one line on stderr.
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Make a parser that describes a script by the first line of its docstring."""
+    return argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+
+
+def add(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *names: str, **changes: Any
+) -> None:
+    """Add shared options to a parser, with some of their settings changed."""
+    for name in names:
+        parser.add_argument(name, **(OPTIONS[name] | changes))
+
+
+def require_at_least(args: argparse.Namespace, **least: int) -> None:
+    """Refuse numbers below the given least ones; an option that was left out (None) passes.
+
+    Raises:
+        UserError: names the option and its value.
+    """
+    for name, number in least.items():
+        value = getattr(args, name)
+        if value is not None and value < number:
+            raise UserError(f"--{name.replace('_', '-')} {value}: at least {number}")
+
+
+def main(
+    parse: Callable[[list[str] | None], argparse.Namespace],
+    work: Callable[[argparse.Namespace], int | None],
+    argv: list[str] | None = None,
+) -> int:
+    """Read the command line, do the work, and say what a user can mend in one line on stderr.
+
+    Args:
+        parse: turns the command line into arguments; may refuse them with a `UserError`.
+        work: does what they ask for and returns an exit code (None is 0).
+        argv: the command line without the script's name; None takes the process's own.
 
     Returns:
-        `work`'s code (None is 0); 2 for bad input, a full disk or too little GPU memory; 130
-        after Ctrl-C. Anything else is our bug and keeps its stack trace.
+        `work`'s code; 2 for bad input, a full disk or too little GPU memory; 130 after Ctrl-C.
+        Anything else is our bug and keeps its stack trace.
     """
     message, code = "", 2
     try:
-        code = work() or 0
-        distributed.barrier()  # nobody leaves while another still waits for it
+        code = work(parse(argv)) or 0
+        if processes := _processes():
+            processes.barrier()  # nobody leaves while another still waits for it
     except UserError as error:
         message = str(error)
-    except torch.cuda.OutOfMemoryError as error:
-        message = f"out of GPU memory ({str(error).splitlines()[0]}); use a smaller batch or tile"
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise
         message = f"{error.filename or 'output'}: {error.strerror}"
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be imported here
+            raise
+        message = f"out of GPU memory ({str(error).splitlines()[0]}); use a smaller batch or tile"
     except KeyboardInterrupt:
         message, code = "interrupted", 130
     if message:
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    distributed.leave(code)
+    if processes := _processes():
+        processes.leave(code)
     return code
+
+
+def _processes() -> ModuleType | None:
+    """Return `core.runtime.distributed` if the work has imported it: else this process is alone."""
+    return sys.modules.get("core.runtime.distributed")

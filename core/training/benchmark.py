@@ -127,42 +127,41 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def benchmark_steps(
-    kind: type[Family], config: Any, world: World, fast: Sequence[str], repeats: int, steps: int
-) -> dict[str, Any]:
-    """Interleaved training steps of the plain and the fast path; see `compare`."""
-    variants = {"plain": _with(config, PLAIN), "fast": _with(config, fast)}
-    return {"fast_options": list(fast), **compare(kind, variants, world, repeats, steps)}
-
-
-def benchmark_against(
     kind: type[Family],
     config: Any,
-    other: Any,
     world: World,
     fast: Sequence[str],
     repeats: int,
     steps: int,
+    against: Any = None,
 ) -> dict[str, Any]:
-    """What an option costs: fast steps of `config` and of `other`; see `compare`."""
-    variants = {"config": _with(config, fast), "against": _with(other, fast)}
-    return {"fast_options": list(fast), **compare(kind, variants, world, repeats, steps)}
-
-
-def compare(
-    kind: type[Family], variants: Mapping[str, Any], world: World, repeats: int, steps: int
-) -> dict[str, Any]:
-    """Interleaved training steps of two variants of a config; see `interleaved`.
+    """Measure interleaved training steps of two ways to train a family; see `interleaved`.
 
     Where steps differ in what they update (WGAN's critic and generator), `steps` counts whole
     rounds, and the seconds are the mean of a round's steps.
+
+    Args:
+        kind: the family.
+        config: its options.
+        world: where to train.
+        fast: train options of the fast path.
+        repeats: turns of each way.
+        steps: in a turn.
+        against: options to compare with `config`, both on the fast path; None compares the plain
+            path with the fast one.
 
     Returns:
         Medians in seconds per step, the ratio of the first to the second, data-wait shares and
         peak memory.
     """
+    if against is None:
+        variants = {"plain": _with(config, PLAIN), "fast": _with(config, fast)}
+    else:
+        variants = {"config": _with(config, fast), "against": _with(against, fast)}
     alone = World(device=world.device)
     starts = {name: partial(_Path, kind, variant, alone) for name, variant in variants.items()}
-    return {**machine(world.device), **interleaved(starts, repeats, steps)}
+    found = interleaved(starts, repeats, steps)
+    return {"fast_options": list(fast), **machine(world.device), **found}
 
 
 class Measured(Protocol):
@@ -266,7 +265,7 @@ def _files(root: str, layout: Layout) -> tuple[Path, ...]:
     return found.files
 
 
-def benchmark_loader(config: Any, *, layout: Layout, repeats: int) -> dict[str, Any]:
+def benchmark_loader(config: Any, layout: Layout, repeats: int) -> dict[str, Any]:
     """Images per second of the loader alone (RAM cache, in this process) and of Pillow each time.
 
     Pillow does what the official code does for every image: decode, bicubic resize, crop, flip.

@@ -7,14 +7,16 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class RunLog:
@@ -31,6 +33,8 @@ class RunLog:
         self._path = run_dir / "log.jsonl" if run_dir else None
         self._board: SummaryWriter | None = None
         if run_dir is not None and self._path is not None:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (only when training)
+
             self._drop_after(step)
             if about:
                 self._line({"step": step, "time": time.time(), **about})

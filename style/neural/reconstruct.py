@@ -1,12 +1,17 @@
-"""What layers keep of an image (Gatys, Ecker, Bethge 2016, figure 1): the options that show it."""
+"""What layers keep of an image: figure 1 of Gatys, Ecker, Bethge (CVPR 2016)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
 
 from core.errors import UserError
+from core.jobs.stylize import Showing, StyleJob, draw_reconstructions, stylize_one
 from style.neural.config import Config
+from style.neural.stylizer import NeuralStyle
 
 Kind = Literal["content", "style"]
 
@@ -50,3 +55,44 @@ def reconstructions(
         )
         for names in chosen
     ]
+
+
+def reconstruct_layers(
+    config: Any,
+    content: Path | None,
+    style: Path | None,
+    layers: Sequence[str] | None,
+    out: Path,
+    show: Showing,
+    device: torch.device,
+) -> Path:
+    """Make every picture of the figure, then the figure.
+
+    Args:
+        config: of neural style.
+        content: image whose content is reconstructed, if any.
+        style: image whose style is reconstructed, if any.
+        layers: default: the style layers of the config.
+        out: folder of the pictures and of the figure.
+        show: what is shown of the work.
+        device: where to compute.
+
+    Returns:
+        The figure's file.
+
+    Raises:
+        UserError: the config is of another method, or as `reconstructions`.
+    """
+    if not isinstance(config, Config):
+        raise UserError(f"{config.name}: family {config.family} has no layers to reconstruct from")
+    rows = []
+    images: tuple[tuple[Kind, Path | None], ...] = (("content", content), ("style", style))
+    for kind, image in images:
+        if image is None:
+            continue
+        row = [image]
+        for name, alone in reconstructions(config, kind, layers):
+            stylizer, job = NeuralStyle.build(alone, device), StyleJob(name, image, (image,))
+            row.append(stylize_one(stylizer, job, alone, out, show))
+        rows.append(row)
+    return draw_reconstructions(rows, out)

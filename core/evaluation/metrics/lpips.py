@@ -11,18 +11,32 @@ from itertools import combinations
 from typing import Self
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from core.errors import UserError
 
-_TAPS = (1, 4, 7, 9, 11)
-"""Places of the five ReLUs in torchvision's `features`."""
 _WIDTHS = (64, 192, 384, 256, 256)
 _EPSILON = 1e-10
 
 MINIMUM = 31
 """Pixels; smallest side that AlexNet takes."""
+
+
+def _alexnet() -> nn.Sequential:
+    """Build the convolutions of AlexNet under torchvision's names (its `features`, to ReLU 5)."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for width, kernel, stride, padding, pooled in (
+        (64, 11, 4, 2, True),
+        (192, 5, 1, 2, True),
+        (384, 3, 1, 1, False),
+        (256, 3, 1, 1, False),
+        (256, 3, 1, 1, False),
+    ):
+        layers += [nn.Conv2d(channels, width, kernel, stride, padding), nn.ReLU()]
+        layers += [nn.MaxPool2d(3, 2)] if pooled else []
+        channels = width
+    return nn.Sequential(*layers)
 
 
 class LPIPS(nn.Module):
@@ -42,15 +56,12 @@ class LPIPS(nn.Module):
     def __init__(self, trunk: Mapping[str, Tensor], linear: Mapping[str, Tensor]) -> None:
         super().__init__()
         with torch.device("meta"):  # initial weights would be drawn for nothing
-            self.layers = torchvision.models.alexnet(weights=None).features[: _TAPS[-1] + 1]
-        for layer in self.layers.modules():
-            if isinstance(layer, nn.ReLU):
-                layer.inplace = False
+            self.layers = _alexnet()
         own = self.layers.state_dict()
         try:
             state = {key: trunk[f"features.{key}"] for key in own}
             self.layers.load_state_dict(state, assign=True)
-            weights = [linear[f"lin{i}.model.1.weight"].flatten() for i in range(len(_TAPS))]
+            weights = [linear[f"lin{i}.model.1.weight"].flatten() for i in range(len(_WIDTHS))]
         except (KeyError, RuntimeError) as error:
             raise UserError(f"not the weights of LPIPS with AlexNet: {error}") from None
         if tuple(len(weight) for weight in weights) != _WIDTHS:
@@ -73,9 +84,9 @@ class LPIPS(nn.Module):
         """
         x = (images - self.shift) / self.scale
         levels = []
-        for place, layer in enumerate(self.layers):
+        for layer in self.layers:
             x = layer(x)
-            if place in _TAPS:
+            if isinstance(layer, nn.ReLU):
                 levels.append(x / (x.norm(dim=1, keepdim=True) + _EPSILON))
         return levels
 

@@ -90,13 +90,14 @@ def locate(item: Published, folder: Path | None) -> Path:
     return path
 
 
-def fetch_missing(folder: Path | None = None) -> list[Path]:
+def fetch_missing(folder: str | Path | None = None) -> list[Path]:
     """Fetch what is not there, with a progress bar; returns the new files.
 
     Raises:
         UserError: the server cannot be reached, or sends another file.
     """
-    folder, fetched = folder or default_folder(), []
+    folder = Path(folder).expanduser() if folder else default_folder()
+    fetched = []
     for item in (INCEPTION, ALEXNET, LPIPS_ALEXNET):
         try:
             locate(item, folder)

@@ -1,0 +1,77 @@
+"""Measure a checkpoint and write what was found beside it, as `scripts/evaluate.py` asks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from core.errors import UserError
+from core.evaluation.image_set import Preprocess, find_evaluation_set
+from core.evaluation.model import Evaluator
+from core.evaluation.samples import evaluate_samples
+from core.evaluation.scores import Evaluation
+from core.family import FamilyTable, GenerativeFamily, TranslationFamily
+from core.inference.loading import load_family
+from core.inference.sampler import Sampler
+from core.inference.translator import Translator
+from core.options import EvaluateOptions
+from core.report.pictures import write_file
+
+
+def evaluate(
+    checkpoint: Path,
+    families: FamilyTable,
+    options: EvaluateOptions,
+    device: torch.device,
+    *,
+    data: Path | None = None,
+    preprocess: Preprocess = "official",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    test_mode: Literal["published", "eval"] = "published",
+    output: Path | None = None,
+) -> tuple[Evaluation, Path]:
+    """Measure translations, or samples, of a checkpoint and write the result as JSON.
+
+    Args:
+        checkpoint: file or run folder.
+        families: the families to choose from.
+        options: what is measured, and where the weights are.
+        device: where to compute.
+        data: data set; None is the one trained on.
+        preprocess: see `core.evaluation.image_set.find_evaluation_set`.
+        precision: see `Translator`.
+        test_mode: see `Translator`.
+        output: JSON file; None is `<checkpoint>.evaluation.json`.
+
+    Returns:
+        What was found, and the file.
+
+    Raises:
+        UserError: a checkpoint or data set that cannot be used, or a file that cannot be written.
+    """
+    family, file, _ = load_family(checkpoint, families)
+    root = data or Path(family.config.data.root)
+    if isinstance(family, GenerativeFamily):
+        found = evaluate_samples(Sampler(family, device, precision), root, options)
+    elif isinstance(family, TranslationFamily):
+        translator = Translator(family, device, precision, test_mode)
+        test_set = find_evaluation_set(root, translator, preprocess, options.max_images)
+        found = Evaluator(translator, test_set, options)()
+    else:
+        raise UserError(f"{file}: {family.name} neither translates nor draws from noise")
+    record = {
+        "checkpoint": str(file),
+        "name": family.config.name,
+        "data": str(root),
+        "preprocess": preprocess,
+        "test_mode": test_mode,
+        "options": options.model_dump(mode="json", exclude={"every"}),
+        **found.tree(),
+    }
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    output = output or file.with_suffix(".evaluation.json")
+    write_file(output, lambda stream: stream.write(text.encode()))
+    return found, output
