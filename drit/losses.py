@@ -40,7 +40,7 @@ def _zero(logits: Logits) -> Tensor:
     return logits[0].new_zeros(())
 
 
-def attribute_prior(mean: Tensor, logvar: Tensor | None, weight: float) -> Tensor:
+def attribute_prior(mean: Tensor, logvar: Tensor | None) -> Tensor:
     """Keeps attributes near N(0, 1).
 
     With a log-variance, the Kullback-Leibler divergence summed over the dimensions (mean over the
@@ -49,17 +49,16 @@ def attribute_prior(mean: Tensor, logvar: Tensor | None, weight: float) -> Tenso
     Args:
         mean: [N, nz], or the deterministic attribute.
         logvar: [N, nz] or None.
-        weight: 0.01 as published.
     """
     if logvar is None:
-        return weight * mean.square().mean()
+        return mean.square().mean()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
-    return weight * divergence.sum(1).mean()
+    return divergence.sum(1).mean()
 
 
-def content_prior(content: Tensor, weight: float) -> Tensor:
-    """Return weight * mean square of a content code, its noise included."""
-    return weight * average(content.square())
+def content_prior(content: Tensor) -> Tensor:
+    """Return the mean square of a content code, its noise included."""
+    return average(content.square())
 
 
 def mode_seeking(images: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:

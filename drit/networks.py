@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drit.config import Model
 from drit.layers import (
     ConvBlock,
     DownBlock,
@@ -27,6 +28,7 @@ from drit.layers import (
     ResidualBlock,
     SpectralConv2d,
     UpBlock,
+    gaussian_init,
     pad,
     recomputed,
 )
@@ -41,18 +43,17 @@ class ContentEncoder(nn.Module):
         input_dim_a: channels of domain A.
         input_dim_b: channels of domain B.
         dim: channels after the first convolution; the code has 4 * dim.
-        gradient_checkpointing: recompute the residual blocks in the backward pass.
+        recompute: the residual blocks in the backward pass.
     """
 
     multiple = 4
     minimum = 8
 
     def __init__(
-        self, input_dim_a: int, input_dim_b: int, dim: int, gradient_checkpointing: bool = False
+        self, input_dim_a: int, input_dim_b: int, dim: int, recompute: bool = False
     ) -> None:
         super().__init__()
-        self.channels = 4 * dim
-        self.gradient_checkpointing = gradient_checkpointing
+        self.gradient_checkpointing = recompute
         # Official order: the optimizer's parameters are numbered by it.
         self.conv_share = nn.Sequential(ResidualBlock(4 * dim))
         self.convA = self._branch(input_dim_a, dim)
@@ -117,14 +118,14 @@ class ConcatAttributeEncoder(nn.Module):
 
     def __init__(self, input_dim_a: int, input_dim_b: int, dim: int, nz: int) -> None:
         super().__init__()
-        self.fc_A, self.fcVar_A = self._head(dim, nz), self._head(dim, nz)
-        self.conv_A = self._branch(input_dim_a, dim)
-        self.fc_B, self.fcVar_B = self._head(dim, nz), self._head(dim, nz)
-        self.conv_B = self._branch(input_dim_b, dim)
 
-    @staticmethod
-    def _head(dim: int, nz: int) -> nn.Sequential:
-        return nn.Sequential(nn.Linear(4 * dim, nz))
+        def head() -> nn.Sequential:
+            return nn.Sequential(nn.Linear(4 * dim, nz))
+
+        self.fc_A, self.fcVar_A = head(), head()
+        self.conv_A = self._branch(input_dim_a, dim)
+        self.fc_B, self.fcVar_B = head(), head()
+        self.conv_B = self._branch(input_dim_b, dim)
 
     @staticmethod
     def _branch(channels: int, dim: int) -> nn.Sequential:
@@ -154,7 +155,9 @@ class Generator(nn.Module):
     content can so work out the first two once; calling the network runs all three.
     """
 
-    gradient_checkpointing = False
+    def __init__(self, recompute: bool) -> None:
+        super().__init__()
+        self.gradient_checkpointing = recompute
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the stages, which are called on their own, in place."""
@@ -187,15 +190,9 @@ class FeatureGenerator(Generator):
     """The generator of `concat: false`: a code from an MLP is mixed into every residual block."""
 
     def __init__(
-        self,
-        output_dim_a: int,
-        output_dim_b: int,
-        dim: int,
-        nz: int,
-        gradient_checkpointing: bool = False,
+        self, output_dim_a: int, output_dim_b: int, dim: int, nz: int, recompute: bool = False
     ) -> None:
-        super().__init__()
-        self.gradient_checkpointing = gradient_checkpointing
+        super().__init__(recompute)
         for domain, channels in (("A", output_dim_a), ("B", output_dim_b)):
             for n in range(1, 5):
                 self.add_module(f"dec{domain}{n}", FeatureBlock(4 * dim))
@@ -234,15 +231,9 @@ class ConcatGenerator(Generator):
     """The generator of `concat: true`: the attribute is appended to the features four times."""
 
     def __init__(
-        self,
-        output_dim_a: int,
-        output_dim_b: int,
-        dim: int,
-        nz: int,
-        gradient_checkpointing: bool = False,
+        self, output_dim_a: int, output_dim_b: int, dim: int, nz: int, recompute: bool = False
     ) -> None:
-        super().__init__()
-        self.gradient_checkpointing = gradient_checkpointing
+        super().__init__(recompute)
         self.dec_share = nn.Sequential(ResidualBlock(4 * dim))
         wide = 4 * dim + nz
         half = (wide + nz) // 2
@@ -381,3 +372,28 @@ class ContentDiscriminator(nn.Module):
     def forward(self, content: Tensor) -> list[Tensor]:
         """[N, C, h, w] to one map of logits [N, 1, h', w']."""
         return [self.model(content)]
+
+
+def make_networks(model: Model, recompute: bool) -> dict[str, nn.Module]:
+    """Make DRIT's networks with their initial weights, in the order of the official files."""
+    a, b, dim, nz = model.input_dim_a, model.input_dim_b, model.dim, model.nz
+
+    def dis(channels: int) -> nn.Module:
+        if model.dis_scale == 1:
+            return Discriminator(channels, model.dim_dis, model.dis_spectral_norm)
+        scales, spectral = model.dis_scale, model.dis_spectral_norm
+        return MultiScaleDiscriminator(channels, model.dim_dis, scales, spectral)
+
+    networks = {
+        "disA": dis(a),
+        "disA2": dis(a),
+        "disB": dis(b),
+        "disB2": dis(b),
+        "disContent": ContentDiscriminator(4 * dim, model.num_layers_content),
+        "enc_c": ContentEncoder(a, b, dim, recompute),
+        "enc_a": (ConcatAttributeEncoder if model.concat else AttributeEncoder)(a, b, dim, nz),
+        "gen": (ConcatGenerator if model.concat else FeatureGenerator)(a, b, dim, nz, recompute),
+    }
+    for network in networks.values():
+        gaussian_init(network)
+    return networks

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.losses import full_precision
 from core.nn.norms import normalised
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 from core.nn.spectral import power_step
@@ -39,11 +40,6 @@ def make_padding(name: PadType, pixels: int) -> nn.Module:
     return makers[name](pixels)
 
 
-def _full(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 stay."""
-    return x.float() if x.dtype.itemsize < 4 else x
-
-
 def instance_norm(
     x: Tensor, eps: float = 1e-5, gain: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
@@ -65,7 +61,7 @@ def instance_norm(
         varies = var > (smallest * mean).square() + 1e-12
         return torch.where(varies, (var + eps).rsqrt(), torch.zeros_like(var))
 
-    return normalised(_full(x), (2, 3), scale, gain, shift).to(x.dtype)
+    return normalised(full_precision(x), (2, 3), scale, gain, shift).to(x.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -99,7 +95,7 @@ class LayerNorm(nn.Module):
             return 1 / (std + self.eps)
 
         gain, shift = self.gamma[:, None, None], self.beta[:, None, None]
-        return normalised(_full(x), (1, 2, 3), scale, gain, shift).to(x.dtype)
+        return normalised(full_precision(x), (1, 2, 3), scale, gain, shift).to(x.dtype)
 
 
 class SpectralConv2d(nn.Module):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.losses import GanMode, average, dis_loss, gen_loss
+from core.losses import GanMode, average, dis_loss, full_precision, gen_loss
 from munit.config import GanType
 
 _MODES: dict[GanType, GanMode] = {"lsgan": "lsgan", "nsgan": "vanilla"}
@@ -37,7 +37,7 @@ def multi_scale_gen_loss(fake: Sequence[Tensor], gan_type: GanType) -> Tensor:
 
 def kl_loss(mean: Tensor) -> Tensor:
     """KL divergence of N(mean, 1) from N(0, 1) up to its factor 1/2: the mean of mean^2."""
-    return average((mean.float() if mean.dtype.itemsize < 4 else mean).square())
+    return average(full_precision(mean).square())
 
 
 def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -46,5 +46,5 @@ def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
     Section 5.1: without the mean and scale of its channels a feature map tells little of its
     domain. In float32 at least.
     """
-    x, y = (F.instance_norm(f.float() if f.dtype.itemsize < 4 else f) for f in (x, y))
+    x, y = (F.instance_norm(full_precision(f)) for f in (x, y))
     return F.mse_loss(x, y)

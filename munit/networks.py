@@ -19,7 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from munit.blocks import AdaINConvBlock, ConvBlock, DoubledConvBlock, make_activation
+from munit.blocks import (
+    AdaINConvBlock,
+    ConvBlock,
+    DoubledConvBlock,
+    SpectralConv2d,
+    make_activation,
+)
 from munit.config import Activation, AdaINGenOptions, DisOptions, PadType, VAEGenOptions
 
 
@@ -294,6 +300,11 @@ class MsImageDis(nn.Module):
                 nn.init.normal_(module.weight, 0.0, 0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    def official_keys(self) -> dict[str, str]:
+        """Return {our prefix: official prefix}: spectral norm wraps its convolution there."""
+        modules = self.named_modules()
+        return {name: f"{name}.module" for name, m in modules if isinstance(m, SpectralConv2d)}
 
     @staticmethod
     def _make_net(channels: int, options: DisOptions) -> nn.Sequential:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.losses import full_precision
 from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
 from munit.losses import domain_invariant_distance
 
@@ -40,7 +41,7 @@ class PerceptualLoss:
 
     def features(self, images: Tensor) -> Tensor:
         """[N, 1 or 3, H, W] in [-1, 1] to [N, 512, H / 8, W / 8]."""
-        images = images.float() if images.dtype.itemsize < 4 else images
+        images = full_precision(images)
         vgg = self.vgg().to(images.device, images.dtype)
         return vgg(vgg_input(images, self.expected), [LAYER])[LAYER]
 

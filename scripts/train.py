@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from core.checkpoints import store
-from core.config import load_config, validate
+from core.config import load_config, validate, without_retired
 from core.errors import UserError
 from core.runtime import cli, distributed
 from core.training.trainer import Trainer
@@ -56,7 +56,7 @@ def train(args: argparse.Namespace) -> int:
             kind = FAMILIES.get(state["family"])
             if kind is None:
                 raise UserError(f"{file}: unknown family {state['family']!r}")
-            config = validate(kind.Config, state["config"], source=str(file))
+            config = validate(kind.Config, without_retired(state["config"]), source=str(file))
             args.run_dir = args.run_dir or file.parent.parent
     run_dir = args.run_dir or Path("runs") / config.name
     if state is None and store.listed(run_dir / "checkpoints"):

@@ -62,7 +62,7 @@ class WGAN:
         self.clips_before, self.clips_after = clips and official, clips and not official
         self.sign = -1.0 if self.clips_before else 1.0
         self.value_range = (0.0, 1.0) if model.generator == "mnist" else (-1.0, 1.0)
-        self.joint = config.train.joint_forward and model.norm_critic != "batch"
+        self.joint = model.norm_critic != "batch"
         self.turns = Turns(
             model.num_critic, model.num_critic_warm_up, model.num_warm_up, model.warm_up_every
         )

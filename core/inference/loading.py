@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from core.checkpoints import store
-from core.config import validate
+from core.config import validate, without_retired
 from core.errors import UserError
 from core.family import Family, GenerativeFamily, TranslationFamily
 from core.inference.sampler import Sampler
@@ -37,7 +37,8 @@ def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = ""
     if name not in table:
         raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
     kind = table[name]
-    family = kind.build(validate(kind.Config, state["config"], source=str(source)))
+    options = without_retired(state["config"])
+    family = kind.build(validate(kind.Config, options, source=str(source)))
     weights = {**state["networks"], **state.get("ema", {})}
     family.networks = {key: net for key, net in family.networks.items() if key in weights}
     for key, network in family.networks.items():
