@@ -48,8 +48,12 @@ def find_files(path: Path, pattern: str, default: str, expected: str) -> dict[st
     return epochs[max(epochs, key=age)]
 
 
-def read_file(path: Path) -> Any:
-    """What an official file holds, read without executing a pickle.
+def read_file(path: Path, what: str = "weights") -> Any:
+    """Read a file that others wrote without executing a pickle.
+
+    Args:
+        path: the file.
+        what: what it should hold, for errors.
 
     Raises:
         UserError: unreadable, or more than tensors and plain containers.
@@ -57,10 +61,10 @@ def read_file(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+        raise UserError(f"{path}: cannot read the {what}: {error.strerror or error}") from None
     except Exception as error:  # torch raises a different type for every kind of damage
         raise UserError(
-            f"{path}: not a state dict that can be read safely ({type(error).__name__})"
+            f"{path}: not {what} that can be read safely ({type(error).__name__})"
         ) from None
 
 
@@ -78,17 +82,17 @@ def _as_state(content: Any, path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """An official file that holds one state dict.
+def read_state(path: Path, what: str = "weights") -> dict[str, Tensor]:
+    """Read a file that holds one state dict; see `read_file`.
 
     Raises:
         UserError: unreadable, or not a flat dict of tensors.
     """
-    return _as_state(read_file(path), path)
+    return _as_state(read_file(path, what), path)
 
 
 def read_states(files: Mapping[str, Path]) -> dict[str, dict[str, Tensor]]:
-    """The networks of official files.
+    """Read the networks of official files.
 
     Args:
         files: of each network its file: a state dict; or several, {part: state dict}, which then
