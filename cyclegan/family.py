@@ -65,7 +65,7 @@ class CycleGAN:
 
     @classmethod
     def build(cls, config: CycleGANConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
+        """Make the networks with initial weights, and their optimizers."""
         model, recompute = config.model, config.train.gradient_checkpointing
         a, b = model.input_nc, model.output_nc
         return cls(
@@ -95,7 +95,7 @@ class CycleGAN:
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """Both, unless the checkpoint held only one generator."""
+        """Both directions, unless the checkpoint held only one generator."""
         both: tuple[Direction, ...] = ("AtoB", "BtoA")
         return tuple(d for d in both if self._generator_name(d) in self.networks)
 
@@ -158,7 +158,7 @@ class CycleGAN:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """real, fake, reconstruction and identity of both domains, in the official order."""
+        """Show input, translation, cycle and identity of both domains, in the official order."""
         x = self.forward(batch.a, batch.b)
         columns = {
             "real_A": batch.a,
@@ -173,5 +173,5 @@ class CycleGAN:
         return {name: images for name, images in columns.items() if images is not None}
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
+        """Translate images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
         return self.networks[self._generator_name(direction)](images)

@@ -306,16 +306,16 @@ class DRIT:
         return self.config.model.nz
 
     def _domains(self, direction: Direction) -> tuple[Domain, Domain]:
-        """The model's source and target; with data.direction BtoA its A is the data set's B."""
+        """Return source and target; data.direction BtoA makes the data set's B the model's A."""
         return ("A", "B") if direction == self.config.data.direction else ("B", "A")
 
     def random_styles(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Attributes [num, nz] from the prior N(0, 1), float32 on the generator's device."""
+        """Draw attributes [num, nz] from N(0, 1), float32, on the generator's device."""
         device = generator.device if generator is not None else None
         return torch.randn(num, self.style_dim, generator=generator, device=device)
 
     def encode_style(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] of the direction's target domain to attributes [N, nz].
+        """Encode images [N, C, H, W] of the direction's target domain as attributes [N, nz].
 
         The mean, where the official `test_transfer.py` samples with fresh noise.
         """
@@ -324,12 +324,12 @@ class DRIT:
         return mean
 
     def encode_content(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] of the source domain to content [N, 4 * dim, H / 4, W / 4]."""
+        """Encode images [N, C, H, W] of the source domain as content [N, 4 * dim, H / 4, W / 4]."""
         source, _ = self._domains(direction)
         return self.networks["enc_c"](images, source)
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Content of N images and attributes [N, nz] to images [N, C, H, W] of the target."""
+        """Decode content and attributes [N, nz] to images [N, C, H, W] of the target domain."""
         _, target = self._domains(direction)
         weight = next(self.networks["gen"].parameters())
         return self.networks["gen"](content, styles.to(weight), target)
@@ -337,7 +337,7 @@ class DRIT:
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None
     ) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] to the other domain, each with its attribute.
+        """Translate images [N, C, H, W] in [-1, 1], each with its attribute.
 
         Args:
             images: of the source domain.
@@ -349,7 +349,7 @@ class DRIT:
         return self.decode(self.encode_content(images, direction), styles, direction)
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """Both domains: input, reconstruction, three fixed attributes, the other image's, cycle."""
+        """Show both ways: input, reconstruction, three fixed attributes, the other's, cycle."""
         columns: dict[str, Tensor] = {}
         here: Direction = self.config.data.direction
         there = other_way(here)

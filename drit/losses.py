@@ -18,17 +18,17 @@ Logits = Sequence[Tensor]
 
 
 def judged(logits: Logits, *, real: bool) -> Tensor:
-    """What a discriminator minimises for one batch of real or of fake images."""
+    """Return what a discriminator minimises for one batch of real or of fake images."""
     return sum((dis_loss(each, "vanilla", real=real) for each in logits), start=_zero(logits))
 
 
 def fooled(logits: Logits) -> Tensor:
-    """What the generator minimises: its images judged as real."""
+    """Return what the generator minimises: its images judged as real."""
     return sum((gen_loss(each, "vanilla") for each in logits), start=_zero(logits))
 
 
 def undecided(logits: Logits) -> Tensor:
-    """Content adversarial term of the encoder: cross-entropy of the content judged 1/2.
+    """Return the encoder's content adversarial term: cross-entropy of the content judged 1/2.
 
     Its minimum is log 2. (The paper's equation 1 has log D + log (1 - D) for both domains.)
     """
@@ -41,7 +41,7 @@ def _zero(logits: Logits) -> Tensor:
 
 
 def attribute_prior(mean: Tensor, logvar: Tensor | None) -> Tensor:
-    """Keeps attributes near N(0, 1).
+    """Return the distance of attributes from N(0, 1).
 
     With a log-variance, the Kullback-Leibler divergence summed over the dimensions (mean over the
     batch, which is one sample by the published rule); without one, the mean square.
@@ -62,7 +62,7 @@ def content_prior(content: Tensor) -> Tensor:
 
 
 def mode_seeking(images: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:
-    """Two codes must not give the same image (Mao et al. 2019, eq. 3, as a term to minimise).
+    """Punish two codes for giving the same image (Mao et al. 2019, eq. 3, as a term to minimise).
 
     Args:
         images: two batches [N, C, H, W], from the same contents.

@@ -69,7 +69,7 @@ class ContentEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, domain: Domain) -> Tensor:
-        """[N, C, H, W] in [-1, 1] of `domain` to [N, 4 * dim, ceil(H / 4), ceil(W / 4)]."""
+        """Map [N, C, H, W] in [-1, 1] of `domain` to [N, 4 * dim, ceil(H / 4), ceil(W / 4)]."""
         for layer in (*(self.convA if domain == "A" else self.convB), *self.conv_share):
             keep = not (self.gradient_checkpointing and torch.is_grad_enabled())
             x = layer(x) if keep or isinstance(layer, ConvBlock) else recomputed(layer, x)
@@ -103,7 +103,7 @@ class AttributeEncoder(nn.Module):
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Conv2d(4 * dim, nz, 1))
 
     def forward(self, x: Tensor, domain: Domain) -> tuple[Tensor, None]:
-        """[N, C, H, W] in [-1, 1] to the attribute [N, nz]; no variance."""
+        """Map [N, C, H, W] in [-1, 1] to the attribute [N, nz]; no variance."""
         branch = self.model_a if domain == "A" else self.model_b
         pooled, head = branch[:-1](x), branch[-1]
         assert isinstance(head, nn.Conv2d)
@@ -138,7 +138,7 @@ class ConcatAttributeEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        """[N, C, H, W] in [-1, 1] to mean and log-variance, each [N, nz]."""
+        """Map [N, C, H, W] in [-1, 1] to mean and log-variance, each [N, nz]."""
         of_a = domain == "A"
         fc, fc_var = (self.fc_A, self.fcVar_A) if of_a else (self.fc_B, self.fcVar_B)
         pooled = (self.conv_A if of_a else self.conv_B)(x).flatten(1)
@@ -170,19 +170,19 @@ class Generator(nn.Module):
         return block(*inputs)
 
     def share(self, content: Tensor) -> Tensor:
-        """[N, 4 * dim, h, w]: what is the same for both domains."""
+        """Work out [N, 4 * dim, h, w], what is the same for both domains."""
         return content
 
     def features(self, shared: Tensor, domain: Domain) -> Tensor:
-        """[N, C, h, w]: what is the same for every attribute."""
+        """Work out [N, C, h, w], what is the same for every attribute."""
         return shared
 
     def paint(self, features: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
-        """Features and attribute [N, nz] to images [N, C, 4 * h, 4 * w] in [-1, 1]."""
+        """Map features and attribute [N, nz] to images [N, C, 4 * h, 4 * w] in [-1, 1]."""
         raise NotImplementedError
 
     def forward(self, content: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
-        """Content [N, 4 * dim, h, w], attribute [N, nz] to images of `domain` in [-1, 1]."""
+        """Map content [N, 4 * dim, h, w] and attribute [N, nz] to images of `domain` in [-1, 1]."""
         return self.paint(self.features(self.share(content), domain), attribute, domain)
 
 
@@ -252,7 +252,7 @@ class ConcatGenerator(Generator):
         return self._block(self.dec_share[0], content)
 
     def features(self, shared: Tensor, domain: Domain) -> Tensor:
-        """[N, 4 * dim, h, w] to [N, 4 * dim + nz, h, w], with zeros appended for the attribute.
+        """Map [N, 4 * dim, h, w] to [N, 4 * dim + nz, h, w], with zeros appended for the attribute.
 
         The published blocks see the attribute itself. It is the same at every position, so behind
         a reflection-padded convolution it is a constant per channel, which instance norm takes
@@ -280,7 +280,7 @@ class ConcatGenerator(Generator):
 
 
 def _appended(x: Tensor, code: Tensor) -> Tensor:
-    """[N, C, H, W] with a code [N, nz] at every position: [N, C + nz, H, W]."""
+    """Append a code [N, nz] to [N, C, H, W] at every position: [N, C + nz, H, W]."""
     everywhere = code[:, :, None, None].expand(-1, -1, *x.shape[2:])
     if x.is_contiguous(memory_format=torch.channels_last):
         # Of an expanded tensor one cannot see its layout, and the result would be contiguous.
@@ -291,7 +291,7 @@ def _appended(x: Tensor, code: Tensor) -> Tensor:
 def _judge(
     channels: int, dim: int, num_layers: int, kernel: int, conv: type[nn.Conv2d]
 ) -> nn.Sequential:
-    """Stride-2 convolutions that double the channels, and a 1x1 convolution to one logit."""
+    """Make stride-2 convolutions that double the channels, and a 1x1 one to a logit."""
     widths = [channels, *[dim * 2**n for n in range(num_layers)]]
     blocks = [
         ConvBlock((c_in, c_out), kernel, 2, 1, nn.LeakyReLU(inplace=True), conv=conv)
@@ -310,7 +310,7 @@ class Discriminator(nn.Module):
         """Five rounded-up halvings leave the last reflection padding two pixels."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[N, C, H, W] to one map of logits [N, 1, H', W']."""
+        """Map [N, C, H, W] to one map of logits [N, 1, H', W']."""
         return [self.model(x)]
 
 
@@ -334,7 +334,7 @@ class MultiScaleDiscriminator(nn.Module):
         """At least 16 pixels for the smallest scale; the halvings between scales round up."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[N, C, H, W] to a map of logits [N, 1, H', W'] per scale, largest first."""
+        """Map [N, C, H, W] to a map of logits [N, 1, H', W'] per scale, largest first."""
         logits = []
         for scale, dis in enumerate(self.Diss):
             if scale:
@@ -370,7 +370,7 @@ class ContentDiscriminator(nn.Module):
         """Smallest image side: 209 px for three layers, 97 for two, 41 for one."""
 
     def forward(self, content: Tensor) -> list[Tensor]:
-        """[N, C, h, w] to one map of logits [N, 1, h', w']."""
+        """Map [N, C, h, w] to one map of logits [N, 1, h', w']."""
         return [self.model(content)]
 
 

@@ -96,7 +96,7 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
     # -- use --------------------------------------------------------------------------------
 
     def random_styles(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Styles [num, style_dim] from the prior N(0, 1), float32, on the generator's device."""
+        """Draw styles [num, style_dim] from N(0, 1), float32, on the generator's device."""
         device = "cpu" if generator is None else generator.device
         return torch.randn(num, self.style_dim, generator=generator, device=device)
 
@@ -106,21 +106,21 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
         return styles.to(images.device, images.dtype)
 
     def encode_style(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] of the direction's target domain to styles [N, style_dim]."""
+        """Encode images [N, C, H, W] of the direction's target domain as styles [N, style_dim]."""
         return self._gen(self._domains(direction)[1]).enc_style(images)
 
     def encode_content(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] of the direction's source domain to content [N, C', H', W']."""
+        """Encode images [N, C, H, W] of the source domain as content [N, C', H', W']."""
         return self._gen(self._domains(direction)[0]).enc_content(images)
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Content and styles [N, style_dim] to images [N, C, H, W] of the target domain."""
+        """Decode content and styles [N, style_dim] to images [N, C, H, W] of the target domain."""
         return self._gen(self._domains(direction)[1]).decode(content, styles)
 
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None
     ) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other.
+        """Translate images [N, C, H, W] in [-1, 1] of one domain of the data set to the other.
 
         Args:
             images: of the source domain.
@@ -132,7 +132,7 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
         return self.decode(self.encode_content(images, direction), styles, direction)
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """Input, reconstruction, three fixed styles, the other image's style, cycle; both ways."""
+        """Show both ways: input, reconstruction, three fixed styles, the other's style, cycle."""
         x = {"a": batch.a, "b": batch.b}
         content = {domain: self._gen(domain).enc_content(x[domain]) for domain in x}
         style = {domain: self._gen(domain).enc_style(x[domain]) for domain in x}

@@ -17,7 +17,7 @@ _MODES: dict[GanType, GanMode] = {"lsgan": "lsgan", "nsgan": "vanilla"}
 def multi_scale_dis_loss(
     fake: Sequence[Tensor], real: Sequence[Tensor], gan_type: GanType
 ) -> Tensor:
-    """What a discriminator minimises: fake and real term of every scale, summed, no factor 1/2.
+    """Sum what a discriminator minimises, fake and real terms of every scale, without factor 1/2.
 
     Args:
         fake: scores of generated images, one tensor per scale.
@@ -31,17 +31,17 @@ def multi_scale_dis_loss(
 
 
 def multi_scale_gen_loss(fake: Sequence[Tensor], gan_type: GanType) -> Tensor:
-    """What a generator minimises: its images judged as real, summed over the scales."""
+    """Sum what a generator minimises, its images judged as real, over the scales."""
     return torch.stack([gen_loss(scores, _MODES[gan_type]) for scores in fake]).sum()
 
 
 def kl_loss(mean: Tensor) -> Tensor:
-    """KL divergence of N(mean, 1) from N(0, 1) up to its factor 1/2: the mean of mean^2."""
+    """Return the KL divergence of N(mean, 1) from N(0, 1), less its factor 1/2: mean of mean^2."""
     return average(full_precision(mean).square())
 
 
 def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared difference of feature maps [N, C, H, W], each instance-normalised.
+    """Return the mean squared difference of instance-normalised feature maps [N, C, H, W].
 
     Section 5.1: without the mean and scale of its channels a feature map tells little of its
     domain. In float32 at least.

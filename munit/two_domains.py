@@ -68,7 +68,7 @@ class TwoDomains(Generic[ConfigT, GenT]):
         return cast("GenT", self.networks[f"gen_{domain}"])
 
     def _domains(self, direction: Direction) -> tuple[str, str]:
-        """Source and target; data.direction BtoA makes the data set's B the model's a."""
+        """Return source and target; data.direction BtoA makes the data set's B the model's a."""
         return ("a", "b") if direction == self.config.data.direction else ("b", "a")
 
     def dis_losses(self, x_ba: Tensor, x_a: Tensor, x_ab: Tensor, x_b: Tensor) -> dict[str, Tensor]:

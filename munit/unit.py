@@ -86,12 +86,12 @@ class UNIT(TwoDomains[UNITConfig, VAEGen]):
     # -- use --------------------------------------------------------------------------------
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
+        """Translate images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
         source, target = self._domains(direction)
         return self._gen(target).dec(self._gen(source).enc(images))
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """Input, reconstruction, translation and cycle of both domains, from mean codes."""
+        """Show input, reconstruction, translation and cycle of both domains, from mean codes."""
         columns: dict[str, Tensor] = {}
         for s, t, x in (("a", "b", batch.a), ("b", "a", batch.b)):
             gen_s, gen_t = self._gen(s), self._gen(t)

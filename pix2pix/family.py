@@ -52,7 +52,7 @@ class Pix2Pix:
 
     @classmethod
     def build(cls, config: Pix2PixConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
+        """Make the networks with initial weights, and their optimizers."""
         model, recompute = config.model, config.train.gradient_checkpointing
         a, b = model.input_nc, model.output_nc
         return cls(
@@ -75,7 +75,7 @@ class Pix2Pix:
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """The one it is trained for."""
+        """The one direction that it is trained for."""
         return (self.config.data.direction,)
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
@@ -107,11 +107,11 @@ class Pix2Pix:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """The official three columns."""
+        """Show the three official columns."""
         fake_B = self.translate(batch.a, self.config.data.direction)
         return {"real_A": batch.a, "fake_B": fake_B, "real_B": batch.b}
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """The condition [N, C_A, H, W] in [-1, 1] to B, in the one direction there is."""
+        """Translate conditions [N, C_A, H, W] in [-1, 1] to B, in the one direction there is."""
         assert direction in self.directions
         return self.networks["G"](images)

@@ -80,7 +80,7 @@ def test_optimizers_are_taken_over() -> None:
         for network in each.networks.values():
             network.train()
         torch.manual_seed(1)
-        each.training_step(images, 0, update)
+        each.training_step(images, 2, update)  # full, whatever `d_iter`, which no file tells
         results.append({n: dict(net.state_dict()) for n, net in each.networks.items()})
     for name, weights in results[0].items():
         for key, value in weights.items():
