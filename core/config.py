@@ -25,6 +25,10 @@ Marks = dict[KeyPath, str]
 
 C = TypeVar("C", bound=NamedConfig)
 
+RETIRED = {"train": {"joint_forward"}}
+"""{section: options of earlier versions}. They never changed a number; what has stored them (run
+folders, checkpoints) is read as if it had not."""
+
 
 _TAGS = {
     f"tag:yaml.org,2002:{kind}"
@@ -152,6 +156,16 @@ def _explain(error: ValidationError, config: type[NamedConfig], marks: Marks, so
     return f"{where}: {name}: {message[0].lower() + message[1:]}, got {value}"
 
 
+def without_retired(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy stored options without those of earlier versions (`RETIRED`)."""
+    return {
+        section: {key: value for key, value in part.items() if key not in RETIRED[section]}
+        if section in RETIRED and isinstance(part, Mapping)
+        else part
+        for section, part in tree.items()
+    }
+
+
 def validate(
     config: type[C], tree: Mapping[str, Any], marks: Marks | None = None, source: str = "config"
 ) -> C:
@@ -188,6 +202,7 @@ def load_config(
     tree, marks = _parse(text, str(path))
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a config is a mapping of sections, e.g. `family: cyclegan`")
+    tree = without_retired(tree)
     for override in overrides:
         _apply_override(tree, marks, override)
     name = tree.get("family")

@@ -124,8 +124,8 @@ class Update(Protocol):
     ) -> None:
         """Backpropagate the sum of `losses` and step, guarded, averaged and scaled."""
 
-    def in_turn(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
-        """A step for each (optimizers, losses), all gradients taken at the present weights."""
+    def step_together(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
+        """Step for each (optimizers, losses), all gradients taken at the present weights."""
 
 
 class Family(Protocol):

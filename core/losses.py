@@ -16,9 +16,9 @@ from torch import Tensor, nn
 GanMode = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 
 
-def _full(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 stay."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def full_precision(x: Tensor) -> Tensor:
+    """Turn half precision into float32; float32 and float64 stay."""
+    return x.float() if x.dtype.itemsize < 4 else x
 
 
 def average(x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def average(x: Tensor) -> Tensor:
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute difference over every element."""
-    return average((_full(x) - _full(y)).abs())
+    return average((full_precision(x) - full_precision(y)).abs())
 
 
 def dis_loss(prediction: Tensor, mode: GanMode, *, real: bool) -> Tensor:
@@ -39,7 +39,7 @@ def dis_loss(prediction: Tensor, mode: GanMode, *, real: bool) -> Tensor:
     `gradient_penalty`). `hinge` (Miyato et al. 2018): mean relu(1 - p) for real, relu(1 + p) for
     fake.
     """
-    p = _full(prediction)
+    p = full_precision(prediction)
     if mode == "lsgan":
         return (p - float(real)).square().mean()
     if mode == "vanilla":
@@ -55,7 +55,7 @@ def gen_loss(prediction_fake: Tensor, mode: GanMode) -> Tensor:
     Equal to `dis_loss(..., real=True)` except for `hinge`, where it is -mean p.
     """
     if mode == "hinge":
-        return -_full(prediction_fake).mean()
+        return -full_precision(prediction_fake).mean()
     return dis_loss(prediction_fake, mode, real=True)
 
 
@@ -87,7 +87,7 @@ def gradient_penalty(
         weight: lambda.
     """
     with torch.autocast(real.device.type, enabled=False):
-        real, fake = _full(real.detach()), _full(fake.detach())
+        real, fake = full_precision(real.detach()), full_precision(fake.detach())
         if at == "mixed":
             if alpha is None:
                 alpha = torch.rand(real.shape[0], 1, device=real.device, dtype=real.dtype)

@@ -124,8 +124,6 @@ class TrainOptions(Options):
     a little more of it held; elsewhere without effect. See `core.cpu.memory`."""
     compile: bool = False
     """torch.compile of each network, in place: state-dict keys stay."""
-    joint_forward: bool = True
-    """One forward where the official code does two, wherever that is the same function."""
     gradient_checkpointing: bool = False
     """Recompute residual blocks in the backward pass: less memory, about a third more time."""
     clip_grad_norm: PositiveFloat | None = None

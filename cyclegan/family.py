@@ -3,9 +3,9 @@
 Names as in the official code: G_A translates A to B, G_B B to A; D_A judges images of domain B
 against G_A's, D_B images of domain A; idt_A = G_A(real_B).
 
-Deviations from the official code: G_A(real_A) and G_A(real_B) are one forward over both where
-samples do not meet (instance norm, no dropout), and so are a discriminator's real and fake images;
-the numbers are the same. The image pools are part of a checkpoint.
+Deviations from the official code: G_A(real_A) and G_A(real_B) are one forward over both where that
+is the same function (`core.nn.joint`), and so are a discriminator's real and fake images. The image
+pools are part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss
-from core.nn.factory import Generator, forward_each, make_discriminator, make_generator
+from core.losses import dis_loss, gen_loss, l1
+from core.nn.factory import Generator, make_discriminator, make_generator
+from core.nn.joint import forward_each, is_independent
 from core.options import Direction
 from core.training.image_pool import ImagePool
 from core.training.optimizers import adam
 from core.training.update import frozen
 from cyclegan.config import Config as CycleGANConfig
-from cyclegan.losses import cycle_loss, identity_loss
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,10 @@ class CycleGAN:
             "pool_A": ImagePool(config.model.pool_size, seed),
             "pool_B": ImagePool(config.model.pool_size, seed + 1),
         }
-        model = config.model
-        self.joint = config.train.joint_forward and model.norm != "batch" and not model.dropout
 
     @classmethod
     def build(cls, config: CycleGANConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
+        """Make the networks with initial weights, and their optimizers."""
         model, recompute = config.model, config.train.gradient_checkpointing
         a, b = model.input_nc, model.output_nc
         return cls(
@@ -96,7 +95,7 @@ class CycleGAN:
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """Both, unless the checkpoint held only one generator."""
+        """Both directions, unless the checkpoint held only one generator."""
         both: tuple[Direction, ...] = ("AtoB", "BtoA")
         return tuple(d for d in both if self._generator_name(d) in self.networks)
 
@@ -105,14 +104,14 @@ class CycleGAN:
         return "G_A" if direction == self.config.data.direction else "G_B"
 
     def forward(self, real_A: Tensor, real_B: Tensor) -> Translations:
-        """All translations of a pair of batches [N, C, H, W]."""
+        """Translate a pair of batches [N, C, H, W] there, back, and to themselves."""
         G_A, G_B = self.networks["G_A"], self.networks["G_B"]
         identity = self.config.model.lambda_identity > 0
-        if identity and self.joint:
-            fake_B, idt_A = forward_each(G_A, real_A, real_B, joint=True)
-            fake_A, idt_B = forward_each(G_B, real_B, real_A, joint=True)
+        if identity and is_independent(G_A) and is_independent(G_B):
+            fake_B, idt_A = forward_each(G_A, real_A, real_B)
+            fake_A, idt_B = forward_each(G_B, real_B, real_A)
             return Translations(fake_B, G_B(fake_B), fake_A, G_A(fake_A), idt_A, idt_B)
-        # The published order: the running statistics of batch norm depend on it.
+        # In the published order, on which running statistics and dropout masks depend.
         fake_B = G_A(real_A)
         rec_A = G_B(fake_B)
         fake_A = G_B(real_B)
@@ -121,53 +120,45 @@ class CycleGAN:
             return Translations(fake_B, rec_A, fake_A, rec_B, None, None)
         return Translations(fake_B, rec_A, fake_A, rec_B, G_A(real_B), G_B(real_A))
 
-    def generator_losses(
-        self, real_A: Tensor, real_B: Tensor, x: Translations
-    ) -> dict[str, Tensor]:
-        """The terms of the generators' objective, weighted; their sum is G."""
-        model = self.config.model
-        D_A, D_B = self.networks["D_A"], self.networks["D_B"]
-        losses = {
-            "G_A": gen_loss(D_A(x.fake_B), model.gan_mode),
-            "G_B": gen_loss(D_B(x.fake_A), model.gan_mode),
-            "cycle_A": cycle_loss(x.rec_A, real_A, model.lambda_A),
-            "cycle_B": cycle_loss(x.rec_B, real_B, model.lambda_B),
-        }
-        if x.idt_A is not None and x.idt_B is not None:
-            weight = model.lambda_identity
-            losses["idt_A"] = identity_loss(x.idt_A, real_B, model.lambda_B, weight)
-            losses["idt_B"] = identity_loss(x.idt_B, real_A, model.lambda_A, weight)
-        return losses
-
-    def discriminator_loss(self, name: str, real: Tensor, fake: Tensor) -> Tensor:
-        """Half the sum of the real and the fake term; `fake` is detached."""
+    def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """Return half the sum of the real and the fake term; `fake` is detached."""
         mode = self.config.model.gan_mode
-        on_real, on_fake = forward_each(self.networks[name], real, fake.detach(), joint=self.joint)
+        on_real, on_fake = forward_each(D, real, fake.detach())
         return 0.5 * (dis_loss(on_real, mode, real=True) + dis_loss(on_fake, mode, real=False))
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
-        """Generators first; then both discriminators, on the fakes made before that update."""
-        real_A, real_B = batch.a, batch.b
+        """Update both generators; then both discriminators, on the fakes made before that."""
+        real_A, real_B, model = batch.a, batch.b, self.config.model
+        D_A, D_B = self.networks["D_A"], self.networks["D_B"]
         x = self.forward(real_A, real_B)
 
-        with frozen(self.networks["D_A"], self.networks["D_B"]):
-            losses = self.generator_losses(real_A, real_B, x)
-            update(self.optimizers["G"], *losses.values())
+        with frozen(D_A, D_B):
+            gen = {
+                # Eq. 1, both directions
+                "G_A": gen_loss(D_A(x.fake_B), model.gan_mode),
+                "G_B": gen_loss(D_B(x.fake_A), model.gan_mode),
+                # Eq. 2
+                "cycle_A": model.lambda_A * l1(x.rec_A, real_A),
+                "cycle_B": model.lambda_B * l1(x.rec_B, real_B),
+            }
+            if x.idt_A is not None and x.idt_B is not None:  # section 5.2
+                gen["idt_A"] = model.lambda_B * model.lambda_identity * l1(x.idt_A, real_B)
+                gen["idt_B"] = model.lambda_A * model.lambda_identity * l1(x.idt_B, real_A)
+            update(self.optimizers["G"], *gen.values())
 
         fake_B = self.state["pool_B"].query(x.fake_B)
         fake_A = self.state["pool_A"].query(x.fake_A)
         dis = {
-            "D_A": self.discriminator_loss("D_A", real_B, fake_B),
-            "D_B": self.discriminator_loss("D_B", real_A, fake_A),
+            "D_A": self.discriminator_loss(D_A, real_B, fake_B),
+            "D_B": self.discriminator_loss(D_B, real_A, fake_A),
         }
         update(self.optimizers["D"], *dis.values())
 
-        terms = {name: loss.detach() for name, loss in (losses | dis).items()}
-        terms["G"] = sum((terms[name] for name in losses), start=terms["G_A"] * 0)
-        return terms
+        losses = gen | dis | {"G": torch.stack([*gen.values()]).sum()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """real, fake, reconstruction and identity of both domains, in the official order."""
+        """Show input, translation, cycle and identity of both domains, in the official order."""
         x = self.forward(batch.a, batch.b)
         columns = {
             "real_A": batch.a,
@@ -182,5 +173,5 @@ class CycleGAN:
         return {name: images for name, images in columns.items() if images is not None}
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
+        """Translate images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
         return self.networks[self._generator_name(direction)](images)

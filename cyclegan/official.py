@@ -11,44 +11,43 @@ from pathlib import Path
 
 from torch import Tensor
 
-from core.checkpoints.official_files import read_states
+from core.checkpoints.official_files import find_files, plain, read_states
 from core.checkpoints.official_layout import (
-    find_files,
+    build_official,
     infer_discriminator,
     infer_generator,
     keep_and_load,
     official_files,
 )
-from core.config import validate
 from core.errors import UserError
 from core.options import Direction
-from cyclegan.config import Config
 from cyclegan.family import CycleGAN
 
-NETWORKS = ("G_A", "G_B", "D_A", "D_B", "G")
+NAMES = r"(?P<epoch>.+)_net_(?P<net>G_A|G_B|D_A|D_B|G)\.pth$"
 
 
 def files(path: Path) -> dict[str, Path]:
-    """{official network name: file} at a path; `G` is a single released generator."""
-    return find_files(path, NETWORKS)
+    """Find {official network name: file} at a path; `G` is a single released generator."""
+    expected = "`<epoch>_net_<NET>.pth` with NET in G_A, G_B, D_A, D_B, G"
+    return find_files(path, NAMES, "G", expected)
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
-    """{official network name: state dict} at a path."""
+    """Read {official network name: state dict} at a path."""
     return read_states(files(path))
 
 
 def from_official(
     states: Mapping[str, Mapping[str, Tensor]], direction: Direction = "AtoB", source: object = ""
 ) -> CycleGAN:
-    """A family with the given networks only; options are read off the keys and shapes.
+    """Build a family with the given networks only; options are read off the keys and shapes.
 
     Args:
         states: {`G_A`, `G_B`, `D_A`, `D_B` or a single `G`: official state dict}.
         direction: what a single generator translates.
         source: file or folder, for errors.
     """
-    states = dict(states)
+    states = plain(states)
     if "G" in states:
         states["G_A" if direction == "AtoB" else "G_B"] = states.pop("G")
     first = "G_A" if "G_A" in states else "G_B"
@@ -62,12 +61,11 @@ def from_official(
             model |= infer_discriminator(states[name], source)
     if model["input_nc"] != model["output_nc"]:
         model["lambda_identity"] = 0.0
-    tree = {"family": "cyclegan", "name": "official", "data": {"root": ""}, "model": model}
-    family = CycleGAN.build(validate(Config, tree, source=str(source)))
+    family = build_official(CycleGAN, model, source)
     keep_and_load(family.networks, states, source)
     return family
 
 
 def to_files(family: CycleGAN) -> dict[str, dict[str, Tensor]]:
-    """{file name: official state dict} for every network there is."""
+    """Return {file name: official state dict} for every network there is."""
     return official_files(family.networks)

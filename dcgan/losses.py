@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.losses import full_precision
+
 Objective = Literal["vanilla", "lsgan"]
-
-
-def _full(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 stay."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def adversarial_loss(
@@ -30,7 +26,7 @@ def adversarial_loss(
         objective: which of the two.
         weights: [N], of each sample; the mean still divides by N (Torch's BCECriterion).
     """
-    logits = _full(logits)
+    logits = full_precision(logits)
     labels = labels.to(logits.dtype)
     if objective == "lsgan":
         losses = 0.5 * (logits - labels).square()
@@ -41,5 +37,5 @@ def adversarial_loss(
 
 def mean_score(logits: Tensor, objective: Objective) -> Tensor:
     """Average what D says, D(x) of the published log; a probability for `vanilla`."""
-    logits = _full(logits)
+    logits = full_precision(logits)
     return (logits.sigmoid() if objective == "vanilla" else logits).mean()

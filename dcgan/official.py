@@ -6,47 +6,29 @@ keys of `core.nn.dcgan`. Nobody released trained ones.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from core.checkpoints.official_files import read_states
-from core.checkpoints.official_layout import keep_and_load, to_official
-from core.config import validate
+from core.checkpoints.official_files import find_files, plain, read_states
+from core.checkpoints.official_layout import build_official, keep_and_load, to_official
 from core.errors import UserError
 from core.options import Direction
 from core.text import Words
-from dcgan.config import Config
 from dcgan.family import DCGAN
 
-_FILE = re.compile(r"(?P<net>net[GD])_epoch_(?P<epoch>\d+)\.pth")
+NAMES = r"(?P<net>net[GD])(_epoch_(?P<epoch>\d+)\.pth$)?"
 
 
 def files(path: Path) -> dict[str, Path]:
-    """{`netG`, `netD`: file} of the newest epoch in a folder; a single file is what its name says.
-
-    Raises:
-        UserError: Nothing of those names is there.
-    """
-    if path.is_file():
-        match = _FILE.fullmatch(path.name)
-        return {match["net"] if match else "netG": path}
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder")
-    epochs: dict[int, dict[str, Path]] = {}
-    for file in path.iterdir():
-        if match := _FILE.fullmatch(file.name):
-            epochs.setdefault(int(match["epoch"]), {})[match["net"]] = file
-    if not epochs:
-        raise UserError(f"{path}: no netG_epoch_<n>.pth or netD_epoch_<n>.pth")
-    return epochs[max(epochs)]
+    """Find {`netG`, `netD`: file}: the newest epoch of a folder, or one file."""
+    return find_files(path, NAMES, "netG", "netG_epoch_<n>.pth or netD_epoch_<n>.pth")
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
-    """{official network name: state dict} at a path."""
+    """Read {official network name: state dict} at a path."""
     return read_states(files(path))
 
 
@@ -58,7 +40,7 @@ def from_official(
     vocabulary: Words | None = None,
     **model: Any,
 ) -> DCGAN:
-    """A family with the given networks only; sizes are read off the keys and shapes.
+    """Build a family with the given networks only; sizes are read off the keys and shapes.
 
     Args:
         states: {`netG` and perhaps `netD`: official state dict}.
@@ -70,13 +52,10 @@ def from_official(
     Raises:
         UserError: No generator, other keys, or a conditional model without its vocabulary.
     """
-    plain = {
-        name: {key.removeprefix("module."): value for key, value in state.items()}
-        for name, state in states.items()
-    }
-    if "netG" not in plain:
+    states = plain(states)
+    if "netG" not in states:
         raise UserError(f"{source}: holds no generator (netG)")
-    generator = plain["netG"]
+    generator = states["netG"]
     convolutions = _convolutions(generator, "main.", source)
     image_size = 4 << (len(convolutions) - 1)
     nz, first = convolutions[0].shape[:2]
@@ -92,20 +71,19 @@ def from_official(
         nz -= projection_dim
         text = {"projection_dim": projection_dim, "vocabulary": dict(vocabulary or {})}
         model["text"] = text | model.get("text", {})
-    if "netD" in plain:
-        prefix = "image." if "text.0.weight" in plain["netD"] else "main."
-        of_dis = _convolutions(plain["netD"], prefix, source)
+    if "netD" in states:
+        prefix = "image." if "text.0.weight" in states["netD"] else "main."
+        of_dis = _convolutions(states["netD"], prefix, source)
         model["ndf"] = [w.shape[0] for w in (of_dis if prefix == "image." else of_dis[:-1])]
-    data = {"root": "", "load_size": image_size, "crop_size": image_size}
+    data: dict[str, Any] = {"load_size": image_size, "crop_size": image_size}
     data |= {"tags": "tags.csv"} if "text" in model else {}
-    tree = {"family": "dcgan", "name": "official", "data": data, "model": model | {"nz": nz}}
-    family = DCGAN.build(validate(Config, tree, source=str(source)))
+    family = build_official(DCGAN, model | {"nz": nz}, source, data)
     keep_and_load(family.networks, {name[-1]: state for name, state in states.items()}, source)
     return family
 
 
 def _convolutions(state: Mapping[str, Tensor], prefix: str, source: object) -> list[Tensor]:
-    """Weights of the convolutions of a container, in order."""
+    """Return the weights of the convolutions of a container, in order."""
     positions = {
         int(key.removeprefix(prefix).partition(".")[0]): value
         for key, value in state.items()
@@ -126,6 +104,6 @@ def _widths(first: int, widths: list[int], source: object) -> list[int]:
 
 
 def to_files(family: DCGAN) -> dict[str, dict[str, Tensor]]:
-    """{file name: official state dict} for every network there is, as of the last epoch."""
+    """Return {file name: official state dict} for every network there is, as of the last epoch."""
     epoch = max(family.config.train.num_epochs - 1, 0)
     return {f"net{n}_epoch_{epoch}.pth": to_official(net) for n, net in family.networks.items()}

@@ -12,18 +12,18 @@ the old weights: the gradient mixes old activations with new weights, and PyTorc
 1.5. Here the gradients of both losses are taken at the weights of the forward; then come the two
 Adam steps in the published order ("same_weights" in the reference cases).
 
-Other deviations from the official code: discriminators are frozen in the generator's update, and
-enc_a in the latent regression, whose gradient to it was thrown away. With `joint_forward` what does
-not depend on the attribute is worked out once per content (`Generator`), images that only the
-second loss uses are not dragged through the first one's backward, and a discriminator sees its real
-and fake images together (not with spectral norm, which advances with every call). The numbers are
-the same.
+Deviations from the official code that change no number: what does not depend on the attribute is
+worked out once per content (`Generator`); images that only the second loss uses are not dragged
+through the first one's backward; a discriminator sees its real and fake images together where that
+is the same function (`core.nn.joint`). Discriminators are frozen in the generator's update, and
+enc_a in the latent regression, whose gradient to it was thrown away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +31,13 @@ from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
 from core.losses import l1
-from core.options import Direction
+from core.nn.joint import forward_each, is_independent
+from core.nn.noise import normal
+from core.options import Direction, other_way
 from core.training.optimizers import adam
 from core.training.update import frozen
 from drit.config import Config as DRITConfig
-from drit.layers import gaussian_init
 from drit.losses import (
-    Logits,
     attribute_prior,
     content_prior,
     fooled,
@@ -45,21 +45,42 @@ from drit.losses import (
     mode_seeking,
     undecided,
 )
-from drit.networks import (
-    AttributeEncoder,
-    ConcatAttributeEncoder,
-    ConcatGenerator,
-    ContentDiscriminator,
-    ContentEncoder,
-    Discriminator,
-    Domain,
-    FeatureGenerator,
-    MultiScaleDiscriminator,
-)
-from drit.translations import Noise, Side, content_noise, draw, forward
+from drit.networks import ContentEncoder, Domain, Generator, make_networks, sample
 
 IMAGE_DIS = ("disA", "disA2", "disB", "disB2")
 NETWORKS = (*IMAGE_DIS, "disContent", "enc_c", "enc_a", "gen")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What the encoders see in an image."""
+
+    content: Tensor
+    """[N, 4 * dim, h, w], with noise."""
+    mean: Tensor
+    logvar: Tensor | None
+    attribute: Tensor
+    """[N, nz], sampled."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """All that an iteration makes in one domain; images are [N, C, H, W] in [-1, 1]."""
+
+    real: Tensor
+    codes: Codes
+    fake: Tensor
+    """Content of the other domain, attribute of this one."""
+    same: Tensor
+    """Content and attribute of one image of this domain."""
+    random: tuple[Tensor, ...]
+    """Content of the other domain, random attributes."""
+    again: Codes
+    """Of `fake`: its content is that of the other domain's image."""
+    recon: Tensor
+    """The image after translating there and back."""
+    regressed: Tensor
+    """Attribute seen in the first of `random`."""
 
 
 class DRIT:
@@ -80,36 +101,11 @@ class DRIT:
             for name, network in networks.items()
         }
         self.state: dict[str, object] = {}
-        self.joint = config.train.joint_forward
 
     @classmethod
     def build(cls, config: DRITConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
-        model, recompute = config.model, config.train.gradient_checkpointing
-        a, b, dim, nz = model.input_dim_a, model.input_dim_b, model.dim, model.nz
-
-        def dis(channels: int) -> nn.Module:
-            if model.dis_scale == 1:
-                return Discriminator(channels, model.dim_dis, model.dis_spectral_norm)
-            return MultiScaleDiscriminator(
-                channels, model.dim_dis, model.dis_scale, model.dis_spectral_norm
-            )
-
-        networks: dict[str, nn.Module] = {
-            "disA": dis(a),
-            "disA2": dis(a),
-            "disB": dis(b),
-            "disB2": dis(b),
-            "disContent": ContentDiscriminator(4 * dim, model.num_layers_content),
-            "enc_c": ContentEncoder(a, b, dim, recompute),
-            "enc_a": (ConcatAttributeEncoder if model.concat else AttributeEncoder)(a, b, dim, nz),
-            "gen": (ConcatGenerator if model.concat else FeatureGenerator)(
-                a, b, dim, nz, recompute
-            ),
-        }
-        for network in networks.values():
-            gaussian_init(network)
-        return cls(config, networks)
+        """Make the networks with initial weights, and their optimizers."""
+        return cls(config, make_networks(config.model, config.train.gradient_checkpointing))
 
     multiple = ContentEncoder.multiple
     """Image sides must be multiples of this."""
@@ -120,149 +116,189 @@ class DRIT:
     # -- one iteration ----------------------------------------------------------------------
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
-        """A full iteration, or one of the content discriminator alone (`model.d_iter`)."""
-        (a, random_A), (b, random_B) = self.split(batch.a), self.split(batch.b)
-        if not self.is_full(batch, step):
-            noises = content_noise(a, self.config.model), content_noise(b, self.config.model)
-            return self.content_iteration(a, b, *noises, update)
-        noise = draw(a, b, self.config.model)
-        return self.full_iteration(a, b, random_A, random_B, noise, update)
+        """Run a full iteration, or one of the content discriminator alone (`model.d_iter`)."""
+        (real_A, random_A), (real_B, random_B) = self.split(batch.a), self.split(batch.b)
+        if self.is_full(batch, step):
+            return self.full_iteration(real_A, real_B, random_A, random_B, update)
+        return self.content_iteration(real_A, real_B, update)
 
     def split(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The images to translate, and the real ones for the second discriminators."""
+        """Return the images to translate, and the real ones for the second discriminators."""
         return (images, images) if self.config.model.encode_all else (images[:1], images[1:])
 
     def is_full(self, batch: ImageBatch, step: int) -> bool:
-        """Whether it is an iteration's turn: every d_iter-th, and the last two of an epoch."""
+        """Tell whether it is a full iteration's turn: every d_iter-th, and an epoch's last two."""
         number, total = batch.place or (step, None)
         last_two = total is not None and number >= total - 2
         return last_two or (number + 1) % self.config.model.d_iter == 0
 
     def content_iteration(
-        self, real_A: Tensor, real_B: Tensor, noise_A: Tensor, noise_B: Tensor, update: Update
+        self, real_A: Tensor, real_B: Tensor, update: Update
     ) -> dict[str, Tensor]:
-        """Update disContent only; the noise is added to the content codes."""
-        enc_c = self.networks["enc_c"]
+        """Update disContent only."""
         with torch.no_grad():
-            content_A = enc_c(real_A, "A") + noise_A
-            content_B = enc_c(real_B, "B") + noise_B
-        return {"disContent_loss": self.update_content(content_A, content_B, update)}
+            contents = self.encode_contents(real_A, real_B)
+        return {"disContent_loss": self.update_content(*contents, update).detach()}
 
     def full_iteration(
-        self,
-        real_A: Tensor,
-        real_B: Tensor,
-        random_A: Tensor,
-        random_B: Tensor,
-        noise: Noise,
-        update: Update,
+        self, real_A: Tensor, real_B: Tensor, random_A: Tensor, random_B: Tensor, update: Update
     ) -> dict[str, Tensor]:
-        """Discriminators first; then encoders and generator against the updated discriminators.
+        """Update the discriminators; then encoders and generator against them.
 
         Args:
             real_A: images to translate, [N, C_A, H, W].
             real_B: images to translate, [N, C_B, H, W].
             random_A: real images for disA2.
             random_B: real images for disB2.
-            noise: everything random.
             update: changes the weights.
         """
-        A, B = forward(self.networks, real_A, real_B, noise, joint=self.joint)
+        A, B, attributes = self.forward(real_A, real_B)
         dis = {
-            "disA_loss": self.discriminator_loss("disA", real_A, [A.fakes.encoded]),
-            "disA2_loss": self.discriminator_loss("disA2", random_A, A.fakes.random),
-            "disB_loss": self.discriminator_loss("disB", real_B, [B.fakes.encoded]),
-            "disB2_loss": self.discriminator_loss("disB2", random_B, B.fakes.random),
+            "disA_loss": self.discriminator_loss("disA", real_A, [A.fake]),
+            "disA2_loss": self.discriminator_loss("disA2", random_A, A.random),
+            "disB_loss": self.discriminator_loss("disB", real_B, [B.fake]),
+            "disB2_loss": self.discriminator_loss("disB2", random_B, B.random),
         }
-        update.in_turn((self.steps(*IMAGE_DIS), dis.values()))
-        terms = {name: loss.detach() for name, loss in dis.items()}
-        terms["disContent_loss"] = self.update_content(A.codes.content, B.codes.content, update)
+        update.step_together((self.steps(*IMAGE_DIS), dis.values()))
+        dis["disContent_loss"] = self.update_content(A.codes.content, B.codes.content, update)
 
         with frozen(*(self.networks[name] for name in (*IMAGE_DIS, "disContent"))):
             first = self.encoded_losses(A, B)
-            second = self.random_losses(A, B, noise)
-            update.in_turn(
+            second = self.random_losses(A, B, attributes)
+            update.step_together(
                 (self.steps("enc_c", "enc_a", "gen"), first.values()),
                 (self.steps("enc_c", "gen"), second.values()),
             )
-        terms |= {name: loss.detach() for name, loss in (first | second).items()}
-        terms["G_loss"] = torch.stack([terms[name] for name in first]).sum()
-        return terms
+        losses = dis | first | second | {"G_loss": torch.stack([*first.values()]).sum()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def steps(self, *names: str) -> list[Optimizer]:
-        """The optimizers of these networks."""
+        """Return the optimizers of these networks."""
         return [self.optimizers[name] for name in names]
+
+    # -- forward ----------------------------------------------------------------------------
+
+    def forward(self, real_A: Tensor, real_B: Tensor) -> tuple[Side, Side, tuple[Tensor, ...]]:
+        """Encode, swap contents, translate with encoded and with random attributes, and cycle.
+
+        Returns:
+            Both domains, and the random attributes [N, nz]: one, or two for mode seeking.
+        """
+        gen, enc_a = cast("Generator", self.networks["gen"]), self.networks["enc_a"]
+        a, b = self.encode(real_A, real_B)
+        number = 2 if self.config.model.lambda_ms else 1
+        attributes = tuple(normal(real_A, len(real_A), self.style_dim) for _ in range(number))
+
+        content_A, content_B = gen.share(a.content), gen.share(b.content)  # [N, 4 * dim, h, w]
+        fake_A, same_A, random_A = self.paint(content_B, content_A, a.attribute, attributes, "A")
+        fake_B, same_B, random_B = self.paint(content_A, content_B, b.attribute, attributes, "B")
+
+        again_A, again_B = self.encode(fake_A, fake_B)
+        recon_A = gen(again_B.content, again_A.attribute, "A")
+        recon_B = gen(again_A.content, again_B.attribute, "B")
+        with frozen(enc_a):  # the latent regression does not train it
+            regressed_A, _ = enc_a(random_A[0], "A")
+            regressed_B, _ = enc_a(random_B[0], "B")
+        return (
+            Side(real_A, a, fake_A, same_A, random_A, again_A, recon_A, regressed_A),
+            Side(real_B, b, fake_B, same_B, random_B, again_B, recon_B, regressed_B),
+            attributes,
+        )
+
+    def encode_contents(self, x_A: Tensor, x_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode the content of an image of each domain, and add standard normal noise."""
+        enc_c = self.networks["enc_c"]
+        content_A, content_B = enc_c(x_A, "A"), enc_c(x_B, "B")
+        noise_A = normal(x_A, *content_A.shape)
+        return content_A + noise_A, content_B + normal(x_B, *content_B.shape)
+
+    def encode(self, x_A: Tensor, x_B: Tensor) -> tuple[Codes, Codes]:
+        """Encode an image of each domain: its content, and a sample of its attribute."""
+        codes, enc_a = [], self.networks["enc_a"]
+        contents = self.encode_contents(x_A, x_B)
+        for x, content, domain in zip((x_A, x_B), contents, "AB", strict=True):
+            mean, logvar = enc_a(x, domain)
+            eps = None if logvar is None else normal(x, *mean.shape)
+            codes.append(Codes(content, mean, logvar, sample(mean, logvar, eps)))
+        return codes[0], codes[1]
+
+    def paint(
+        self, other: Tensor, own: Tensor, attribute: Tensor, random: Sequence[Tensor], to: Domain
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Make a domain's images: translations, reconstructions, and those of random attributes.
+
+        The last ones are painted apart, as they are no part of the first objective.
+
+        Args:
+            other: what `Generator.share` gives for contents of the other domain.
+            own: the same for contents of the domain itself.
+            attribute: [N, nz], encoded.
+            random: [N, nz] each.
+            to: the domain.
+        """
+        gen = cast("Generator", self.networks["gen"])
+        other, own = gen.features(other, to), gen.features(own, to)
+        twice = torch.cat([attribute, attribute])
+        fake, same = gen.paint(torch.cat([other, own]), twice, to).chunk(2)
+        drawn = gen.paint(torch.cat([other] * len(random)), torch.cat([*random]), to)
+        return fake, same, drawn.chunk(len(random))
 
     # -- losses -----------------------------------------------------------------------------
 
-    def _judge(self, name: str, images: Sequence[Tensor]) -> list[Logits]:
-        """A discriminator's answer to each batch, all in one forward where that is the same."""
-        dis, spectral = self.networks[name], self.config.model.dis_spectral_norm
-        alike = len({each.shape[1:] for each in images}) == 1
-        if not (self.joint and alike) or (spectral and name != "disContent"):
-            return [dis(each) for each in images]
-        scales = [logits.split([len(x) for x in images]) for logits in dis(torch.cat(list(images)))]
-        return list(zip(*scales, strict=True))
-
     def discriminator_loss(self, name: str, real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
-        """Real against each batch of fakes; with several the real term counts as often."""
-        fakes = [fake.detach() for fake in fakes]
-        if self.joint and not self.config.model.dis_spectral_norm:
-            *on_fakes, on_real = self._judge(name, [*fakes, real])
-            on_reals = [on_real] * len(fakes)
+        """Return the real and the fake term of each batch of fakes, added up."""
+        dis, fakes = self.networks[name], [fake.detach() for fake in fakes]
+        if is_independent(dis):  # judges real images once and for all
+            *on_fakes, on_real = forward_each(dis, *fakes, real)
+            pairs = [(on_fake, on_real) for on_fake in on_fakes]
         else:
-            answers = self._judge(name, [image for fake in fakes for image in (fake, real)])
-            on_fakes, on_reals = answers[::2], answers[1::2]
-        pairs = zip(on_reals, on_fakes, strict=True)
-        return torch.stack([judged(r, real=True) + judged(f, real=False) for r, f in pairs]).sum()
+            pairs = [(dis(fake), dis(real)) for fake in fakes]
+        return torch.stack([judged(r, real=True) + judged(f, real=False) for f, r in pairs]).sum()
 
     def update_content(self, content_A: Tensor, content_B: Tensor, update: Update) -> Tensor:
-        """Update disContent, for which B is the real class; returns the detached loss."""
-        on_A, on_B = self._judge("disContent", [content_A.detach(), content_B.detach()])
+        """Update disContent, for which B is the real class; returns the loss."""
+        dis, limit = self.networks["disContent"], self.config.model.clip_content
+        on_A, on_B = forward_each(dis, content_A.detach(), content_B.detach())
         loss = judged(on_B, real=True) + judged(on_A, real=False)
-        limit = self.config.model.clip_content
         update(self.optimizers["disContent"], loss, clip_grad_norm=limit)
-        return loss.detach()
+        return loss
 
     def encoded_losses(self, A: Side, B: Side) -> dict[str, Tensor]:
-        """First objective, of enc_c, enc_a and gen; its sum is G_loss."""
-        model = self.config.model
-        (on_A,), (on_B,) = (
-            self._judge("disA", [A.fakes.encoded]),
-            self._judge("disB", [B.fakes.encoded]),
-        )
-        content_A, content_B = self._judge("disContent", [A.codes.content, B.codes.content])
-        losses = {
-            "gan_loss_a": model.lambda_gan * fooled(on_A),
-            "gan_loss_b": model.lambda_gan * fooled(on_B),
-            "gan_loss_acontent": model.lambda_content * undecided(content_A),
-            "gan_loss_bcontent": model.lambda_content * undecided(content_B),
+        """Return the first objective, of enc_c, enc_a and gen, weighted; its sum is G_loss."""
+        model, a, b = self.config.model, A.codes, B.codes
+        disA, disB = self.networks["disA"], self.networks["disB"]
+        on_a, on_b = forward_each(self.networks["disContent"], a.content, b.content)
+        return {
+            "gan_loss_acontent": model.lambda_content * undecided(on_a),
+            "gan_loss_bcontent": model.lambda_content * undecided(on_b),
+            "l1_recon_A_loss": model.lambda_cycle * l1(A.recon, A.real),
+            "l1_recon_B_loss": model.lambda_cycle * l1(B.recon, B.real),
+            "gan_loss_a": model.lambda_gan * fooled(disA(A.fake)),
+            "gan_loss_b": model.lambda_gan * fooled(disB(B.fake)),
+            "l1_recon_AA_loss": model.lambda_self * l1(A.same, A.real),
+            "l1_recon_BB_loss": model.lambda_self * l1(B.same, B.real),
+            "kl_loss_za_a": model.lambda_kl * attribute_prior(a.mean, a.logvar),
+            "kl_loss_za_b": model.lambda_kl * attribute_prior(b.mean, b.logvar),
+            "kl_loss_zc_a": model.lambda_l2 * content_prior(a.content),
+            "kl_loss_zc_b": model.lambda_l2 * content_prior(b.content),
         }
-        for side, small, large in ((A, "a", "A"), (B, "b", "B")):
-            mean, logvar = side.codes.mean, side.codes.logvar
-            losses |= {
-                f"kl_loss_za_{small}": attribute_prior(mean, logvar, model.lambda_kl),
-                f"kl_loss_zc_{small}": content_prior(side.codes.content, model.lambda_l2),
-                f"l1_recon_{large}_loss": model.lambda_cycle * l1(side.recon, side.real),
-                f"l1_recon_{large * 2}_loss": model.lambda_self * l1(side.fakes.same, side.real),
-            }
-        return losses
 
-    def random_losses(self, A: Side, B: Side, noise: Noise) -> dict[str, Tensor]:
-        """Second objective, of enc_c and gen: everything with random attributes."""
-        model, losses = self.config.model, {}
-        for side, small, name in ((A, "a", "disA2"), (B, "b", "disB2")):
-            answers = [fooled(on) for on in self._judge(name, side.fakes.random)]
-            losses[f"l1_recon_z_loss_{small}"] = model.lambda_latent * l1(
-                side.regressed, noise.random[0]
-            )
-            losses[f"gan2_loss_{small}"] = model.lambda_gan * torch.stack(answers).sum()
+    def random_losses(self, A: Side, B: Side, attributes: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return the second objective, of enc_c and gen, weighted: all with random attributes."""
+        model, disA2, disB2 = self.config.model, self.networks["disA2"], self.networks["disB2"]
+        on_a, on_b = forward_each(disA2, *A.random), forward_each(disB2, *B.random)
+        losses = {
+            "gan2_loss_a": model.lambda_gan * torch.stack([*map(fooled, on_a)]).sum(),
+            "gan2_loss_b": model.lambda_gan * torch.stack([*map(fooled, on_b)]).sum(),
+            "l1_recon_z_loss_a": model.lambda_latent * l1(A.regressed, attributes[0]),
+            "l1_recon_z_loss_b": model.lambda_latent * l1(B.regressed, attributes[0]),
+        }
         if model.lambda_ms:
-            losses["lz_AB"] = model.lambda_ms * mode_seeking(B.fakes.random, noise.random)
-            losses["lz_BA"] = model.lambda_ms * mode_seeking(A.fakes.random, noise.random)
+            losses["lz_AB"] = model.lambda_ms * mode_seeking(B.random, attributes)
+            losses["lz_BA"] = model.lambda_ms * mode_seeking(A.random, attributes)
         return losses
 
-    # -- using it ---------------------------------------------------------------------------
+    # -- use --------------------------------------------------------------------------------
 
     @property
     def style_dim(self) -> int:
@@ -270,16 +306,16 @@ class DRIT:
         return self.config.model.nz
 
     def _domains(self, direction: Direction) -> tuple[Domain, Domain]:
-        """The model's source and target; with data.direction BtoA its A is the data set's B."""
+        """Return source and target; data.direction BtoA makes the data set's B the model's A."""
         return ("A", "B") if direction == self.config.data.direction else ("B", "A")
 
     def random_styles(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Attributes [num, nz] from the prior N(0, 1), float32 on the generator's device."""
+        """Draw attributes [num, nz] from N(0, 1), float32, on the generator's device."""
         device = generator.device if generator is not None else None
         return torch.randn(num, self.style_dim, generator=generator, device=device)
 
     def encode_style(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] of the direction's target domain to attributes [N, nz].
+        """Encode images [N, C, H, W] of the direction's target domain as attributes [N, nz].
 
         The mean, where the official `test_transfer.py` samples with fresh noise.
         """
@@ -288,12 +324,12 @@ class DRIT:
         return mean
 
     def encode_content(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] of the source domain to content [N, 4 * dim, H / 4, W / 4]."""
+        """Encode images [N, C, H, W] of the source domain as content [N, 4 * dim, H / 4, W / 4]."""
         source, _ = self._domains(direction)
         return self.networks["enc_c"](images, source)
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Content of N images and attributes [N, nz] to images [N, C, H, W] of the target."""
+        """Decode content and attributes [N, nz] to images [N, C, H, W] of the target domain."""
         _, target = self._domains(direction)
         weight = next(self.networks["gen"].parameters())
         return self.networks["gen"](content, styles.to(weight), target)
@@ -301,7 +337,7 @@ class DRIT:
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None
     ) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] to the other domain, each with its attribute.
+        """Translate images [N, C, H, W] in [-1, 1], each with its attribute.
 
         Args:
             images: of the source domain.
@@ -313,12 +349,11 @@ class DRIT:
         return self.decode(self.encode_content(images, direction), styles, direction)
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """Both domains: input, reconstruction, three fixed attributes, the other image's, cycle."""
+        """Show both ways: input, reconstruction, three fixed attributes, the other's, cycle."""
         columns: dict[str, Tensor] = {}
         here: Direction = self.config.data.direction
-        there: Direction = "BtoA" if here == "AtoB" else "AtoB"
-        generator = torch.Generator().manual_seed(0)
-        fixed = self.random_styles(3, generator)
+        there = other_way(here)
+        fixed = self.random_styles(3, torch.Generator().manual_seed(0))
         for source, target, real, guide, way, back in (
             ("A", "B", batch.a, batch.b, here, there),
             ("B", "A", batch.b, batch.a, there, here),

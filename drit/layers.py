@@ -13,7 +13,7 @@ from core.nn.spectral import power_step
 
 
 def pad(pixels: int) -> nn.Module:
-    """Reflection padding; nothing for 0 pixels."""
+    """Make reflection padding; nothing for 0 pixels."""
     return ReflectionPad2d(pixels) if pixels else nn.Identity()
 
 
@@ -45,7 +45,7 @@ class SpectralConv2d(nn.Conv2d):
         return weight
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W], as `nn.Conv2d`."""
+        """Map [N, C, H, W] as `nn.Conv2d`."""
         weight = self._normalised() if self.training else self.weight
         return self._conv_forward(input, weight, self.bias)
 
@@ -71,7 +71,7 @@ class ConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C_in, H, W] to [N, C_out, H', W']."""
+        """Map [N, C_in, H, W] to [N, C_out, H', W']."""
         return self.model(x)
 
 
@@ -91,7 +91,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape."""
+        """Map [N, C, H, W] to the same shape."""
         return x + self.model(x)
 
 
@@ -111,7 +111,7 @@ class DownBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(c_in, c_out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, c_in, H, W] to [N, c_out, H // 2, W // 2]."""
+        """Map [N, c_in, H, W] to [N, c_out, H // 2, W // 2]."""
         return self.conv(x) + self.shortcut(x)
 
 
@@ -127,7 +127,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape."""
+        """Map [N, C, H, W] to the same shape."""
         return F.group_norm(x, 1, self.weight.flatten(), self.bias.flatten(), eps=1e-5)
 
 
@@ -143,7 +143,7 @@ class UpBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, c_in, H, W] to [N, c_out, 2 * H, 2 * W]."""
+        """Map [N, c_in, H, W] to [N, c_out, 2 * H, 2 * W]."""
         return self.model(x)
 
 
@@ -169,13 +169,13 @@ class FeatureBlock(nn.Module):
         self.blk1, self.blk2 = mix(), mix()
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """[N, C, H, W] and code [N, C] to [N, C, H, W]."""
+        """Map [N, C, H, W] and code [N, C] to [N, C, H, W]."""
         y = _mixed(self.blk1, self.conv1(x), code)
         return x + _mixed(self.blk2, self.conv2(y), code)
 
 
 def _mixed(mix: nn.Sequential, x: Tensor, code: Tensor) -> Tensor:
-    """`mix` of x [N, C, H, W] with the code [N, C] appended at every position.
+    """Apply `mix` to x [N, C, H, W] with the code [N, C] appended at every position.
 
     The code's half of the first 1x1 convolution is the same everywhere, so it is worked out once.
     """
@@ -187,12 +187,12 @@ def _mixed(mix: nn.Sequential, x: Tensor, code: Tensor) -> Tensor:
 
 
 def recomputed(block: nn.Module, *inputs: Tensor) -> Tensor:
-    """The block's output, without keeping what its backward pass needs."""
+    """Run a block without keeping what its backward pass needs."""
     return checkpoint(block, *inputs, use_reentrant=False)
 
 
 def gaussian_init(network: nn.Module) -> None:
-    """N(0, 0.02) for every convolution's weight; biases and linear layers keep PyTorch's own.
+    """Draw every convolution's weight from N(0, 0.02); biases and linear layers keep PyTorch's own.
 
     Where a spectral norm stands the official draw reaches all but a discriminator's last, 1x1
     convolution, which keeps PyTorch's own as well.

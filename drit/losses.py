@@ -18,17 +18,17 @@ Logits = Sequence[Tensor]
 
 
 def judged(logits: Logits, *, real: bool) -> Tensor:
-    """What a discriminator minimises for one batch of real or of fake images."""
+    """Return what a discriminator minimises for one batch of real or of fake images."""
     return sum((dis_loss(each, "vanilla", real=real) for each in logits), start=_zero(logits))
 
 
 def fooled(logits: Logits) -> Tensor:
-    """What the generator minimises: its images judged as real."""
+    """Return what the generator minimises: its images judged as real."""
     return sum((gen_loss(each, "vanilla") for each in logits), start=_zero(logits))
 
 
 def undecided(logits: Logits) -> Tensor:
-    """Content adversarial term of the encoder: cross-entropy of the content judged 1/2.
+    """Return the encoder's content adversarial term: cross-entropy of the content judged 1/2.
 
     Its minimum is log 2. (The paper's equation 1 has log D + log (1 - D) for both domains.)
     """
@@ -40,8 +40,8 @@ def _zero(logits: Logits) -> Tensor:
     return logits[0].new_zeros(())
 
 
-def attribute_prior(mean: Tensor, logvar: Tensor | None, weight: float) -> Tensor:
-    """Keeps attributes near N(0, 1).
+def attribute_prior(mean: Tensor, logvar: Tensor | None) -> Tensor:
+    """Return the distance of attributes from N(0, 1).
 
     With a log-variance, the Kullback-Leibler divergence summed over the dimensions (mean over the
     batch, which is one sample by the published rule); without one, the mean square.
@@ -49,21 +49,20 @@ def attribute_prior(mean: Tensor, logvar: Tensor | None, weight: float) -> Tenso
     Args:
         mean: [N, nz], or the deterministic attribute.
         logvar: [N, nz] or None.
-        weight: 0.01 as published.
     """
     if logvar is None:
-        return weight * mean.square().mean()
+        return mean.square().mean()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
-    return weight * divergence.sum(1).mean()
+    return divergence.sum(1).mean()
 
 
-def content_prior(content: Tensor, weight: float) -> Tensor:
-    """Return weight * mean square of a content code, its noise included."""
-    return weight * average(content.square())
+def content_prior(content: Tensor) -> Tensor:
+    """Return the mean square of a content code, its noise included."""
+    return average(content.square())
 
 
 def mode_seeking(images: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:
-    """Two codes must not give the same image (Mao et al. 2019, eq. 3, as a term to minimise).
+    """Punish two codes for giving the same image (Mao et al. 2019, eq. 3, as a term to minimise).
 
     Args:
         images: two batches [N, C, H, W], from the same contents.

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drit.config import Model
 from drit.layers import (
     ConvBlock,
     DownBlock,
@@ -27,6 +28,7 @@ from drit.layers import (
     ResidualBlock,
     SpectralConv2d,
     UpBlock,
+    gaussian_init,
     pad,
     recomputed,
 )
@@ -41,18 +43,17 @@ class ContentEncoder(nn.Module):
         input_dim_a: channels of domain A.
         input_dim_b: channels of domain B.
         dim: channels after the first convolution; the code has 4 * dim.
-        gradient_checkpointing: recompute the residual blocks in the backward pass.
+        recompute: the residual blocks in the backward pass.
     """
 
     multiple = 4
     minimum = 8
 
     def __init__(
-        self, input_dim_a: int, input_dim_b: int, dim: int, gradient_checkpointing: bool = False
+        self, input_dim_a: int, input_dim_b: int, dim: int, recompute: bool = False
     ) -> None:
         super().__init__()
-        self.channels = 4 * dim
-        self.gradient_checkpointing = gradient_checkpointing
+        self.gradient_checkpointing = recompute
         # Official order: the optimizer's parameters are numbered by it.
         self.conv_share = nn.Sequential(ResidualBlock(4 * dim))
         self.convA = self._branch(input_dim_a, dim)
@@ -68,7 +69,7 @@ class ContentEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, domain: Domain) -> Tensor:
-        """[N, C, H, W] in [-1, 1] of `domain` to [N, 4 * dim, ceil(H / 4), ceil(W / 4)]."""
+        """Map [N, C, H, W] in [-1, 1] of `domain` to [N, 4 * dim, ceil(H / 4), ceil(W / 4)]."""
         for layer in (*(self.convA if domain == "A" else self.convB), *self.conv_share):
             keep = not (self.gradient_checkpointing and torch.is_grad_enabled())
             x = layer(x) if keep or isinstance(layer, ConvBlock) else recomputed(layer, x)
@@ -102,7 +103,7 @@ class AttributeEncoder(nn.Module):
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Conv2d(4 * dim, nz, 1))
 
     def forward(self, x: Tensor, domain: Domain) -> tuple[Tensor, None]:
-        """[N, C, H, W] in [-1, 1] to the attribute [N, nz]; no variance."""
+        """Map [N, C, H, W] in [-1, 1] to the attribute [N, nz]; no variance."""
         branch = self.model_a if domain == "A" else self.model_b
         pooled, head = branch[:-1](x), branch[-1]
         assert isinstance(head, nn.Conv2d)
@@ -117,14 +118,14 @@ class ConcatAttributeEncoder(nn.Module):
 
     def __init__(self, input_dim_a: int, input_dim_b: int, dim: int, nz: int) -> None:
         super().__init__()
-        self.fc_A, self.fcVar_A = self._head(dim, nz), self._head(dim, nz)
-        self.conv_A = self._branch(input_dim_a, dim)
-        self.fc_B, self.fcVar_B = self._head(dim, nz), self._head(dim, nz)
-        self.conv_B = self._branch(input_dim_b, dim)
 
-    @staticmethod
-    def _head(dim: int, nz: int) -> nn.Sequential:
-        return nn.Sequential(nn.Linear(4 * dim, nz))
+        def head() -> nn.Sequential:
+            return nn.Sequential(nn.Linear(4 * dim, nz))
+
+        self.fc_A, self.fcVar_A = head(), head()
+        self.conv_A = self._branch(input_dim_a, dim)
+        self.fc_B, self.fcVar_B = head(), head()
+        self.conv_B = self._branch(input_dim_b, dim)
 
     @staticmethod
     def _branch(channels: int, dim: int) -> nn.Sequential:
@@ -137,7 +138,7 @@ class ConcatAttributeEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        """[N, C, H, W] in [-1, 1] to mean and log-variance, each [N, nz]."""
+        """Map [N, C, H, W] in [-1, 1] to mean and log-variance, each [N, nz]."""
         of_a = domain == "A"
         fc, fc_var = (self.fc_A, self.fcVar_A) if of_a else (self.fc_B, self.fcVar_B)
         pooled = (self.conv_A if of_a else self.conv_B)(x).flatten(1)
@@ -154,7 +155,9 @@ class Generator(nn.Module):
     content can so work out the first two once; calling the network runs all three.
     """
 
-    gradient_checkpointing = False
+    def __init__(self, recompute: bool) -> None:
+        super().__init__()
+        self.gradient_checkpointing = recompute
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the stages, which are called on their own, in place."""
@@ -167,19 +170,19 @@ class Generator(nn.Module):
         return block(*inputs)
 
     def share(self, content: Tensor) -> Tensor:
-        """[N, 4 * dim, h, w]: what is the same for both domains."""
+        """Work out [N, 4 * dim, h, w], what is the same for both domains."""
         return content
 
     def features(self, shared: Tensor, domain: Domain) -> Tensor:
-        """[N, C, h, w]: what is the same for every attribute."""
+        """Work out [N, C, h, w], what is the same for every attribute."""
         return shared
 
     def paint(self, features: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
-        """Features and attribute [N, nz] to images [N, C, 4 * h, 4 * w] in [-1, 1]."""
+        """Map features and attribute [N, nz] to images [N, C, 4 * h, 4 * w] in [-1, 1]."""
         raise NotImplementedError
 
     def forward(self, content: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
-        """Content [N, 4 * dim, h, w], attribute [N, nz] to images of `domain` in [-1, 1]."""
+        """Map content [N, 4 * dim, h, w] and attribute [N, nz] to images of `domain` in [-1, 1]."""
         return self.paint(self.features(self.share(content), domain), attribute, domain)
 
 
@@ -187,15 +190,9 @@ class FeatureGenerator(Generator):
     """The generator of `concat: false`: a code from an MLP is mixed into every residual block."""
 
     def __init__(
-        self,
-        output_dim_a: int,
-        output_dim_b: int,
-        dim: int,
-        nz: int,
-        gradient_checkpointing: bool = False,
+        self, output_dim_a: int, output_dim_b: int, dim: int, nz: int, recompute: bool = False
     ) -> None:
-        super().__init__()
-        self.gradient_checkpointing = gradient_checkpointing
+        super().__init__(recompute)
         for domain, channels in (("A", output_dim_a), ("B", output_dim_b)):
             for n in range(1, 5):
                 self.add_module(f"dec{domain}{n}", FeatureBlock(4 * dim))
@@ -234,15 +231,9 @@ class ConcatGenerator(Generator):
     """The generator of `concat: true`: the attribute is appended to the features four times."""
 
     def __init__(
-        self,
-        output_dim_a: int,
-        output_dim_b: int,
-        dim: int,
-        nz: int,
-        gradient_checkpointing: bool = False,
+        self, output_dim_a: int, output_dim_b: int, dim: int, nz: int, recompute: bool = False
     ) -> None:
-        super().__init__()
-        self.gradient_checkpointing = gradient_checkpointing
+        super().__init__(recompute)
         self.dec_share = nn.Sequential(ResidualBlock(4 * dim))
         wide = 4 * dim + nz
         half = (wide + nz) // 2
@@ -261,7 +252,7 @@ class ConcatGenerator(Generator):
         return self._block(self.dec_share[0], content)
 
     def features(self, shared: Tensor, domain: Domain) -> Tensor:
-        """[N, 4 * dim, h, w] to [N, 4 * dim + nz, h, w], with zeros appended for the attribute.
+        """Map [N, 4 * dim, h, w] to [N, 4 * dim + nz, h, w], with zeros appended for the attribute.
 
         The published blocks see the attribute itself. It is the same at every position, so behind
         a reflection-padded convolution it is a constant per channel, which instance norm takes
@@ -289,7 +280,7 @@ class ConcatGenerator(Generator):
 
 
 def _appended(x: Tensor, code: Tensor) -> Tensor:
-    """[N, C, H, W] with a code [N, nz] at every position: [N, C + nz, H, W]."""
+    """Append a code [N, nz] to [N, C, H, W] at every position: [N, C + nz, H, W]."""
     everywhere = code[:, :, None, None].expand(-1, -1, *x.shape[2:])
     if x.is_contiguous(memory_format=torch.channels_last):
         # Of an expanded tensor one cannot see its layout, and the result would be contiguous.
@@ -300,7 +291,7 @@ def _appended(x: Tensor, code: Tensor) -> Tensor:
 def _judge(
     channels: int, dim: int, num_layers: int, kernel: int, conv: type[nn.Conv2d]
 ) -> nn.Sequential:
-    """Stride-2 convolutions that double the channels, and a 1x1 convolution to one logit."""
+    """Make stride-2 convolutions that double the channels, and a 1x1 one to a logit."""
     widths = [channels, *[dim * 2**n for n in range(num_layers)]]
     blocks = [
         ConvBlock((c_in, c_out), kernel, 2, 1, nn.LeakyReLU(inplace=True), conv=conv)
@@ -319,7 +310,7 @@ class Discriminator(nn.Module):
         """Five rounded-up halvings leave the last reflection padding two pixels."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[N, C, H, W] to one map of logits [N, 1, H', W']."""
+        """Map [N, C, H, W] to one map of logits [N, 1, H', W']."""
         return [self.model(x)]
 
 
@@ -343,7 +334,7 @@ class MultiScaleDiscriminator(nn.Module):
         """At least 16 pixels for the smallest scale; the halvings between scales round up."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[N, C, H, W] to a map of logits [N, 1, H', W'] per scale, largest first."""
+        """Map [N, C, H, W] to a map of logits [N, 1, H', W'] per scale, largest first."""
         logits = []
         for scale, dis in enumerate(self.Diss):
             if scale:
@@ -379,5 +370,30 @@ class ContentDiscriminator(nn.Module):
         """Smallest image side: 209 px for three layers, 97 for two, 41 for one."""
 
     def forward(self, content: Tensor) -> list[Tensor]:
-        """[N, C, h, w] to one map of logits [N, 1, h', w']."""
+        """Map [N, C, h, w] to one map of logits [N, 1, h', w']."""
         return [self.model(content)]
+
+
+def make_networks(model: Model, recompute: bool) -> dict[str, nn.Module]:
+    """Make DRIT's networks with their initial weights, in the order of the official files."""
+    a, b, dim, nz = model.input_dim_a, model.input_dim_b, model.dim, model.nz
+
+    def dis(channels: int) -> nn.Module:
+        if model.dis_scale == 1:
+            return Discriminator(channels, model.dim_dis, model.dis_spectral_norm)
+        scales, spectral = model.dis_scale, model.dis_spectral_norm
+        return MultiScaleDiscriminator(channels, model.dim_dis, scales, spectral)
+
+    networks = {
+        "disA": dis(a),
+        "disA2": dis(a),
+        "disB": dis(b),
+        "disB2": dis(b),
+        "disContent": ContentDiscriminator(4 * dim, model.num_layers_content),
+        "enc_c": ContentEncoder(a, b, dim, recompute),
+        "enc_a": (ConcatAttributeEncoder if model.concat else AttributeEncoder)(a, b, dim, nz),
+        "gen": (ConcatGenerator if model.concat else FeatureGenerator)(a, b, dim, nz, recompute),
+    }
+    for network in networks.values():
+        gaussian_init(network)
+    return networks

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from core.checkpoints.official_files import read_file
-from core.checkpoints.official_layout import keep_and_load, to_official
-from core.config import validate
+from core.checkpoints.official_files import find_files, plain, read_file
+from core.checkpoints.official_layout import build_official, keep_and_load, to_official
 from core.errors import UserError
 from core.options import Direction
-from drit.config import Config
 from drit.family import DRIT, NETWORKS
 
+NAMES = r"(?P<net>)(?P<epoch>\d+)\.pth$"
 FOR_TESTING = ("enc_c", "enc_a", "gen")
 
 _SIZES = (
@@ -55,16 +54,12 @@ _SIZES = (
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of an official file, or of the newest one in a folder.
+    """Read an official file, or the newest one in a folder.
 
     Raises:
         UserError: there is none, or it holds no enc_c, enc_a and gen.
     """
-    if path.is_dir():
-        files = sorted(file for file in path.glob("*.pth") if file.stem.isdecimal())
-        if not files:
-            raise UserError(f"{path}: no official `<epoch>.pth`, e.g. 01199.pth")
-        path = files[-1]
+    (path,) = find_files(path, NAMES, "", "official `<epoch>.pth`, e.g. 01199.pth").values()
     content = read_file(path)
     if not isinstance(content, Mapping) or not all(
         isinstance(content.get(name), Mapping) for name in FOR_TESTING
@@ -74,7 +69,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def infer_model(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
-    """The options that the official networks were built with, as far as their keys tell."""
+    """Read the options that official networks were built with, as far as their keys tell."""
     model: dict[str, Any] = {}
     for option, network, key, axis, divisor in _SIZES:
         weight = states.get(network, {}).get(key)
@@ -101,7 +96,7 @@ def infer_model(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
 def from_official(
     states: Mapping[str, Any], direction: Direction = "AtoB", source: object = ""
 ) -> DRIT:
-    """A family with the given networks only; options are read off the keys and shapes.
+    """Build a family with the given networks only; options are read off the keys and shapes.
 
     Args:
         states: an official file's content, or a part of it: {network: official state dict}, and
@@ -109,18 +104,12 @@ def from_official(
         direction: what the file's A to B is in the data set's terms.
         source: file, for errors.
     """
-    plain = {
-        name: {key.removeprefix("module."): value for key, value in states[name].items()}
-        for name in NETWORKS
-        if name in states
-    }
-    if not plain:
+    weights = plain({name: states[name] for name in NETWORKS if name in states})
+    if not weights:
         raise UserError(f"{source}: holds none of {', '.join(NETWORKS)}")
-    data = {"root": "", "direction": direction}
-    tree = {"family": "drit", "name": "official", "data": data, "model": infer_model(plain)}
-    family = DRIT.build(validate(Config, tree, source=str(source)))
-    keep_and_load(family.networks, plain, source)
-    for name in [name for name in family.optimizers if name not in plain]:
+    family = build_official(DRIT, infer_model(weights), source, {"direction": direction})
+    keep_and_load(family.networks, weights, source)
+    for name in [name for name in family.optimizers if name not in weights]:
         del family.optimizers[name]
     for name, optimizer in family.optimizers.items():
         if f"{name}_opt" in states:
@@ -152,6 +141,6 @@ def load_optimizer(optimizer: Optimizer, official: Mapping[str, Any], source: st
 
 
 def to_files(family: DRIT) -> dict[str, dict[str, Any]]:
-    """{file name: content}; our checkpoints keep no official epoch, so it says 0."""
+    """Return {file name: content}; our checkpoints keep no official epoch, so it says 0."""
     networks = {name: to_official(network) for name, network in family.networks.items()}
     return {"00000.pth": {**networks, "ep": 0, "total_it": 0}}

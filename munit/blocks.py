@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.losses import full_precision
 from core.nn.norms import Normalise
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 from core.nn.spectral import power_step
@@ -39,11 +40,6 @@ def make_padding(name: PadType, pixels: int) -> nn.Module:
     return makers[name](pixels)
 
 
-def _full(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 stay."""
-    return x.float() if x.dtype.itemsize < 4 else x
-
-
 class InstanceNorm(nn.Module):
     """(x - mean) / sqrt(var + 1e-5) per sample and channel; a constant channel gives exact zeros.
 
@@ -70,7 +66,7 @@ class InstanceNorm(nn.Module):
             varies = var > (smallest * mean).square() + 1e-12
             return torch.where(varies, (var + 1e-5).rsqrt(), torch.zeros_like(var))
 
-        return self.normalise(_full(x), scale, gain, shift).to(x.dtype)
+        return self.normalise(full_precision(x), scale, gain, shift).to(x.dtype)
 
 
 class LayerNorm(nn.Module):
@@ -97,7 +93,7 @@ class LayerNorm(nn.Module):
             return 1 / (std + self.eps)
 
         gain, shift = self.gamma[:, None, None], self.beta[:, None, None]
-        return self.normalise(_full(x), scale, gain, shift).to(x.dtype)
+        return self.normalise(full_precision(x), scale, gain, shift).to(x.dtype)
 
 
 class SpectralConv2d(nn.Module):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.losses import GanMode, average, dis_loss, gen_loss
+from core.losses import GanMode, average, dis_loss, full_precision, gen_loss
 from core.nn.norms import instance_norm
 from munit.config import GanType
 
@@ -18,7 +18,7 @@ _MODES: dict[GanType, GanMode] = {"lsgan": "lsgan", "nsgan": "vanilla"}
 def multi_scale_dis_loss(
     fake: Sequence[Tensor], real: Sequence[Tensor], gan_type: GanType
 ) -> Tensor:
-    """What a discriminator minimises: fake and real term of every scale, summed, no factor 1/2.
+    """Sum what a discriminator minimises, fake and real terms of every scale, without factor 1/2.
 
     Args:
         fake: scores of generated images, one tensor per scale.
@@ -32,20 +32,20 @@ def multi_scale_dis_loss(
 
 
 def multi_scale_gen_loss(fake: Sequence[Tensor], gan_type: GanType) -> Tensor:
-    """What a generator minimises: its images judged as real, summed over the scales."""
+    """Sum what a generator minimises, its images judged as real, over the scales."""
     return torch.stack([gen_loss(scores, _MODES[gan_type]) for scores in fake]).sum()
 
 
 def kl_loss(mean: Tensor) -> Tensor:
-    """KL divergence of N(mean, 1) from N(0, 1) up to its factor 1/2: the mean of mean^2."""
-    return average((mean.float() if mean.dtype.itemsize < 4 else mean).square())
+    """Return the KL divergence of N(mean, 1) from N(0, 1), less its factor 1/2: mean of mean^2."""
+    return average(full_precision(mean).square())
 
 
 def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared difference of feature maps [N, C, H, W], each instance-normalised.
+    """Return the mean squared difference of instance-normalised feature maps [N, C, H, W].
 
     Section 5.1: without the mean and scale of its channels a feature map tells little of its
     domain. In float32 at least.
     """
-    x, y = (instance_norm(f.float() if f.dtype.itemsize < 4 else f) for f in (x, y))
+    x, y = (instance_norm(full_precision(f)) for f in (x, y))
     return F.mse_loss(x, y)

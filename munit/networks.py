@@ -19,7 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from munit.blocks import AdaINConvBlock, ConvBlock, DoubledConvBlock, make_activation
+from munit.blocks import (
+    AdaINConvBlock,
+    ConvBlock,
+    DoubledConvBlock,
+    SpectralConv2d,
+    make_activation,
+)
 from munit.config import Activation, AdaINGenOptions, DisOptions, PadType, VAEGenOptions
 
 
@@ -34,7 +40,7 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] to the same shape; `adain` is [N, 2, 2, C] or None."""
+        """Map [N, C, H, W] to the same shape; `adain` is [N, 2, 2, C] or None."""
         y = x
         for layer, conv in enumerate(self.model):
             y = conv(y, None if adain is None else adain[:, layer])
@@ -52,7 +58,7 @@ class ResBlocks(nn.Module):
         self.model = nn.ModuleList(ResBlock(channels, activ, pad_type) for _ in range(number))
 
     def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] to the same shape; `adain` is [N, number, 2, 2, C] or None."""
+        """Map [N, C, H, W] to the same shape; `adain` is [N, number, 2, 2, C] or None."""
         for number, block in enumerate(self.model):
             own = None if adain is None else adain[:, number]
             if self.recompute and torch.is_grad_enabled():
@@ -80,7 +86,7 @@ class ContentEncoder(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, C, H, W] in [-1, 1] to [N, dim * 2**n, H / 2**n, W / 2**n], unbounded."""
+        """Map [N, C, H, W] in [-1, 1] to [N, dim * 2**n, H / 2**n, W / 2**n], unbounded."""
         return self.model(images)
 
 
@@ -88,7 +94,7 @@ class GlobalMean(nn.Module):
     """Mean over the picture; unlike adaptive pooling with a deterministic gradient on CUDA."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to [N, C, 1, 1]."""
+        """Map [N, C, H, W] to [N, C, 1, 1]."""
         return x.mean((2, 3), keepdim=True)
 
 
@@ -108,7 +114,7 @@ class StyleEncoder(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, C, H, W] in [-1, 1], sides of 16 at least, to styles [N, style_dim], unbounded."""
+        """Map [N, C, H, W] in [-1, 1], sides of 16 at least, to unbounded styles [N, style_dim]."""
         return self.model(images).flatten(1)
 
 
@@ -136,7 +142,7 @@ class Decoder(nn.Module):
         self.model = nn.ModuleList(layers)
 
     def forward(self, content: Tensor, adain: Tensor | None = None) -> Tensor:
-        """Content [N, C', H', W'] to images [N, C, H, W] in [-1, 1].
+        """Map content [N, C', H', W'] to images [N, C, H, W] in [-1, 1].
 
         Args:
             content: as the content encoder gives it.
@@ -158,7 +164,7 @@ class LinearBlock(nn.Module):
         self.fc = nn.Linear(*channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, channels[0]] to [N, channels[1]]."""
+        """Map [N, channels[0]] to [N, channels[1]]."""
         return self.activation(self.fc(x))
 
 
@@ -176,7 +182,7 @@ class MLP(nn.Module):
         )
 
     def forward(self, styles: Tensor) -> Tensor:
-        """[N, style_dim] to [N, n_res, 2 convolutions, 2, C']: shifts, then scales."""
+        """Map [N, style_dim] to [N, n_res, 2 convolutions, 2, C']: shifts, then scales."""
         return self.model(styles).unflatten(1, self.shape)
 
 
@@ -192,7 +198,7 @@ class _Generator(nn.Module):
             part.compile(*args, **kwargs)
 
     def _init_weights(self) -> None:
-        """Kaiming normal for every convolution and linear layer, biases 0."""
+        """Draw every convolution and linear layer from Kaiming's normal, with biases 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
@@ -221,15 +227,15 @@ class AdaINGen(_Generator):
         self._init_weights()
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [N, C, H, W] to content [N, C', H', W'] and styles [N, style_dim]."""
+        """Map images [N, C, H, W] to content [N, C', H', W'] and styles [N, style_dim]."""
         return self.enc_content(images), self.enc_style(images)
 
     def decode(self, content: Tensor, styles: Tensor) -> Tensor:
-        """Content and styles [N, style_dim] to images [N, C, H, W] in [-1, 1]."""
+        """Map content and styles [N, style_dim] to images [N, C, H, W] in [-1, 1]."""
         return self.dec(content, self.mlp(styles))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The reconstruction of images [N, C, H, W] from their own codes."""
+        """Reconstruct images [N, C, H, W] from their own codes."""
         return self.decode(*self.encode(images))
 
 
@@ -248,7 +254,7 @@ class VAEGen(_Generator):
         self._init_weights()
 
     def forward(self, images: Tensor) -> Tensor:
-        """The reconstruction of images [N, C, H, W] from the mean of their latent codes."""
+        """Reconstruct images [N, C, H, W] from the mean of their latent codes."""
         return self.dec(self.enc(images))
 
 
@@ -276,6 +282,11 @@ class MsImageDis(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def official_keys(self) -> dict[str, str]:
+        """Return {our prefix: official prefix}: spectral norm wraps its convolution there."""
+        modules = self.named_modules()
+        return {name: f"{name}.module" for name, m in modules if isinstance(m, SpectralConv2d)}
+
     @staticmethod
     def _make_net(channels: int, options: DisOptions) -> nn.Sequential:
         dim, activ, pad_type = options.dim, options.activ, options.pad_type
@@ -292,7 +303,7 @@ class MsImageDis(nn.Module):
         return nn.Sequential(*layers, nn.Conv2d(dim, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """[N, C, H, W] to scores [N, 1, H / 2**n_layer, W / 2**n_layer] of each scale."""
+        """Map [N, C, H, W] to scores [N, 1, H / 2**n_layer, W / 2**n_layer] of each scale."""
         scores = []
         for number, net in enumerate(self.cnns):
             if number:

@@ -20,56 +20,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.checkpoints.official_files import read_states
-from core.checkpoints.store import load_network
-from core.config import validate
+from core.checkpoints import official_layout
+from core.checkpoints.official_files import find_files, plain, read_states
+from core.checkpoints.official_layout import build_official, keep_and_load
 from core.errors import UserError
 from core.options import Direction
-from munit.blocks import AdaINConvBlock, SpectralConv2d
-from munit.config import MUNITConfig, UNITConfig
+from munit.blocks import AdaINConvBlock
 from munit.family import MUNIT
 from munit.networks import AdaINGen
 from munit.unit import UNIT
 
-NETWORKS = ("gen_a", "gen_b", "dis_a", "dis_b")
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+NAMES = r"(?P<net>gen|dis)_((?P<epoch>\d+)\.pt$)?"
 
 
 def files(path: Path) -> dict[str, Path]:
-    """{`gen` or `dis`: file} at a path: a file of either kind, or the newest pair in a folder.
-
-    Raises:
-        UserError: nothing there.
-    """
-    if path.is_file():
-        return {"dis" if path.name.startswith("dis_") else "gen": path}
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder")
-    gens = sorted(path.glob("gen_*.pt"))
-    if not gens:
-        raise UserError(f"{path}: no `gen_<iterations>.pt`; name a released file itself")
-    found = {"gen": gens[-1]}
-    dis = path / gens[-1].name.replace("gen_", "dis_", 1)
-    return found | ({"dis": dis} if dis.is_file() else {})
+    """Find {`gen` or `dis`: file} at a path: one of either kind, or the newest of a folder."""
+    return find_files(path, NAMES, "gen", "`gen_<iterations>.pt`; name a released file itself")
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
-    """{official network name: state dict} at a path."""
+    """Read {official network name: state dict} at a path."""
     return read_states(files(path))
 
 
-def official_names(network: nn.Module) -> dict[str, str]:
-    """{official key: ours} for every key of the network."""
-    spectral = {name for name, m in network.named_modules() if isinstance(m, SpectralConv2d)}
-    names = {}
-    for key in network.state_dict():
-        prefix, _, leaf = key.rpartition(".")
-        names[f"{prefix}.module.{leaf}" if prefix in spectral else key] = key
-    return names
-
-
 def adain_buffers(network: nn.Module) -> dict[str, Tensor]:
-    """The unused buffers of the official AdaIN layers, as the official code initialises them."""
+    """Make the unused buffers of the official AdaIN layers, with their initial values."""
     buffers: dict[str, Tensor] = {}
     if isinstance(network, AdaINGen):
         for name, module in network.dec.named_modules(prefix="dec"):
@@ -81,36 +56,14 @@ def adain_buffers(network: nn.Module) -> dict[str, Tensor]:
 
 
 def to_official(network: nn.Module) -> dict[str, Tensor]:
-    """The network's state dict under the official keys, contiguous, on the CPU."""
-    own = network.state_dict()
-    state = {
-        official: own[ours].detach().cpu().contiguous()
-        for official, ours in official_names(network).items()
-    }
-    return state | adain_buffers(network)
-
-
-def load_official(
-    network: nn.Module, state: Mapping[str, Tensor], name: str, source: object
-) -> None:
-    """Load an official state dict into `network`, strictly but for statistics without a use.
-
-    Raises:
-        UserError: keys or shapes disagree.
-    """
-    names = official_names(network)
-    loaded = {
-        names.get(key, key): value
-        for key, value in state.items()
-        if key in names or key.rpartition(".")[2] not in _STATISTICS
-    }
-    load_network(network, loaded, name, source)
+    """Return the network's state dict under the official keys, contiguous, on the CPU."""
+    return official_layout.to_official(network) | adain_buffers(network)
 
 
 def from_official(
     states: Mapping[str, Mapping[str, Tensor]], direction: Direction = "AtoB", source: object = ""
 ) -> MUNIT | UNIT:
-    """A family with the given networks only; options are read off the keys and shapes.
+    """Build a family with the given networks only; options are read off the keys and shapes.
 
     Activations but `prelu`, padding types and the discriminators' instance norm leave no trace in a
     file: they are taken to be the published ones.
@@ -123,6 +76,7 @@ def from_official(
     Raises:
         UserError: a generator is missing, or keys and shapes are not those of MUNIT or UNIT.
     """
+    states = plain(states)
     for name in ("gen_a", "gen_b"):
         if name not in states:
             raise UserError(f"{source}: holds no generator {name[-1]!r}; both are needed")
@@ -134,27 +88,14 @@ def from_official(
         model[f"input_dim_{domain}"] = first.shape[1]
     if "dis_a" in states:
         model["dis"] = infer_discriminator(states["dis_a"], source)
-    tree = {
-        "family": "munit" if styles else "unit",
-        "name": "official",
-        "data": {"root": "", "direction": direction},
-        "model": model,
-    }
-    family: MUNIT | UNIT
-    if styles:
-        family = MUNIT.build(validate(MUNITConfig, tree, source=str(source)))
-    else:
-        family = UNIT.build(validate(UNITConfig, tree, source=str(source)))
-    for name in NETWORKS:
-        if name in states:
-            load_official(family.networks[name], states[name], name, source)
-        else:
-            del family.networks[name]
+    kind: type[MUNIT] | type[UNIT] = MUNIT if styles else UNIT
+    family = build_official(kind, model, source, {"direction": direction})
+    keep_and_load(family.networks, states, source)
     return family
 
 
 def to_files(family: MUNIT | UNIT) -> dict[str, dict[str, dict[str, Tensor]]]:
-    """{file name: {'a' and 'b': official state dict}} for the networks there are.
+    """Return {file name: {'a' and 'b': official state dict}} for the networks there are.
 
     The published training script reads its iteration off the name; rename the files to go on
     from another one than 0.
@@ -173,12 +114,12 @@ def _entry(state: Mapping[str, Tensor], key: str, source: object) -> Tensor:
 
 
 def _places(state: Mapping[str, Tensor], pattern: str) -> int:
-    """How many different numbers the keys have in the first group of the pattern."""
+    """Count the different numbers that the keys have in the first group of the pattern."""
     return len({match[1] for key in state if (match := re.match(pattern, key))})
 
 
 def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, Any]:
-    """`dim`, `n_downsample`, `n_res`, with styles also `style_dim` and `mlp_dim`."""
+    """Read `dim`, `n_downsample`, `n_res`, with styles also `style_dim` and `mlp_dim`."""
     enc = "enc_content" if "enc_content.model.0.conv.weight" in state else "enc"
     n_convs = _places(state, rf"{enc}\.model\.(\d+)\.conv\.weight")
     options: dict[str, Any] = {
@@ -195,7 +136,7 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
 
 
 def infer_discriminator(state: Mapping[str, Tensor], source: object) -> dict[str, Any]:
-    """`dim`, `n_layer`, `num_scales` and `norm` (`in` looks like `none`)."""
+    """Read `dim`, `n_layer`, `num_scales` and `norm` (`in` looks like `none`)."""
     norms = {"norm.running_mean": "bn", "norm.gamma": "ln", "conv.module.weight_bar": "sn"}
     found = [norm for leaf, norm in norms.items() if f"cnns.0.1.{leaf}" in state]
     prelu = "cnns.0.0.activation.weight" in state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.losses import full_precision
 from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
 from munit.losses import domain_invariant_distance
 
@@ -12,7 +13,7 @@ LAYER = "relu5_3"
 
 
 class PerceptualLoss:
-    """Compares a translation with its source by VGG features (Huang et al. 2018, section 5.1).
+    """Compare a translation with its source by VGG features (Huang et al. 2018, section 5.1).
 
     The VGG is no network of the family: it is neither trained nor saved. It is loaded at the first
     call, so that nothing but training needs its weights, and lives where the images are.
@@ -27,7 +28,7 @@ class PerceptualLoss:
         self._vgg: VGG | None = None
 
     def vgg(self) -> VGG:
-        """The network; its fourth pooling is left out, as the published one's.
+        """Load the network at first; its fourth pooling is left out, as in the published one.
 
         Raises:
             UserError: no weights to be had; names the file and where to put it.
@@ -39,13 +40,13 @@ class PerceptualLoss:
         return self._vgg
 
     def features(self, images: Tensor) -> Tensor:
-        """[N, 1 or 3, H, W] in [-1, 1] to [N, 512, H / 8, W / 8]."""
-        images = images.float() if images.dtype.itemsize < 4 else images
+        """Map [N, 1 or 3, H, W] in [-1, 1] to features [N, 512, H / 8, W / 8]."""
+        images = full_precision(images)
         vgg = self.vgg().to(images.device, images.dtype)
         return vgg(vgg_input(images, self.expected), [LAYER])[LAYER]
 
     def __call__(self, translated: Tensor, source: Tensor) -> Tensor:
-        """The distance; gradients go to `translated` only."""
+        """Return the distance; gradients go to `translated` only."""
         with torch.no_grad():
             target = self.features(source)
         return domain_invariant_distance(self.features(translated), target)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import Layout
+from core.nn.joint import forward_each
 from core.options import Direction
 from core.training.optimizers import adam
 from munit.config import MUNITConfig, UNITConfig
-from munit.joint import samples_meet
+from munit.losses import multi_scale_dis_loss
 from munit.networks import AdaINGen, MsImageDis, VAEGen
 from munit.perceptual import PerceptualLoss
 
@@ -42,19 +43,16 @@ class TwoDomains(Generic[ConfigT, GenT]):
             "dis": adam([networks["dis_a"], networks["dis_b"]], config.optim),
         }
         self.state: dict[str, Any] = {}
-        model = config.model
-        self.joint = config.train.joint_forward
-        self.joint_dis = self.joint and not samples_meet(model.dis)
-        self.perceptual_loss = PerceptualLoss(model.vgg_weights, model.vgg_input)
+        self.perceptual_loss = PerceptualLoss(config.model.vgg_weights, config.model.vgg_input)
 
     @classmethod
     def build(cls, config: ConfigT) -> Self:
-        """Networks with initial weights, and their optimizers."""
-        model, train = config.model, config.train
+        """Make the networks with initial weights, and their optimizers."""
+        model, recompute = config.model, config.train.gradient_checkpointing
         a, b = model.input_dim_a, model.input_dim_b
 
         def gen(channels: int) -> nn.Module:
-            return cls.Generator(channels, model.gen, recompute=train.gradient_checkpointing)
+            return cls.Generator(channels, model.gen, recompute=recompute)
 
         return cls(
             config,
@@ -70,8 +68,26 @@ class TwoDomains(Generic[ConfigT, GenT]):
         return cast("GenT", self.networks[f"gen_{domain}"])
 
     def _domains(self, direction: Direction) -> tuple[str, str]:
-        """Source and target; data.direction BtoA makes the data set's B the model's a."""
+        """Return source and target; data.direction BtoA makes the data set's B the model's a."""
         return ("a", "b") if direction == self.config.data.direction else ("b", "a")
+
+    def dis_losses(self, x_ba: Tensor, x_a: Tensor, x_ab: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        """Return what each discriminator minimises, weighted: translations against real images."""
+        model, losses = self.config.model, {}
+        for name, fake, real in (("dis_a", x_ba, x_a), ("dis_b", x_ab, x_b)):
+            on_fake, on_real = forward_each(self.networks[name], fake, real)
+            losses[name] = model.gan_w * multi_scale_dis_loss(on_fake, on_real, model.dis.gan_type)
+        return losses
+
+    def vgg_losses(self, x_ba: Tensor, x_a: Tensor, x_ab: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        """Return the weighted perceptual distances of translation and source; none of weight 0."""
+        weight = self.config.model.vgg_w
+        if not weight:
+            return {}
+        return {
+            "vgg_a": weight * self.perceptual_loss(x_ba, x_b),
+            "vgg_b": weight * self.perceptual_loss(x_ab, x_a),
+        }
 
     @property
     def multiple(self) -> int:

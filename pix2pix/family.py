@@ -3,9 +3,8 @@
 G translates the condition A to B; D judges the pair [A, B]. The discriminator is updated first,
 and the generator's adversarial term sees it after that.
 
-Deviations from the official code: where samples do not meet (no batch norm), a discriminator's real
-and fake pair go through it in one forward; the numbers are the same. With batch norm they go one
-after the other, fake first, as published: the running statistics depend on it.
+Deviations from the official code: the discriminator's fake and real pair go through it in one
+forward where that is the same function (`core.nn.joint`).
 """
 
 from __future__ import annotations
@@ -13,18 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss
-from core.nn.factory import Generator, forward_each, make_discriminator, make_generator
+from core.losses import dis_loss, gen_loss, l1
+from core.nn.factory import Generator, make_discriminator, make_generator
+from core.nn.joint import forward_each
 from core.options import Direction
 from core.training.image_pool import ImagePool
 from core.training.optimizers import adam
 from core.training.update import frozen
 from pix2pix.config import Config as Pix2PixConfig
-from pix2pix.losses import l1_loss, pair
+
+
+def pair(condition: Tensor, image: Tensor) -> Tensor:
+    """Join what the discriminator sees: [N, C_A + C_B, H, W], condition first."""
+    return torch.cat([condition, image.to(condition.dtype)], dim=1)
 
 
 class Pix2Pix:
@@ -44,11 +49,10 @@ class Pix2Pix:
             "D": adam([networks["D"]], config.optim),
         }
         self.state: dict[str, Any] = {"pool": ImagePool(config.model.pool_size, config.train.seed)}
-        self.joint = config.train.joint_forward and config.model.norm != "batch"
 
     @classmethod
     def build(cls, config: Pix2PixConfig) -> Self:
-        """Networks with initial weights, and their optimizers."""
+        """Make the networks with initial weights, and their optimizers."""
         model, recompute = config.model, config.train.gradient_checkpointing
         a, b = model.input_nc, model.output_nc
         return cls(
@@ -71,28 +75,28 @@ class Pix2Pix:
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """The one it is trained for."""
+        """The one direction that it is trained for."""
         return (self.config.data.direction,)
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
-        """Discriminator first; then the generator against the updated discriminator."""
+        """Update the discriminator; then the generator against the updated discriminator."""
         real_A, real_B, model = batch.a, batch.b, self.config.model
         G, D = self.networks["G"], self.networks["D"]
         fake_B = G(real_A)
 
         fake_pair = self.state["pool"].query(pair(real_A, fake_B))
-        on_fake, on_real = forward_each(D, fake_pair, pair(real_A, real_B), joint=self.joint)
+        on_fake, on_real = forward_each(D, fake_pair, pair(real_A, real_B))
         D_fake = dis_loss(on_fake, model.gan_mode, real=False)
         D_real = dis_loss(on_real, model.gan_mode, real=True)
         loss_D = 0.5 * (D_fake + D_real)
         update(self.optimizers["D"], loss_D)
 
         with frozen(D):
-            G_GAN = gen_loss(D(pair(real_A, fake_B)), model.gan_mode)
-            G_L1 = l1_loss(fake_B, real_B, model.lambda_L1)
+            G_GAN = gen_loss(D(pair(real_A, fake_B)), model.gan_mode)  # eq. 1
+            G_L1 = model.lambda_L1 * l1(fake_B, real_B)  # eq. 3
             update(self.optimizers["G"], G_GAN, G_L1)
 
-        terms = {
+        losses = {
             "G_GAN": G_GAN,
             "G_L1": G_L1,
             "D_real": D_real,
@@ -100,14 +104,14 @@ class Pix2Pix:
             "D": loss_D,
             "G": G_GAN + G_L1,
         }
-        return {name: loss.detach() for name, loss in terms.items()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
-        """The official three columns."""
+        """Show the three official columns."""
         fake_B = self.translate(batch.a, self.config.data.direction)
         return {"real_A": batch.a, "fake_B": fake_B, "real_B": batch.b}
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """The condition [N, C_A, H, W] in [-1, 1] to B, in the one direction there is."""
+        """Translate conditions [N, C_A, H, W] in [-1, 1] to B, in the one direction there is."""
         assert direction in self.directions
         return self.networks["G"](images)

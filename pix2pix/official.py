@@ -11,56 +11,53 @@ from pathlib import Path
 
 from torch import Tensor
 
-from core.checkpoints.official_files import read_states
+from core.checkpoints.official_files import find_files, plain, read_states
 from core.checkpoints.official_layout import (
-    find_files,
+    build_official,
     infer_discriminator,
     infer_generator,
     keep_and_load,
     official_files,
 )
-from core.config import validate
 from core.errors import UserError
 from core.options import Direction
-from pix2pix.config import Config
 from pix2pix.family import Pix2Pix
 
-NETWORKS = ("G", "D")
+NAMES = r"(?P<epoch>.+)_net_(?P<net>G|D)\.pth$"
 
 
 def files(path: Path) -> dict[str, Path]:
-    """{official network name: file} at a path."""
-    return find_files(path, NETWORKS)
+    """Find {official network name: file} at a path."""
+    return find_files(path, NAMES, "G", "`<epoch>_net_<NET>.pth` with NET in G, D")
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
-    """{official network name: state dict} at a path."""
+    """Read {official network name: state dict} at a path."""
     return read_states(files(path))
 
 
 def from_official(
     states: Mapping[str, Mapping[str, Tensor]], direction: Direction = "AtoB", source: object = ""
 ) -> Pix2Pix:
-    """A family with the given networks only; options are read off the keys and shapes.
+    """Build a family with the given networks only; options are read off the keys and shapes.
 
     Args:
         states: {`G` and perhaps `D`: official state dict}.
         direction: what it translates, in the data set's terms (facades_label2photo: BtoA).
         source: file or folder, for errors.
     """
+    states = plain(states)
     if "G" not in states:
         raise UserError(f"{source}: holds no generator")
     # A U-Net's keys do not tell about dropout; the released ones were trained with it.
     model = {"dropout": True} | infer_generator(states["G"], source)
     if "D" in states:
         model |= infer_discriminator(states["D"], source)
-    data = {"root": "", "direction": direction}
-    tree = {"family": "pix2pix", "name": "official", "data": data, "model": model}
-    family = Pix2Pix.build(validate(Config, tree, source=str(source)))
+    family = build_official(Pix2Pix, model, source, {"direction": direction})
     keep_and_load(family.networks, states, source)
     return family
 
 
 def to_files(family: Pix2Pix) -> dict[str, dict[str, Tensor]]:
-    """{file name: official state dict} for every network there is."""
+    """Return {file name: official state dict} for every network there is."""
     return official_files(family.networks)

@@ -82,6 +82,13 @@ def test_resolved_config_reads_back_equal(tmp_path: Path) -> None:
     assert load(tmp_path, dump_config(config)) == config
 
 
+def test_retired_option_is_read_from_a_run_folder_but_not_set(tmp_path: Path) -> None:
+    stored = GOOD + "train: {joint_forward: false, seed: 3}\n"
+    assert load(tmp_path, stored) == load(tmp_path, GOOD, "train.seed=3")
+    message = refusal(tmp_path, GOOD, "train.joint_forward=true")
+    assert "train.joint_forward: unknown key" in message
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

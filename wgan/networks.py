@@ -98,7 +98,24 @@ def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-class ResidualGenerator(nn.Module):
+class _Residual(nn.Module):
+    """A network of residual blocks, whose official files name modules by TensorFlow scopes."""
+
+    blocks: nn.Sequential
+
+    def official_keys(self) -> dict[str, str]:
+        """Return {our prefix: official prefix}."""
+        scopes = {"input": "Input", "norm": "OutputN", "output": "Output"}
+        parts = {"norm": "BN", "conv": "Conv"}
+        for number in range(len(self.blocks)):
+            block, scope = f"blocks.{number}", f"Res{number + 1}"
+            scopes[f"{block}.shortcut"] = f"{scope}.Shortcut"
+            for ours, theirs in parts.items():
+                scopes |= {f"{block}.{ours}{n}": f"{scope}.{theirs}{n}" for n in (1, 2)}
+        return scopes
+
+
+class ResidualGenerator(_Residual):
     """Linear layer to 4 px, residual blocks that double, norm, ReLU, 3x3 convolution, tanh.
 
     For 32, 64 or 128 px; 32 is the published CIFAR-10 network of constant width (dim 128).
@@ -128,7 +145,7 @@ class ResidualGenerator(nn.Module):
         return torch.tanh(self.output(F.relu(self.norm(self.blocks(x)))))
 
 
-class ResidualCritic(nn.Module):
+class ResidualCritic(_Residual):
     """3x3 convolution, residual blocks that halve down to 4 px, linear layer; 64 or 128 px.
 
     Neither norm nor ReLU stands before the linear layer, as published.
@@ -154,7 +171,7 @@ class ResidualCritic(nn.Module):
         return self.output(features.flatten(1)).squeeze(1)
 
 
-class SmallResidualCritic(nn.Module):
+class SmallResidualCritic(_Residual):
     """The residual critic for 32 px: four blocks of constant width, ReLU, mean over space."""
 
     def __init__(self, image_nc: int = 3, dim: int = 128, norm: CriticNorm = "none") -> None:

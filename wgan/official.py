@@ -22,66 +22,35 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from core.checkpoints.official_files import read_states
-from core.checkpoints.store import load_network
-from core.config import validate
+from core.checkpoints.official_files import find_files, plain, read_states
+from core.checkpoints.official_layout import (
+    STATISTICS,
+    build_official,
+    keep_and_load,
+    to_official,
+)
 from core.errors import UserError
 from core.nn.dcgan import DcganDiscriminator, DcganGenerator
 from core.options import Direction
-from wgan.config import Config
 from wgan.family import WGAN
-from wgan.networks import ResidualCritic, ResidualGenerator, SmallResidualCritic
+from wgan.networks import ResidualGenerator
 
-_RESIDUAL = (
-    (r"^input\.", "Input."),
-    (r"^output\.", "Output."),
-    (r"^norm\.", "OutputN."),
-    (r"\.norm(\d)\.", r".BN\1."),
-    (r"\.conv(\d)\.", r".Conv\1."),
-    (r"\.shortcut\.", ".Shortcut."),
-)
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+NAMES = r"(?P<net>net[GD])(_epoch_(?P<epoch>\d+)\.pth$)?"
 
 
 def files(path: Path) -> dict[str, Path]:
-    """{official network name: file} at a path: the newest epoch of a folder, or one file."""
-    if path.is_file():
-        return {"netD" if path.name.startswith("netD") else "netG": path}
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder")
-    epochs: dict[int, dict[str, Path]] = {}
-    for file in path.glob("net[GD]_epoch_*.pth"):
-        match = re.fullmatch(r"(net[GD])_epoch_(\d+)\.pth", file.name)
-        if match:
-            epochs.setdefault(int(match[2]), {})[match[1]] = file
-    if not epochs:
-        raise UserError(f"{path}: no `netG_epoch_<epoch>.pth` or `netD_epoch_<epoch>.pth`")
-    return epochs[max(epochs)]
+    """Find {`netG`, `netD`: file}: the newest epoch of a folder, or one file."""
+    expected = "`netG_epoch_<epoch>.pth` or `netD_epoch_<epoch>.pth`"
+    return find_files(path, NAMES, "netG", expected)
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
-    """{official network name: state dict} at a path."""
+    """Read {official network name: state dict} at a path."""
     return read_states(files(path))
 
 
-def official_names(network: nn.Module) -> dict[str, str]:
-    """{official key by position: ours} for every key of a file."""
-    residual = isinstance(network, ResidualGenerator | ResidualCritic | SmallResidualCritic)
-    names = {}
-    for key in network.state_dict():
-        official = key
-        if residual:
-            official = re.sub(
-                r"^blocks\.(\d+)\.", lambda found: f"Res{int(found[1]) + 1}.", official
-            )
-            for pattern, replacement in _RESIDUAL:
-                official = re.sub(pattern, replacement, official)
-        names[official] = key
-    return names
-
-
 def role_names(network: nn.Module) -> dict[str, str]:
-    """{key by position: key by role and width}; none of networks that the source does not have."""
+    """Return {key by position: key by role and width}; empty where the source has no roles."""
     if not isinstance(network, DcganGenerator | DcganDiscriminator) or network.condition_dim:
         return {}
     layers = list(network.main)
@@ -105,12 +74,11 @@ def role_names(network: nn.Module) -> dict[str, str]:
 
 
 def _by_position(state: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
-    """The state under keys by position, whichever it has; a `module.` prefix is removed."""
-    plain = {key.removeprefix("module."): value for key, value in state.items()}
-    if not any(":" in key for key in plain):
-        return plain
+    """Return the state under keys by position, whichever it has."""
+    if not any(":" in key for key in state):
+        return dict(state)
     position, layer, result = -2, "", {}
-    for key, value in plain.items():
+    for key, value in state.items():
         match = re.fullmatch(r"main\.((?:initial|pyramid|final):.*:(convt?|batchnorm))\.(\w+)", key)
         if match is None:
             raise UserError(
@@ -147,7 +115,7 @@ def _side(numbers: int, channels: int) -> int:
 
 
 def infer_generator(state: Mapping[str, Tensor], source: object) -> tuple[dict[str, Any], int]:
-    """Options of `model` that a generator was built with, and the side of its images."""
+    """Read the options of `model` that a generator was built with, and the side of its images."""
     if "Input.weight" in state:
         out, first = _need(state, "Output.weight", source), state["Input.weight"]
         blocks = sum(key.endswith("Conv1.weight") for key in state)
@@ -178,7 +146,7 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> tuple[dict[s
 
 
 def infer_critic(state: Mapping[str, Tensor], source: object) -> tuple[dict[str, Any], int]:
-    """Options of `model` that a critic was built with, and the side of its images."""
+    """Read the options of `model` that a critic was built with, and the side of its images."""
     if "Res1.Conv1.weight" in state:
         blocks = sum(key.endswith("Conv1.weight") for key in state)
         small = "Input.weight" not in state
@@ -208,7 +176,7 @@ def infer_critic(state: Mapping[str, Tensor], source: object) -> tuple[dict[str,
 def from_official(
     states: Mapping[str, Mapping[str, Tensor]], direction: Direction = "AtoB", source: object = ""
 ) -> WGAN:
-    """A family with the given networks only; options are read off the keys and shapes.
+    """Build a family with the given networks only; options are read off the keys and shapes.
 
     How the critic was constrained cannot be read off; with batch norm it can only have been by
     clipping.
@@ -221,15 +189,15 @@ def from_official(
     Raises:
         UserError: networks that are not the published ones.
     """
-    plain = {name: _by_position(state, source) for name, state in states.items()}
+    states = {name: _by_position(state, source) for name, state in plain(states).items()}
     model: dict[str, Any] = {}
     sizes = set()
-    if "netG" in plain:
-        found, size = infer_generator(plain["netG"], source)
+    if "netG" in states:
+        found, size = infer_generator(states["netG"], source)
         model |= {"critic": found["generator"], "norm_critic": "none"} | found
         sizes.add(size)
-    if "netD" in plain:
-        found, size = infer_critic(plain["netD"], source)
+    if "netD" in states:
+        found, size = infer_critic(states["netD"], source)
         model = {"generator": found["critic"]} | model | found
         sizes.add(size)
     if not sizes:
@@ -241,38 +209,19 @@ def from_official(
     if model["norm_critic"] == "batch":
         model["constraint"] = "clip"
     size = sizes.pop()
-    data = {"root": "", "load_size": size, "crop_size": size}
-    tree = {"family": "wgan", "name": "official", "data": data, "model": model}
-    family = WGAN.build(validate(Config, tree, source=str(source)))
-    for name in [name for name in family.networks if f"net{name}" not in plain]:
-        del family.networks[name]
-    for name, network in family.networks.items():
-        _load(network, plain[f"net{name}"], name, source)
+    family = build_official(WGAN, model, source, {"load_size": size, "crop_size": size})
+    own = {name.removeprefix("net"): state for name, state in states.items()}
+    if "G" in own and isinstance(family.networks["G"], ResidualGenerator):
+        # The authors' code keeps no statistics.
+        initial = to_official(family.networks["G"])
+        statistics = {k: v for k, v in initial.items() if k.endswith(STATISTICS)}
+        own["G"] = {**statistics, **own["G"]}
+    keep_and_load(family.networks, own, source)
     return family
 
 
-def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, source: object) -> None:
-    names, own = official_names(network), network.state_dict()
-    loaded = {names.get(key, key): value for key, value in state.items()}
-    # Not written before torch 0.4.1; and no statistics at all in the residual networks.
-    optional = _STATISTICS if isinstance(network, ResidualGenerator) else _STATISTICS[-1:]
-    for key in own:
-        if key.endswith(optional):
-            loaded.setdefault(key, own[key])
-    load_network(network, loaded, name, source)
-
-
-def to_official(network: nn.Module) -> dict[str, Tensor]:
-    """The network's state dict under the official keys by position, contiguous, on the CPU."""
-    own = network.state_dict()
-    return {
-        official: own[ours].detach().cpu().contiguous()
-        for official, ours in official_names(network).items()
-    }
-
-
 def to_files(family: WGAN) -> dict[str, dict[str, Tensor]]:
-    """{file name: official state dict} for every network, by role where the source has it."""
+    """Return {file name: official state dict}, with keys by role where the source has them."""
     states = {}
     for name, network in family.networks.items():
         roles = role_names(network)

@@ -1,22 +1,28 @@
-"""The state-dict layout of the official CycleGAN / pix2pix files, both ways.
+"""Official state dicts in and out of a family's networks.
 
-The networks here have the official names except the U-Net, whose nesting is undone. Released files
-carry running statistics of instance norms that must be dropped, never used; batch norm entries of
-the same names belong to the network. Which is which is told by the kind of layer.
+The networks here have the official names except where they say otherwise (`HasOfficialKeys`).
+Released files carry running statistics of instance norms that must be dropped, never used; batch
+norm entries of the same names belong to the network, and are told by its having them.
+
+Options of the official CycleGAN and pix2pix networks are read off their keys and shapes.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
 from core.checkpoints.store import load_network
+from core.config import validate
 from core.errors import UserError
+from core.family import Family
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+F = TypeVar("F", bound=Family)
 
 
 @runtime_checkable
@@ -24,11 +30,11 @@ class HasOfficialKeys(Protocol):
     """A network whose modules are named otherwise than in the official files."""
 
     def official_keys(self) -> dict[str, str]:
-        """Return {our prefix: official prefix}."""
+        """Return {our prefix: official prefix} where they differ."""
 
 
 def official_names(network: nn.Module) -> dict[str, str]:
-    """{official key: ours} for every key of the network."""
+    """Return {official key: ours} for every key of the network."""
     prefixes = network.official_keys() if isinstance(network, HasOfficialKeys) else {}
     names = {}
     for key in network.state_dict():
@@ -37,26 +43,25 @@ def official_names(network: nn.Module) -> dict[str, str]:
     return names
 
 
-def _instance_norms(network: nn.Module) -> set[str]:
-    """Official prefixes of the instance norms."""
-    prefixes = network.official_keys() if isinstance(network, HasOfficialKeys) else {}
+def to_official(network: nn.Module) -> dict[str, Tensor]:
+    """Return the network's state dict under the official keys, contiguous, on the CPU."""
+    own = network.state_dict()
     return {
-        prefixes.get(name, name)
-        for name, module in network.named_modules()
-        if isinstance(module, nn.InstanceNorm2d)
+        official: own[ours].detach().cpu().contiguous()
+        for official, ours in official_names(network).items()
     }
 
 
 def load_official(
     network: nn.Module, state: Mapping[str, Tensor], name: str, source: object
 ) -> None:
-    """Load an official state dict into `network`, strictly.
+    """Load an official state dict into `network`, strictly but for running statistics.
 
-    Instance-norm statistics of old files are dropped, a `module.` prefix is removed, and a batch
-    norm's `num_batches_tracked` may be missing (files before PyTorch 0.4.1).
+    Those that the network does not keep are dropped (old instance norms, unused buffers), and a
+    batch norm's `num_batches_tracked` may be missing (files before PyTorch 0.4.1).
 
     Args:
-        network: a generator or discriminator of `core.nn`.
+        network: one with the official architecture.
         state: {official key: tensor}.
         name: the network's name, for errors.
         source: the file, for errors.
@@ -64,28 +69,12 @@ def load_official(
     Raises:
         UserError: keys or shapes disagree.
     """
-    names, dropped = official_names(network), _instance_norms(network)
-    own = network.state_dict()
-    loaded: dict[str, Tensor] = {}
-    for raw, value in state.items():
-        key = raw.removeprefix("module.")
-        prefix, _, leaf = key.rpartition(".")
-        if leaf in _STATISTICS and prefix in dropped:
-            continue
-        loaded[names.get(key, key)] = value
-    for key in own:
-        if key.endswith("num_batches_tracked"):
-            loaded.setdefault(key, own[key])
+    names, own = official_names(network), network.state_dict()
+    loaded = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    for key, value in state.items():
+        if key in names or not key.endswith(STATISTICS):
+            loaded[names.get(key, key)] = value
     load_network(network, loaded, name, source)
-
-
-def to_official(network: nn.Module) -> dict[str, Tensor]:
-    """The network's state dict under the official keys, contiguous, on the CPU."""
-    own = network.state_dict()
-    return {
-        official: own[ours].detach().cpu().contiguous()
-        for official, ours in official_names(network).items()
-    }
 
 
 def keep_and_load(
@@ -102,23 +91,34 @@ def keep_and_load(
         load_official(network, states[name], name, source)
 
 
+def build_official(
+    kind: type[F], model: Mapping[str, Any], source: object, data: Mapping[str, Any] | None = None
+) -> F:
+    """Build a family with options read off official files, and with initial weights.
+
+    Args:
+        kind: the family.
+        model: its section `model`.
+        source: file or folder, for errors.
+        data: its section `data`, but for the root.
+    """
+    tree = {"family": kind.name, "name": "official", "model": model}
+    tree["data"] = {"root": "", **(data or {})}
+    return kind.build(validate(kind.Config, tree, source=str(source)))
+
+
 def official_files(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
-    """{official file name: official state dict} for every network."""
+    """Return {`latest_net_<NET>.pth`: official state dict} for every network."""
     return {f"latest_net_{name}.pth": to_official(net) for name, net in networks.items()}
 
 
-def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
 def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, Any]:
-    """The options that a generator's official state dict was built with.
+    """Read the options that a generator's official state dict was built with off its keys.
 
     Returns:
         `generator`, `input_nc`, `output_nc`, `ngf`, `norm`, and `dropout` where the keys tell it
         (a U-Net's do not).
     """
-    state = _plain(state)
     if "model.model.0.weight" in state:
         depth = max(key.count(".model.") for key in state)
         if depth not in (7, 8):
@@ -157,8 +157,7 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
 
 
 def infer_discriminator(state: Mapping[str, Tensor], source: object) -> dict[str, Any]:
-    """`discriminator`, `num_layers_dis` and `ndf` of an official state dict."""
-    state = _plain(state)
+    """Read `discriminator`, `num_layers_dis` and `ndf` off an official state dict."""
     if "net.0.weight" in state:
         return {"discriminator": "pixel", "ndf": state["net.0.weight"].shape[0]}
     if "model.0.weight" not in state:
@@ -170,29 +169,3 @@ def infer_discriminator(state: Mapping[str, Tensor], source: object) -> dict[str
         "num_layers_dis": layers,
         "ndf": state["model.0.weight"].shape[0],
     }
-
-
-def find_files(path: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """{network: file} of an official set.
-
-    `path` is a folder with `<epoch>_net_<NET>.pth` (the newest epoch; `latest` wins), or one file
-    of that form, which stands for itself. A bare `*_net_G.pth` or any other name is `G`.
-    """
-    pattern = re.compile(r"(?P<epoch>.+)_net_(?P<net>[A-Za-z_]+)\.pth$")
-    if path.is_file():
-        match = pattern.match(path.name)
-        return {match["net"] if match and match["net"] in names else "G": path}
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder")
-    sets: dict[str, dict[str, Any]] = {}
-    for file in sorted(path.glob("*_net_*.pth")):
-        match = pattern.match(file.name)
-        if match and match["net"] in names:
-            sets.setdefault(match["epoch"], {})[match["net"]] = file
-    if not sets:
-        raise UserError(f"{path}: no `<epoch>_net_<NET>.pth` with NET in {', '.join(names)}")
-
-    def age(epoch: str) -> tuple[bool, int]:
-        return epoch == "latest", int(re.sub(r"\D", "", epoch) or 0)
-
-    return sets[max(sets, key=age)]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from core.checkpoints.official_files import read_state
 from core.errors import UserError
 from core.evaluation.features import FeatureDistances, weights_folder
 from core.evaluation.image_set import EvaluationSet, Pictures
@@ -68,7 +69,7 @@ def _add_fidelity(table: ScoreTable, x: Tensor, y: Tensor, truth: Tensor, name: 
 
 def _lpips(folder: Path | None) -> lpips.LPIPS:
     trunk, linear = (weights.locate(x, folder) for x in (weights.ALEXNET, weights.LPIPS_ALEXNET))
-    return lpips.LPIPS(weights.read_weights(trunk), weights.read_weights(linear))
+    return lpips.LPIPS(read_state(trunk), read_state(linear))
 
 
 class Evaluator:

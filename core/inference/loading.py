@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from core.checkpoints import store
-from core.config import validate
+from core.config import validate, without_retired
 from core.errors import UserError
 from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.sampler import Sampler
@@ -36,7 +36,7 @@ def kind_and_config(
     if name not in table:
         raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
     kind = table[name]
-    return kind, validate(kind.Config, state["config"], source=str(source))
+    return kind, validate(kind.Config, without_retired(state["config"]), source=str(source))
 
 
 def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = "") -> Family:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
 from core.errors import UserError
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from core.nn.init import InitName, init_weights
@@ -98,15 +95,3 @@ def make_discriminator(options: NetworkOptions, input_nc: int) -> Discriminator:
         network = PatchDiscriminator(input_nc, options.ndf, layers, options.norm)
     init_weights(network, options.init, options.init_gain)
     return network
-
-
-def forward_each(network: nn.Module, *inputs: Tensor, joint: bool) -> tuple[Tensor, ...]:
-    """The network on each input; in one pass over all of them if `joint`.
-
-    Together is the same function as one by one only where samples do not meet (no batch norm) and
-    nothing is drawn (no dropout): the caller says so by `joint`. Inputs of different sizes go one
-    by one.
-    """
-    if joint and len({x.shape[1:] for x in inputs}) == 1:
-        return network(torch.cat(inputs)).split([len(x) for x in inputs])
-    return tuple(network(x) for x in inputs)

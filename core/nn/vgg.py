@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.checkpoints.official_files import read_state
 from core.checkpoints.store import load_network
 from core.errors import UserError
 
@@ -154,16 +155,7 @@ def load_vgg(
             connection; names the file and where to put it.
     """
     source = _published_file(published, network.depth) if path is None else Path(path)
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{source}: cannot read the VGG weights: {error.strerror}") from None
-    except Exception as error:  # torch raises a different type for every kind of damage
-        raise UserError(
-            f"{source}: not VGG weights that can be read safely ({type(error).__name__})"
-        ) from None
-    if not isinstance(state, Mapping):
-        raise UserError(f"{source}: not a plain state dict {{key: tensor}}")
+    state = read_state(source, "VGG weights")
     load_network(network, vgg_state(network, state), f"VGG-{network.depth}", source)
 
 

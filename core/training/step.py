@@ -38,7 +38,7 @@ class Stepper:
         if options.compile:
             for network in networks:
                 network.compile()  # in place: state-dict keys stay
-            # A graph that is gone through twice (`Updater.in_turn`) must keep what it saved.
+            # A graph that is gone through twice (`Updater.step_together`) must keep what it saved.
             torch._functorch.config.donated_buffer = False
         distributed.broadcast_networks(networks)
         fp16 = options.precision == "fp16"

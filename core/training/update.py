@@ -91,7 +91,7 @@ class Updater:
         total = self._backward([optimizer], losses)
         self._step([optimizer], total, clip_grad_norm, self.scaler)
 
-    def in_turn(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
+    def step_together(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
         """Several steps, one after the other, with the gradients of all at the present weights.
 
         For objectives that share a graph and parameters: after the first step the graph would meet

@@ -13,10 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def _full(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 stay."""
-    return x.float() if x.dtype.itemsize < 4 else x
+from core.losses import full_precision
 
 
 class _Products(torch.autograd.Function):
@@ -60,7 +57,7 @@ def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
     Returns:
         [C, C].
     """
-    features = _full(features)
+    features = full_precision(features)
     if mask is None:
         products: Tensor = _Products.apply(features)
         return products / features.numel()
@@ -81,7 +78,7 @@ def blend(grams: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """Mean over all elements of (F - P)^2 (eq. 1), features [1, C, H, W]."""
     # `mse_loss` would give a gradient of another memory format.
-    return (_full(features) - _full(target)).square().mean()
+    return (full_precision(features) - full_precision(target)).square().mean()
 
 
 def style_loss(matrix: Tensor, target: Tensor) -> Tensor:
@@ -94,7 +91,7 @@ def total_variation(image: Tensor) -> Tensor:
 
     A plain sum: its weight against the means above grows with the image.
     """
-    image = _full(image)
+    image = full_precision(image)
     down, right = image.diff(dim=-2), image.diff(dim=-1)
     return down.abs().sum() + right.abs().sum()
 

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from core.checkpoints.official_files import read_states
+from core.checkpoints.official_layout import build_official
 from core.checkpoints.store import load_network
-from core.config import validate
 from core.errors import UserError
 from core.options import Direction
-from style.config import Config
 from style.family import PhotoWCTDecoders
 from style.photo.cascade import DistilledCascade
 from style.photo.networks import CHANNELS, PhotoWCT
@@ -84,8 +83,7 @@ def from_official(
                 raise UserError(
                     f"{source}: e{level}.{key} differs from e4's; a training run has one encoder"
                 )
-    tree = {"family": "style", "name": "official", "data": {"root": ""}}
-    family = PhotoWCTDecoders(validate(Config, tree, source=str(source)))
+    family = build_official(PhotoWCTDecoders, {}, source)
     family.networks["enc"].load_state_dict(deepest)
     for level in CHANNELS:
         family.networks[f"dec{level}"].load_state_dict(networks.decoder(level).state_dict())

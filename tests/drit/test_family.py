@@ -1,4 +1,4 @@
-"""DRIT's iteration: who moves, what joint forwards change (nothing), styles, tiles, odd inputs."""
+"""DRIT's iteration: who moves, styles, tiles, odd inputs."""
 
 from __future__ import annotations
 
@@ -158,15 +158,6 @@ def losses_and_weights(
 
 
 @each_variant
-@pytest.mark.parametrize("number", [2, 3])
-def test_joint_forward_changes_no_number(model: dict[str, Any], number: int) -> None:
-    joint, plain = (
-        losses_and_weights(model, {"joint_forward": joint}, wide(number)) for joint in (True, False)
-    )
-    torch.testing.assert_close(joint, plain, rtol=1e-6, atol=1e-9)
-
-
-@each_variant
 def test_gradient_checkpointing_changes_no_number(model: dict[str, Any]) -> None:
     kept, recomputed = (
         losses_and_weights(model, {"gradient_checkpointing": on}, wide()) for on in (False, True)
@@ -175,9 +166,8 @@ def test_gradient_checkpointing_changes_no_number(model: dict[str, Any]) -> None
 
 
 @each_variant
-@pytest.mark.parametrize("joint", [True, False])
-def test_white_images_train(model: dict[str, Any], joint: bool) -> None:
-    built = family("drit", model, {"joint_forward": joint})
+def test_white_images_train(model: dict[str, Any]) -> None:
+    built = family("drit", model)
     images = wide()
     images.a.fill_(1.0)
     images.b.fill_(1.0)

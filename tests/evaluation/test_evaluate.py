@@ -16,6 +16,7 @@ import torchvision
 from PIL import Image
 
 import core.evaluation.features
+from core.checkpoints.official_files import read_state
 from core.config import validate
 from core.errors import UserError
 from core.evaluation.image_set import Preprocess, find_evaluation_set
@@ -203,7 +204,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, trunk: Any = None, linear: Any = N
     """Every file of weights is there, and what is made of them is known."""
     monkeypatch.setattr(weights, "locate", lambda item, folder: Path(item.name))
     states = {weights.ALEXNET.name: trunk, weights.LPIPS_ALEXNET.name: linear}
-    monkeypatch.setattr(weights, "read_weights", lambda path: states[path.name])
+    monkeypatch.setattr("core.evaluation.model.read_state", lambda path: states[path.name])
     opened: list[Path] = []
 
     def build(path: Path, device: torch.device) -> Mean:
@@ -340,7 +341,7 @@ def test_weights_are_checked_and_named(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match=r"SHA-256 is .* expected df73285e"):
         weights.locate(weights.LPIPS_ALEXNET, tmp_path)
     with pytest.raises(UserError, match="not weights that can be read safely"):
-        weights.read_weights(tmp_path / "alex.pth")
+        read_state(tmp_path / "alex.pth")
 
     def fetch(url: str, path: Path, *, advice: str) -> None:
         path.write_bytes(url.encode())
@@ -364,6 +365,6 @@ def test_weights_are_checked_and_named(tmp_path: Path, monkeypatch: pytest.Monke
 def test_packaged_linear_weights_are_the_published_ones(tmp_path: Path) -> None:
     pytest.importorskip("lpips", reason="pip install -e '.[metrics]'")
     path = weights.locate(weights.LPIPS_ALEXNET, tmp_path)
-    state = weights.read_weights(path)
+    state = read_state(path)
     assert sorted(state) == [f"lin{i}.model.1.weight" for i in range(5)]
     assert all((value >= 0).all() for value in state.values())

@@ -11,7 +11,7 @@ from torch import nn
 from core.checkpoints.official_layout import load_official, official_names, to_official
 from core.errors import UserError
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
-from core.nn.factory import NetworkOptions, forward_each, make_discriminator, make_generator
+from core.nn.factory import NetworkOptions, make_discriminator, make_generator
 from core.nn.init import init_weights
 from core.nn.modes import evaluating, published_test_mode
 from core.nn.norms import BatchNorm2d
@@ -146,17 +146,6 @@ def test_gradient_checkpointing_changes_no_number(norm: str, dropout: bool) -> N
 def test_gradient_checkpointing_of_a_unet_is_refused() -> None:
     with pytest.raises(UserError, match=r"gradient_checkpointing.*unet_128"):
         make_generator(options(generator="unet_128"), 3, 3, gradient_checkpointing=True)
-
-
-def test_joined_forward_is_the_separate_one() -> None:
-    network = PatchDiscriminator(3, 4, 2, "instance").double()
-    x, y = torch.rand(2, 3, 16, 16).double(), torch.rand(1, 3, 16, 16).double()
-    together = forward_each(network, x, y, joint=True)
-    alone = forward_each(network, x, y, joint=False)
-    for a, b in zip(together, alone, strict=True):
-        torch.testing.assert_close(a, b)
-    sizes = forward_each(network, x, torch.rand(1, 3, 32, 32).double(), joint=True)
-    assert [len(s) for s in sizes] == [2, 1]
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -30,7 +30,7 @@ WEIGHTS = {
 """Our option: the case's name."""
 
 
-def build(case: Case, dtype: torch.dtype = torch.float64, *, joint: bool = True) -> DRIT:
+def build(case: Case, dtype: torch.dtype = torch.float64) -> DRIT:
     """The case's networks in train mode, with its weights and options, through `official.py`."""
     read = from_official(
         {name: case.weights(name) for name in case.data["spec"]}, source=case.folder
@@ -50,7 +50,6 @@ def build(case: Case, dtype: torch.dtype = torch.float64, *, joint: bool = True)
         tree["optim"] |= dict(zip(("beta1", "beta2"), hyper["betas"], strict=True))
     if "lr_content_discriminator" in hyper:
         tree["optim"]["rate_content"] = hyper["lr_content_discriminator"] / hyper["lr"]
-    tree["train"]["joint_forward"] = joint
     for name, network in read.networks.items():
         network.to(dtype).train()
         if name in ("enc_c", "gen"):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.checkpoints.official_layout import load_official
 from core.config import validate
 from munit.config import AdaINGenOptions, DisOptions, MUNITConfig, UNITConfig, VAEGenOptions
 from munit.family import MUNIT
 from munit.networks import AdaINGen, MsImageDis, VAEGen
-from munit.official import load_official
 from munit.unit import UNIT
 from tests.reference.cases import Case, fill_rule
 

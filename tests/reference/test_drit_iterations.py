@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -20,8 +21,7 @@ from torch import Tensor, nn
 
 import drit.family
 from core.training.update import Updater
-from drit.family import DRIT
-from drit.translations import Noise, Side
+from drit.family import DRIT, Side
 from tests.reference.cases import Case, close, each
 from tests.reference.drit_cases import assert_gradients, build, items, norms, optional, summary
 
@@ -30,12 +30,9 @@ STAGES = {"disContent": ("update_D_content", "update_D")} | dict.fromkeys(
     ("enc_c", "enc_a", "gen"), ("update_EG_phase1", SECOND)
 )
 """The stages of a network's first and second Adam step; of all others the one is `update_D`."""
-SETTINGS = pytest.mark.parametrize(
-    "setting",
-    [(torch.float64, True), (torch.float64, False), (torch.float32, True)],
-    ids=["float64-joint", "float64-published", "float32-joint"],
+PRECISIONS = pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
 )
-Setting = tuple[torch.dtype, bool]
 
 FLIPS = 4
 """Elements of a tensor that may step the other way in float32: a first step is nearly a sign."""
@@ -97,12 +94,12 @@ def named(A: Side, B: Side) -> dict[str, Tensor]:
     found: dict[str, Tensor | None] = {}
     for side, other, large, small in ((A, B, "A", "a"), (B, A, "B", "b")):
         images = {
-            f"fake_{large}_encoded": side.fakes.encoded,
-            f"fake_{large * 2}_encoded": side.fakes.same,
+            f"fake_{large}_encoded": side.fake,
+            f"fake_{large * 2}_encoded": side.same,
             f"fake_{large}_recon": side.recon,
         }
         labels = ("random", "random2")
-        images |= {f"fake_{large}_{n}": x for n, x in zip(labels, side.fakes.random, strict=False)}
+        images |= {f"fake_{large}_{n}": x for n, x in zip(labels, side.random, strict=False)}
         found |= {name: image[:, :, ::4, ::4] for name, image in images.items()}
         # Content passes over to the other domain and comes back.
         contents = {"": side.codes, "recon_": other.again}
@@ -118,51 +115,57 @@ def named(A: Side, B: Side) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in found.items() if value is not None}
 
 
-def noise_of(case: Case, dtype: torch.dtype) -> Noise:
-    codes = [optional(case, name, dtype) for name in ("z_random", "z_random2")]
-    return Noise(
-        content_A=case.input("noise_content_a", dtype),
-        content_B=case.input("noise_content_b", dtype),
-        eps_A=optional(case, "eps_a", dtype),
-        eps_B=optional(case, "eps_b", dtype),
-        random=tuple(code for code in codes if code is not None),
-        content_fake_A=case.input("noise_content_fake_a", dtype),
-        content_fake_B=case.input("noise_content_fake_b", dtype),
-        eps_recon_A=optional(case, "eps_recon_a", dtype),
-        eps_recon_B=optional(case, "eps_recon_b", dtype),
+def draws(case: Case, dtype: torch.dtype) -> list[Tensor]:
+    """What a full iteration draws, in its order."""
+    names = (
+        *("noise_content_a", "noise_content_b", "eps_a", "eps_b", "z_random", "z_random2"),
+        *("noise_content_fake_a", "noise_content_fake_b", "eps_recon_a", "eps_recon_b"),
     )
+    return [drawn for name in names if (drawn := optional(case, name, dtype)) is not None]
+
+
+@contextmanager
+def drawing(tensors: list[Tensor]) -> Iterator[None]:
+    """Within, DRIT draws these, and all of them."""
+    left = iter(tensors)
+
+    def draw(_like: Tensor, *shape: int) -> Tensor:
+        drawn = next(left)
+        assert drawn.shape == shape
+        return drawn
+
+    with patch.object(drit.family, "normal", draw):
+        yield
+    assert next(left, None) is None
 
 
 @cache
-def iterate(case: Case, setting: Setting) -> Run:
-    run = _iterate(case, setting)
+def iterate(case: Case, dtype: torch.dtype) -> Run:
+    run = _iterate(case, dtype)
     # Hooks and networks hold each other, and the collector does not see how large they are.
     gc.collect()
     return run
 
 
-def _iterate(case: Case, setting: Setting) -> Run:
-    dtype, joint = setting
-    family, run = build(case, dtype, joint=joint), Run()
+def _iterate(case: Case, dtype: torch.dtype) -> Run:
+    family, run = build(case, dtype), Run()
     record(family, run)
     update, num = Updater(), case.hyper["encoded_samples"]
     first = [case.input(f"first_image_{s}", dtype)[:num] for s in ("a", "b")]
-    noises = [case.input(f"first_noise_content_{s}", dtype) for s in ("a", "b")]
-    terms = family.content_iteration(*first, *noises, update)
+    with drawing([case.input(f"first_noise_content_{s}", dtype) for s in ("a", "b")]):
+        terms = family.content_iteration(*first, update)
     assert run.steps == Counter({"disContent": 1})
     run.losses |= {f"update_D_content/{name}": x.item() for name, x in terms.items()}
 
-    def forward(*args: Any, **kwargs: Any) -> tuple[Side, Side]:
-        sides = original(*args, **kwargs)
-        run.outputs |= named(*sides)
-        return sides
+    def forward(*reals: Tensor) -> tuple[Side, Side, tuple[Tensor, ...]]:
+        A, B, attributes = original(*reals)
+        run.outputs |= named(A, B)
+        return A, B, attributes
 
-    original = drit.family.forward
+    original = family.forward
     a, b = (case.input(f"image_{s}", dtype) for s in ("a", "b"))
-    with patch.object(drit.family, "forward", forward):
-        terms = family.full_iteration(
-            a[:num], b[:num], a[num:], b[num:], noise_of(case, dtype), update
-        )
+    with patch.object(family, "forward", forward), drawing(draws(case, dtype)):
+        terms = family.full_iteration(a[:num], b[:num], a[num:], b[num:], update)
     for name, value in terms.items():
         stage = "update_D" if name.startswith("dis") else "update_EG"
         run.losses[f"{stage}/{name}"] = value.item()
@@ -171,59 +174,59 @@ def _iterate(case: Case, setting: Setting) -> Run:
 
 
 @each("drit/train_step")
-@SETTINGS
-def test_losses(case: Case, setting: Setting) -> None:
-    ours = iterate(case, setting).losses
+@PRECISIONS
+def test_losses(case: Case, dtype: torch.dtype) -> None:
+    ours = iterate(case, dtype).losses
     golden = {k: v for k, v in case.data["losses"].items() if "new_forward" not in k}
     stated = case.data["tolerance"]["losses"]
-    rel, atol = (1e-9, 1e-12) if setting[0] == torch.float64 else (stated["rtol"], stated["atol"])
+    rel, atol = (1e-9, 1e-12) if dtype == torch.float64 else (stated["rtol"], stated["atol"])
     assert ours.keys() == golden.keys()
     for name, value in golden.items():
         assert ours[name] == pytest.approx(value, rel=rel, abs=atol), name
 
 
 @each("drit/train_step")
-@SETTINGS
-def test_outputs(case: Case, setting: Setting) -> None:
-    ours, golden = iterate(case, setting).outputs, case.arrays
+@PRECISIONS
+def test_outputs(case: Case, dtype: torch.dtype) -> None:
+    ours, golden = iterate(case, dtype).outputs, case.arrays
     stated = case.data["tolerance"]["outputs"]
     bounds = {"rtol": stated["rtol"], "atol": stated["atol"]}
     assert golden.keys() == ours.keys()
     for name, value in golden.items():
-        close(ours[name], value, **(bounds if setting[0] == torch.float32 else {}))
+        close(ours[name], value, **(bounds if dtype == torch.float32 else {}))
 
 
 @each("drit/train_step")
-@SETTINGS
-def test_gradients(case: Case, setting: Setting) -> None:
-    ours = iterate(case, setting).gradients
+@PRECISIONS
+def test_gradients(case: Case, dtype: torch.dtype) -> None:
+    ours = iterate(case, dtype).gradients
     stated = case.data["tolerance"]["grad_l2"]
     golden = case.data["grad_l2"]
     for stage in ours:
         assert ours[stage].keys() == golden[stage].keys()
         for name, table in golden[stage].items():
-            bounds = stated[stage] if setting[0] == torch.float32 else None
+            bounds = stated[stage] if dtype == torch.float32 else None
             assert_gradients(ours[stage][name], table, bounds)
     assert golden.keys() - ours.keys() == {"update_EG_phase2", "update_EG_phase2_new_forward"}
     for stage, value in (("update_D_content", "update_D_content"), ("update_D", "update_D")):
         table = ours[f"{stage}_before_clipping"]["disContent"]
         total = torch.tensor(list(table.values()), dtype=torch.float64).norm().item()
         expected = case.data["values"][f"{value}_total_grad_norm_before_clipping"]
-        rel = 1e-9 if setting[0] == torch.float64 else case.data["tolerance"]["values"]["rtol"]
+        rel = 1e-9 if dtype == torch.float64 else case.data["tolerance"]["values"]["rtol"]
         assert total == pytest.approx(expected, rel=rel)
 
 
 @each("drit/train_step")
-@SETTINGS
+@PRECISIONS
 @pytest.mark.parametrize("table", ["after_step", "update"])
-def test_weights(case: Case, setting: Setting, table: str) -> None:
-    run, golden = iterate(case, setting), case.data[table]
+def test_weights(case: Case, dtype: torch.dtype, table: str) -> None:
+    run, golden = iterate(case, dtype), case.data[table]
     ours = run.values if table == "after_step" else run.updates
     twice = ("disContent", "enc_c", "gen")
     assert run.steps == {name: 2 if name in twice else 1 for name in case.data["spec"]}
     for stage in ours:
         stated = case.data["tolerance"][table][stage]
-        single = setting[0] == torch.float32
+        single = dtype == torch.float32
         # Adam divides by the size of the gradient: where that is rounding, so is the step. The
         # suggested bounds are five times one run's deviation, which had no element of the
         # discriminators step the other way; here a few may, on whatever processor.

@@ -83,7 +83,7 @@ def bounds(case: Case, dtype: torch.dtype) -> Bounds:
     )
 
 
-def build(case: Case, dtype: torch.dtype, *, joint: bool) -> Any:
+def build(case: Case, dtype: torch.dtype) -> Any:
     """The family with the case's weights and options."""
     read = OFFICIAL[case.family].from_official(
         {name: case.weights(name) for name in case.data["spec"]}, source=case.folder
@@ -94,7 +94,6 @@ def build(case: Case, dtype: torch.dtype, *, joint: bool) -> Any:
     tree["model"]["dropout"] = case.describe(generator)["dropout"]
     tree["model"] |= {key: hyper[key] for key in LOSS_OPTIONS if key in hyper}
     tree["optim"] |= {key: hyper[key] for key in ADAM_OPTIONS}
-    tree["train"]["joint_forward"] = joint
     family = FAMILIES[case.family].build(validate(type(read.config), tree))
     for name, network in family.networks.items():
         network.load_state_dict(read.networks[name].state_dict())
@@ -169,10 +168,9 @@ def batches(case: Case, dtype: torch.dtype) -> Iterator[ImageBatch]:
 
 
 @cache
-def run(case: Case, dtype: torch.dtype, joint: bool) -> list[Iteration]:
+def run(case: Case, dtype: torch.dtype) -> list[Iteration]:
     """Every iteration that the case has inputs for; kept, because several tests look at it."""
-    family = build(case, dtype, joint=joint)
-    assert family.joint <= joint
+    family = build(case, dtype)
     gradients, outputs = record_gradients(family), record_outputs(case, family)
     networks = list(family.networks.values())
     update, masks, start = Updater("cpu", networks), DropoutMasks(case), snapshot(family)
@@ -197,27 +195,9 @@ def run(case: Case, dtype: torch.dtype, joint: bool) -> list[Iteration]:
     return iterations
 
 
-@dataclass(frozen=True)
-class Setting:
-    """In which precision, and how often through a network."""
-
-    dtype: torch.dtype
-    joint: bool
-
-    def iterations(self, case: Case) -> list[Iteration]:
-        # With batch norm samples meet: there is nothing to join, and one run serves both.
-        meets = any(d["norm"] == "batch" for d in case.data["networks"].values())
-        return run(case, self.dtype, self.joint and not meets)
-
-
 every_iteration = each("cyclegan_iteration", "pix2pix_iteration")
-every_setting = pytest.mark.parametrize(
-    "setting",
-    [
-        pytest.param(Setting(torch.float64, True), id="float64-joint"),
-        pytest.param(Setting(torch.float64, False), id="float64-separate"),
-        pytest.param(Setting(torch.float32, True), id="float32"),
-    ],
+every_precision = pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
 )
 
 
@@ -244,7 +224,7 @@ def numel(case: Case, name: str, key: str) -> int:
 
 @every_iteration
 def test_architecture_is_the_described_one(case: Case) -> None:
-    family = build(case, torch.float32, joint=True)
+    family = build(case, torch.float32)
     assert family.networks.keys() == case.data["spec"].keys()
     for name, network in family.networks.items():
         shapes = {key: list(value.shape) for key, value in to_official(network).items()}
@@ -252,24 +232,24 @@ def test_architecture_is_the_described_one(case: Case) -> None:
 
 
 @every_iteration
-@every_setting
-def test_losses(case: Case, setting: Setting) -> None:
-    limits = bounds(case, setting.dtype)
-    assert_terms(setting.iterations(case)[0].terms, case.data["losses"], limits.losses)
+@every_precision
+def test_losses(case: Case, dtype: torch.dtype) -> None:
+    limits = bounds(case, dtype)
+    assert_terms(run(case, dtype)[0].terms, case.data["losses"], limits.losses)
 
 
 @every_iteration
-@every_setting
-def test_output_images(case: Case, setting: Setting) -> None:
-    limits, outputs = bounds(case, setting.dtype), setting.iterations(case)[0].outputs
+@every_precision
+def test_output_images(case: Case, dtype: torch.dtype) -> None:
+    limits, outputs = bounds(case, dtype), run(case, dtype)[0].outputs
     for name, golden in case.arrays.items():
         close(outputs[name], golden, **limits.arrays)
 
 
 @every_iteration
-@every_setting
-def test_gradients(case: Case, setting: Setting) -> None:
-    limits, gradients = bounds(case, setting.dtype), setting.iterations(case)[0].gradients
+@every_precision
+def test_gradients(case: Case, dtype: torch.dtype) -> None:
+    limits, gradients = bounds(case, dtype), run(case, dtype)[0].gradients
     for name, key, golden, zero in items(case, case.data["grad_l2"]):
         if zero:
             assert gradients[name][key] < limits.zero_gradient, (name, key)
@@ -279,25 +259,25 @@ def test_gradients(case: Case, setting: Setting) -> None:
 
 
 @every_iteration
-@every_setting
-def test_weights_after_the_step(case: Case, setting: Setting) -> None:
-    limits, values = bounds(case, setting.dtype), setting.iterations(case)[0].values
+@every_precision
+def test_weights_after_the_step(case: Case, dtype: torch.dtype) -> None:
+    limits, values = bounds(case, dtype), run(case, dtype)[0].values
     for name, key, (total, norm), zero in items(case, case.data["after_step"]):
         root = numel(case, name, key) ** 0.5
         our_total, our_norm = values[name][key]
         # Without a true gradient Adam may move each element by up to lr, either way.
         drift = case.hyper["lr"] * root if zero else 0.0
         atol = limits.value_sum_per_root * root + drift * root
-        if setting.dtype == torch.float32:
+        if dtype == torch.float32:
             atol += 2 * case.hyper["lr"]
         assert our_total == pytest.approx(total, rel=1e-9, abs=atol), (name, key)
         assert our_norm == pytest.approx(norm, rel=limits.value_norm, abs=drift), (name, key)
 
 
 @every_iteration
-@every_setting
-def test_size_of_the_step(case: Case, setting: Setting) -> None:
-    limits, deltas = bounds(case, setting.dtype), setting.iterations(case)[0].deltas
+@every_precision
+def test_size_of_the_step(case: Case, dtype: torch.dtype) -> None:
+    limits, deltas = bounds(case, dtype), run(case, dtype)[0].deltas
     for name, key, (total, norm), zero in items(case, case.data["step_delta"]):
         root = numel(case, name, key) ** 0.5
         our_total, our_norm = deltas[name][key]
@@ -305,25 +285,25 @@ def test_size_of_the_step(case: Case, setting: Setting) -> None:
             assert our_norm <= case.hyper["lr"] * root * (1 + 1e-6), (name, key)
             continue
         assert our_norm == pytest.approx(norm, rel=limits.delta_norm, abs=1e-12), (name, key)
-        if setting.dtype == torch.float64:
+        if dtype == torch.float64:
             atol = limits.value_sum_per_root * root
             assert our_total == pytest.approx(total, rel=1e-7, abs=atol), (name, key)
 
 
 @every_iteration
-@every_setting
-def test_second_iteration(case: Case, setting: Setting) -> None:
+@every_precision
+def test_second_iteration(case: Case, dtype: torch.dtype) -> None:
     if "second_iteration" not in case.data:
         pytest.skip("the case has one iteration")
-    second, limits = case.data["second_iteration"], bounds(case, setting.dtype)
-    ours = setting.iterations(case)[1]
+    second, limits = case.data["second_iteration"], bounds(case, dtype)
+    ours = run(case, dtype)[1]
     assert_terms(ours.terms, second["losses"], limits.second_losses)
     squares = dict.fromkeys(case.data["spec"], 0.0)
     for name, key, (_, norm), zero in items(case, second["delta_from_start"]):
         our_norm = ours.deltas[name][key][1]
         if not zero and key in ours.gradients[name]:
             squares[name] += our_norm**2
-        if not zero and setting.dtype == torch.float64:
+        if not zero and dtype == torch.float64:
             expected = pytest.approx(norm, rel=limits.second_delta, abs=1e-12)
             assert our_norm == expected, (name, key)
     for name, golden in second["total_delta_l2"].items():

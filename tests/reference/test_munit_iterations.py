@@ -1,7 +1,6 @@
 """Whole training iterations of MUNIT and UNIT: losses, images, gradients, weights after each step.
 
-In float64 everything is compared sharply, joint and separate forwards alike; in float32 within the
-bounds that the case states.
+In float64 everything is compared sharply, in float32 within the bounds that the case states.
 """
 
 from __future__ import annotations
@@ -12,15 +11,18 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from core.checkpoints.official_layout import official_names
+from core.family import ImageBatch
 from core.training.update import Updater
-from munit.family import MUNIT, Styles
-from munit.official import from_official, official_names, to_official
-from munit.unit import UNIT, Noise
+from munit.family import MUNIT
+from munit.official import from_official, to_official
+from munit.unit import UNIT
 from tests.reference.cases import Case, close, each
 from tests.reference.munit_cases import batches, dot, family, fill, style
 
@@ -138,17 +140,19 @@ def one_iteration(
     case: Case, model: MUNIT | UNIT, suffix: str, x_a: Tensor, x_b: Tensor, update: Updater
 ) -> dict[str, Tensor]:
     """With the case's draws."""
-    if isinstance(model, MUNIT):
-        names = ("s_a_dis", "s_b_dis", "s_a", "s_b")
-        styles = Styles(**{name: style(case, name + suffix, x_a.dtype) for name in names})
-        return model.iteration(x_a, x_b, styles, update)
-    names = tuple(Noise.__dataclass_fields__)
-    noise = Noise(**{name: case.input(name + suffix, x_a.dtype) for name in names})
-    return model.iteration(x_a, x_b, noise, update)
+    names = ("s_a_dis", "s_b_dis", "s_a", "s_b")
+    draw = style
+    if isinstance(model, UNIT):
+        names = ("n_a_dis", "n_b_dis", "n_a", "n_b", "n_b_recon", "n_a_recon")
+        draw = Case.input
+    draws = iter([draw(case, name + suffix, x_a.dtype) for name in names])
+    batch = ImageBatch(x_a, x_b, (), ())
+    with patch(f"{type(model).__module__}.normal", lambda *_: next(draws)):
+        return model.training_step(batch, 0, update)
 
 
 @cache
-def run(case: Case, dtype: torch.dtype, joint: bool) -> Run:
+def run(case: Case, dtype: torch.dtype) -> Run:
     """Every iteration that the case has draws for; kept, because several tests look at it."""
     with TemporaryDirectory() as folder:
         vgg = {}
@@ -156,7 +160,7 @@ def run(case: Case, dtype: torch.dtype, joint: bool) -> Run:
             path = Path(folder) / "vgg16.weight"
             torch.save(case.weights("vgg"), path)
             vgg = {"vgg_weights": str(path), "vgg_input": "caffe"}
-        model = family(case, joint_forward=joint, model=vgg)
+        model = family(case, model=vgg)
         fill(case, model.networks, dtype)
         assert all(network.training for network in model.networks.values())
         norms, dots = record_first_gradients(model)
@@ -182,31 +186,10 @@ def run(case: Case, dtype: torch.dtype, joint: bool) -> Run:
     return Run(done, norms, dots, images)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """In which precision, and how often through a network."""
-
-    dtype: torch.dtype
-    joint: bool
-
-    @property
-    def sharp(self) -> bool:
-        return self.dtype == torch.float64
-
-
 every_iteration = each("iteration_nocyc", "iteration_cyc", "iteration_vgg", "unit_iteration")
-every_setting = pytest.mark.parametrize(
-    "setting",
-    [
-        pytest.param(Setting(torch.float64, True), id="float64-joint"),
-        pytest.param(Setting(torch.float64, False), id="float64-separate"),
-        pytest.param(Setting(torch.float32, True), id="float32"),
-    ],
+every_precision = pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
 )
-
-
-def result(case: Case, setting: Setting) -> Run:
-    return run(case, setting.dtype, setting.joint)
 
 
 def assert_terms(case: Case, ours: dict[str, float], golden: dict[str, float], rtol: float) -> None:
@@ -250,31 +233,31 @@ def test_architecture_and_official_names(case: Case) -> None:
 
 
 @every_iteration
-@every_setting
-def test_losses(case: Case, setting: Setting) -> None:
-    rtol = 1e-9 if setting.sharp else case.data["tolerance"]["losses"]["rtol"]
-    assert_terms(case, result(case, setting).iterations[0].terms, case.data["losses"], rtol)
+@every_precision
+def test_losses(case: Case, dtype: torch.dtype) -> None:
+    rtol = 1e-9 if dtype == torch.float64 else case.data["tolerance"]["losses"]["rtol"]
+    assert_terms(case, run(case, dtype).iterations[0].terms, case.data["losses"], rtol)
 
 
 @every_iteration
-@every_setting
-def test_images_and_codes(case: Case, setting: Setting) -> None:
+@every_precision
+def test_images_and_codes(case: Case, dtype: torch.dtype) -> None:
     stated = case.data["tolerance"]["arrays"]
-    bounds = {} if setting.sharp else {key: stated[key] for key in ("rtol", "atol")}
-    images = result(case, setting).images
+    bounds = {} if dtype == torch.float64 else {key: stated[key] for key in ("rtol", "atol")}
+    images = run(case, dtype).images
     for name, golden in case.arrays.items():
         close(images[name], golden, **bounds)
 
 
 @every_iteration
-@every_setting
-def test_gradients(case: Case, setting: Setting) -> None:
-    first = result(case, setting)
-    rtol = 1e-8 if setting.sharp else case.data["tolerance"]["grad_l2"]["rtol"]
-    along = 1e-8 if setting.sharp else 0.05
+@every_precision
+def test_gradients(case: Case, dtype: torch.dtype) -> None:
+    first = run(case, dtype)
+    rtol = 1e-8 if dtype == torch.float64 else case.data["tolerance"]["grad_l2"]["rtol"]
+    along = 1e-8 if dtype == torch.float64 else 0.05
     for name, key, golden, zero in items(case, case.data["grad_l2"]):
         if zero:
-            assert first.norms[name][key] < (1e-9 if setting.sharp else 1e-4), (name, key)
+            assert first.norms[name][key] < (1e-9 if dtype == torch.float64 else 1e-4), (name, key)
             continue
         assert first.norms[name][key] == pytest.approx(golden, rel=rtol, abs=1e-12), (name, key)
         expected = pytest.approx(case.data["grad_dot"][name][key], abs=along * golden + 1e-12)
@@ -307,24 +290,24 @@ SHARP = {"value": 1e-11, "share": 1e-7, "sum": 1e-5, "delta": 1e-7, "zero": 1e-7
 
 
 @every_iteration
-@every_setting
-def test_weights_after_the_step(case: Case, setting: Setting) -> None:
+@every_precision
+def test_weights_after_the_step(case: Case, dtype: torch.dtype) -> None:
     loose = {"value": 1e-5, "share": 0.1, "sum": 2.0, "delta": 1e-2, "zero": 5e-2}
     assert_weights(
         case,
-        result(case, setting).iterations[0],
+        run(case, dtype).iterations[0],
         case.data["after_step"],
         case.data["after_step_delta"],
-        SHARP if setting.sharp else loose,
+        SHARP if dtype == torch.float64 else loose,
     )
 
 
 @every_iteration
-@every_setting
-def test_second_iteration(case: Case, setting: Setting) -> None:
+@every_precision
+def test_second_iteration(case: Case, dtype: torch.dtype) -> None:
     second = case.data["second_iteration"]
     loose = {"value": 1e-5, "share": 0.5, "sum": 5.0, "delta": 5e-2, "zero": 2e-1}
-    ours = result(case, setting).iterations[1]
-    assert_terms(case, ours.terms, second["losses"], 1e-7 if setting.sharp else 3e-2)
-    rtol = SHARP if setting.sharp else loose
+    ours = run(case, dtype).iterations[1]
+    assert_terms(case, ours.terms, second["losses"], 1e-7 if dtype == torch.float64 else 3e-2)
+    rtol = SHARP if dtype == torch.float64 else loose
     assert_weights(case, ours, second["after_step"], second["after_step_delta"], rtol)

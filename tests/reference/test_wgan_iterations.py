@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import wgan.family
+from core.checkpoints.official_layout import official_names
 from core.config import validate
 from core.family import SampleBatch
 from core.losses import gradient_penalty
@@ -118,7 +119,7 @@ class Iteration:
 
 
 def owners(network: nn.Module) -> dict[nn.Parameter, str]:
-    keys = {ours: official_key for official_key, ours in official.official_names(network).items()}
+    keys = {ours: official_key for official_key, ours in official_names(network).items()}
     return {parameter: keys[name] for name, parameter in network.named_parameters()}
 
 

@@ -14,6 +14,8 @@ import torch
 import yaml
 
 from core.checkpoints import store
+from families import load
+from scripts.train import main
 from tests.conftest import ROOT
 from tests.training.conftest import (
     Tree,
@@ -89,6 +91,19 @@ def test_resumed_equals_unbroken(
     assert not all(
         torch.equal(weights[n][k], state["networks"][n][k]) for n in weights for k in weights[n]
     )
+
+
+def test_checkpoint_with_a_retired_option_loads_and_goes_on(unpaired: Path, tmp_path: Path) -> None:
+    """As written by an earlier version, whose options held `train.joint_forward`."""
+    tree, run = small_tree("cyclegan", unpaired), tmp_path / "broken"
+    unbroken = train_to_end(tree, tmp_path / "unbroken")
+    state = train_until_signal(tree, run, 3)
+    state["config"]["train"]["joint_forward"] = True
+    file = store.step_path(run / "checkpoints", 3)
+    store.save(state, file)
+    assert load(file, "cpu").family.config == make_trainer(tree, tmp_path / "other").config
+    assert main(["--resume", str(run), "--device", "cpu"]) == 0
+    assert differences(unbroken, store.load(store.find(run)[0])) == []
 
 
 def test_log_and_samples_of_a_resumed_run_have_no_line_twice(

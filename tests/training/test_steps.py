@@ -90,30 +90,6 @@ def test_every_objective_and_channel_count(name: str, gan_mode: str) -> None:
     assert built.translate(batch(channels=(1, 4)).a, "AtoB").shape == (2, 4, 16, 16)
 
 
-@pytest.mark.parametrize("norm", ["instance", "none"])
-@pytest.mark.parametrize("name", NAMES)
-def test_joint_forward_changes_no_number(name: str, norm: str) -> None:
-    runs = []
-    for joint in (True, False):
-        built = family(name, {"norm": norm, "dropout": False}, {"joint_forward": joint})
-        assert built.joint == joint
-        for network in built.networks.values():
-            network.double()
-        images = batch()
-        doubled = type(images)(images.a.double(), images.b.double(), images.names_a, images.names_b)
-        update = Updater()
-        terms = [built.training_step(doubled, step, update) for step in (1, 2)]
-        runs.append([value for term in terms for value in term.values()])
-    torch.testing.assert_close(runs[0], runs[1], rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_batch_norm_and_dropout_are_never_joined(name: str) -> None:
-    assert not family(name, {"norm": "batch"}).joint
-    if name == "cyclegan":
-        assert not family(name, {"dropout": True}).joint
-
-
 def calls(built: Any, images: Any) -> list[tuple[str, int]]:
     """(network, how many images) of each forward of a step, in order."""
     seen: list[tuple[str, int]] = []

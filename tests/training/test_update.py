@@ -149,11 +149,11 @@ def two_turns(update: Updater, factor: float = 1.0) -> list[Tensor]:
     one, two = (torch.optim.SGD(layer.parameters(), lr=0.1) for layer in (first, second))
     hidden = first(torch.ones(2, 3))
     losses = second(hidden.square()).sum(), hidden.pow(3).mean() * factor
-    update.in_turn(([one, two], losses[:1]), ([one], losses[1:]))
+    update.step_together(([one, two], losses[:1]), ([one], losses[1:]))
     return [*first.parameters(), *second.parameters()]
 
 
-def test_in_turn_takes_every_gradient_at_the_same_weights() -> None:
+def test_step_together_takes_every_gradient_at_the_same_weights() -> None:
     torch.manual_seed(0)
     first, second = nn.Linear(3, 3), nn.Linear(3, 1)
     parameters = [*first.parameters(), *second.parameters()]
@@ -168,7 +168,7 @@ def test_in_turn_takes_every_gradient_at_the_same_weights() -> None:
 
 
 @pytest.mark.parametrize("fp16", [False, True])
-def test_in_turn_takes_all_steps_or_none(fp16: bool) -> None:
+def test_step_together_takes_all_steps_or_none(fp16: bool) -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10) if fp16 else None
     update = Updater(scaler=scaler)
     after = two_turns(update, math.inf)

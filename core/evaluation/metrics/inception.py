@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.checkpoints.official_files import read_state
 from core.errors import UserError
-from core.evaluation.metrics.weights import MissingError, read_weights
+from core.evaluation.metrics.weights import MissingError
 
 BATCH_SIZE = 32
 
@@ -42,7 +43,7 @@ class Inception:
                 "torch-fidelity is not installed; pip install -e '.[metrics]'"
             ) from None
         # torch-fidelity unpickles the file: first see that there is nothing but tensors in it.
-        read_weights(path)
+        read_state(path)
         try:
             network = FeatureExtractorInceptionV3("inception", ["2048"], str(path))
         except RuntimeError as error:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from core.errors import UserError
 from core.runtime.transfer import fetch
@@ -112,25 +110,6 @@ def fetch_missing(folder: str | Path | None = None) -> list[Path]:
                 raise
             fetched.append(path)
     return fetched
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A plain state dict, read without executing a pickle.
-
-    Raises:
-        UserError: unreadable, or not a flat dict of tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the weights: {error.strerror}") from None
-    except Exception as error:  # torch raises a different type for every kind of damage
-        raise UserError(
-            f"{path}: not weights that can be read safely ({type(error).__name__})"
-        ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{path}: not a plain state dict {{key: tensor}}")
-    return dict(state)
 
 
 def _packaged() -> Path | None:
