@@ -37,7 +37,8 @@ def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = ""
     if name not in table:
         raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
     kind = table[name]
-    family = kind.build(validate(kind.Config, state["config"], source=str(source)))
+    writer = f"{source} (written by version {state.get('version', '0.1.0')})"
+    family = kind.build(validate(kind.Config, state["config"], source=writer))
     weights = {**state["networks"], **state.get("ema", {})}
     family.networks = {key: net for key, net in family.networks.items() if key in weights}
     for key, network in family.networks.items():

@@ -60,20 +60,21 @@ def find_start(
         raise UserError("--config FILE is needed, or --resume PATH to go on with a run")
     options = load_config(config, families, overrides) if config is not None else None
     folder = run_dir or (Path("runs") / options.name if options is not None else None)
-    source = Path(resume) if resume and resume != AUTO else folder
+    where = Path(resume) if resume and resume != AUTO else folder
     if resume is None or (resume == AUTO and not (folder and store.listed(folder / "checkpoints"))):
         assert options is not None and folder is not None
         if store.listed(folder / "checkpoints"):
             raise UserError(f"{folder}: holds a run already; add --resume, or another --run-dir")
         return Start(families[options.family], options, folder, None)
-    assert source is not None
-    file, damaged = store.find(source)
+    assert where is not None
+    file, damaged = store.find(where)
     state = store.load(file)
     kind = families.get(state["family"])
     if kind is None:
         raise UserError(f"{file}: unknown family {state['family']!r}")
     if options is None:
-        options = change(kind.Config, state["config"], overrides, str(file))
+        source = f"{file} (written by version {state.get('version', '0.1.0')})"
+        options = change(kind.Config, state["config"], overrides, source)
         folder = folder or file.parent.parent
     assert folder is not None
     notes = (*(f"damaged: {line}" for line in damaged), f"resuming from {file}")

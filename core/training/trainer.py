@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from core import __version__
 from core.checkpoints import store
 from core.config import dump_config, refuse_fixed
 from core.data.loader import build_loader
@@ -307,6 +308,7 @@ class Trainer:
         path = self._checkpoint_path()
         if self.world.is_main:
             state = {
+                "version": __version__,
                 "family": family.name,
                 "config": self.config.model_dump(mode="json"),
                 "step": self.step,
