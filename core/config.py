@@ -141,6 +141,7 @@ def _explain(error: ValidationError, config: type[NamedConfig], marks: Marks, so
     path = tuple(first["loc"])
     while path and path not in marks and first["type"] != "missing":
         path = path[:-1]
+    path = path or tuple(first["loc"])  # options of a checkpoint come from no line of a file
     where = marks.get(path) or marks.get(path[:-1]) or marks.get(()) or source
     name = _dotted(path) or "the file"
     if first["type"] == "extra_forbidden":
@@ -175,6 +176,19 @@ def validate(
         return config.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         raise UserError(_explain(error, config, marks or {}, source)) from None
+
+
+def change(config: type[C], tree: Mapping[str, Any], overrides: Sequence[str], source: str) -> C:
+    """Build `config` from a checkpoint's options with `section.key=value` texts applied to them.
+
+    Raises:
+        UserError: one line that names the override or the checkpoint, and the key.
+    """
+    marks: Marks = {(): source}
+    changed: dict[str, Any] = json.loads(json.dumps(without_retired(tree)))
+    for override in overrides:
+        _apply_override(changed, marks, override)
+    return validate(config, changed, marks, source)
 
 
 def load_config(
@@ -231,16 +245,27 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def refuse_other_model(config: NamedConfig, saved: Mapping[str, Any], source: str) -> None:
-    """Refuse to resume a checkpoint with another model; other options may change on purpose.
+_FIXED = ("family", "model.", "data.direction", "optim.optimizer", "train.seed")
+"""Options, and sections, that a run keeps from its first step to its last."""
+
+
+def refuse_fixed(config: NamedConfig, saved: Mapping[str, Any], source: object) -> None:
+    """Refuse to go on from a checkpoint with another value of what a run keeps for good.
+
+    Every other option takes effect from the resumed step on.
+
+    Args:
+        config: the options to go on with.
+        saved: the checkpoint's, as plain containers.
+        source: the checkpoint, for errors.
 
     Raises:
-        UserError: names the first option of `model` (or the family) that differs.
+        UserError: names the first option that differs.
     """
     now, then = _flat(config.model_dump(mode="json")), _flat(saved)
     for key in now:
-        if (key == "family" or key.startswith("model.")) and now[key] != then.get(key):
+        if key.startswith(_FIXED) and key in then and now[key] != then[key]:
             raise UserError(
-                f"{source}: saved with {key} = {then.get(key)!r}, the config says {now[key]!r}; "
-                "use the run's own config, or start a new run"
+                f"{source}: saved with {key} = {then[key]!r}, now {now[key]!r}, which cannot take "
+                "effect in a run that goes on; use the run's own value, or start a new run"
             )

@@ -24,23 +24,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="PATH",
-        help="go on from a checkpoint or run folder; default: this run's newest intact one",
+        help="go on from a checkpoint or run folder; without PATH from this run's newest intact "
+        "one; auto: go on if there is a run, begin one if not",
     )
     cli.add(parser, "--set", "--device")
     args = parser.parse_args(argv)
-    if args.config is None and not args.resume:
+    if args.config is None and args.resume is None:
         raise UserError("--config FILE is needed, or --resume PATH to go on with a run")
-    if args.config is None and args.set:
-        raise UserError("--set needs --config: without it the checkpoint's options hold")
     return args
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> int:
     """Train to the end or until stopped."""
-    from core.training.launch import launch
+    from core.training.launch import find_start, launch
     from families import FAMILIES
 
-    launch(FAMILIES, args.config, args.set, args.run_dir, args.resume, args.device)
+    start = find_start(
+        FAMILIES,
+        config=args.config,
+        overrides=args.set,
+        run_dir=args.run_dir,
+        resume=args.resume,
+    )
+    return launch(start, args.device)
 
 
 main = partial(cli.main, parse, train)

@@ -193,11 +193,52 @@ def newest(run_dir: Path) -> dict[str, Any] | None:
     return load(find(run_dir)[0]) if listed(run_dir / "checkpoints") else None
 
 
-def prune(folder: Path, keep_last: int, keep_every: int) -> None:
-    """Delete all but the newest `keep_last` and every `keep_every`-th step (0: none)."""
-    for path in listed(folder)[keep_last:]:
-        if not keep_every or _step_of(path) % keep_every:
+def prune(written: Path, keep_last: int, keep_every: int) -> None:
+    """Delete checkpoints older than the one just written, and leave what resuming may need.
+
+    A damaged file does not count, so the last intact one always stays.
+
+    Args:
+        written: the checkpoint that was just saved, by `step_path`.
+        keep_last: how many intact ones to keep, `written` included.
+        keep_every: keep every so many-th step besides; 0: none.
+    """
+    kept = 1
+    for path in listed(written.parent):
+        step = _step_of(path)
+        if step >= _step_of(written) or (keep_every and step % keep_every == 0):
+            continue
+        if kept >= keep_last:
             path.unlink(missing_ok=True)
+        elif verify(path) is None:
+            kept += 1
+
+
+def set_aside(folder: Path, step: int) -> list[Path]:
+    """Move the checkpoints after `step` out of the way of a run that goes back to it.
+
+    They go to `folder/abandoned` under their own names (`step_00000008_2.pt` where an earlier
+    going-back left the same step there), so that no later `find` or `prune` counts them.
+
+    Returns:
+        Where they are now.
+    """
+    moved = []
+    for path in listed(folder):
+        if _step_of(path) > step:
+            target, number = folder / "abandoned" / path.name, 1
+            while target.exists():
+                number += 1
+                target = target.with_name(f"{path.stem}_{number}.pt")
+            target.parent.mkdir(exist_ok=True)
+            moved.append(path.rename(target))
+    return moved
+
+
+def sweep(folder: Path) -> None:
+    """Delete the temporary files of killed saves in a folder that nobody else writes to."""
+    for path in folder.glob(".step_*.pt.*"):
+        path.unlink(missing_ok=True)
 
 
 def load_network(

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from core.checkpoints import store
-from core.config import validate, without_retired
+from core.config import change
 from core.errors import UserError
 from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.sampler import Sampler
@@ -20,7 +20,10 @@ from core.inference.translator import Translator
 
 
 def kind_and_config(
-    state: Mapping[str, Any], table: FamilyTable, source: object = ""
+    state: Mapping[str, Any],
+    table: FamilyTable,
+    source: object = "",
+    overrides: Sequence[str] = (),
 ) -> tuple[type[Family], Any]:
     """Return the family that a checkpoint is of, and the options inside it.
 
@@ -28,6 +31,7 @@ def kind_and_config(
         state: from `core.checkpoints.store.load`.
         table: the families to choose from.
         source: the file, for errors.
+        overrides: `section.key=value` texts that change options.
 
     Raises:
         UserError: the family is unknown, or the options are not ones that it takes.
@@ -36,7 +40,8 @@ def kind_and_config(
     if name not in table:
         raise UserError(f"{source}: a checkpoint of family {name!r}; known: {', '.join(table)}")
     kind = table[name]
-    return kind, validate(kind.Config, without_retired(state["config"]), source=str(source))
+    writer = f"{source} (written by version {state.get('version', '0.1.0')})"
+    return kind, change(kind.Config, state["config"], overrides, writer)
 
 
 def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = "") -> Family:

@@ -71,6 +71,11 @@ def leave(code: int) -> None:
         os._exit(code)
 
 
+def num_processes() -> int:
+    """Processes of this training."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def barrier() -> None:
     """Wait for every process."""
     if dist.is_initialized():
@@ -130,13 +135,10 @@ def maximum(tensor: Tensor) -> None:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
 
 
-def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether `flag` is set on any process."""
-    if not dist.is_initialized():
-        return flag
-    tensor = torch.tensor(float(flag), device=device)
-    maximum(tensor)
-    return bool(tensor.item())
+def add_up(tensor: Tensor) -> None:
+    """Replace a tensor by its sum over the processes."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
 
 
 def gather_states(state: dict[str, Any], world: World) -> list[dict[str, Any]]:

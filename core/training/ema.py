@@ -60,8 +60,7 @@ class Ema:
         return self._average
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Inverse of `state_dict`; a network without a saved average keeps its own weights."""
-        for name, saved in state.items():
-            if name in self._average:
-                for key, value in saved.items():
-                    self._average[name][key].copy_(value)
+        """Take saved averages; one that was not kept then begins from the network's weights."""
+        for name, network in self._networks.items():
+            for key, value in state.get(name, network.state_dict()).items():
+                self._average[name][key].copy_(value)

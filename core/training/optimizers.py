@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import torch
 from torch import nn
-from torch.optim import Adam, RMSprop
+from torch.optim import Adam, Optimizer, RMSprop
 
 from core.options import OptimOptions
 
@@ -39,3 +41,23 @@ def rmsprop(networks: Iterable[nn.Module], options: OptimOptions, smoothing: flo
         eps=options.eps,
         weight_decay=options.weight_decay,
     )
+
+
+def load_moments(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load what an optimizer remembers; its options stay those it was built with.
+
+    Moments take the strides of their parameters: fused optimizers on a CPU walk memory, and would
+    pair moments of another memory format with the wrong weights without an error.
+
+    Args:
+        optimizer: over the same parameters as when `state` was taken.
+        state: `optimizer.state_dict()` of then.
+    """
+    options = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(dict(state))
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -54,7 +54,7 @@ class Preview:
     ) -> None:
         self._family, self._config, self._run_dir = family, config, run_dir
         self._device, self._alarms = device, alarms
-        self._fixed = fixed_batch(
+        self.batch = fixed_batch(
             config.data,
             layout=family.layout,
             channels=config.channels,
@@ -85,7 +85,7 @@ class Preview:
     # -- families that translate, or show a batch otherwise ---------------------------------
 
     def _draw_columns(self, family: PreviewedFamily, step: int, log: RunLog) -> Image.Image:
-        columns = family.preview(self._fixed)
+        columns = family.preview(self.batch)
         if isinstance(family, TranslationFamily):
             self._check_translations(family, step, log)
         if isinstance(family, StyleFamily):
@@ -93,7 +93,7 @@ class Preview:
         return grid(columns, max_rows=self._config.log.num_samples)
 
     def _inputs(self, direction: Direction) -> Tensor:
-        fixed = cast("ImageBatch", self._fixed)
+        fixed = cast("ImageBatch", self.batch)
         return fixed.a if direction == self._config.data.direction else fixed.b
 
     def _check_translations(self, family: TranslationFamily, step: int, log: RunLog) -> None:
@@ -126,7 +126,7 @@ class Preview:
 
     def _draw_samples(self, family: GenerativeFamily, step: int, log: RunLog) -> Image.Image:
         """The same noise (a function of the seed) each time, and with captions the same ones."""
-        real = cast("SampleBatch", self._fixed)
+        real = cast("SampleBatch", self.batch)
         generator = torch.Generator().manual_seed(self._config.train.seed)
         number = self._config.log.num_samples
         if family.vocabulary is None:

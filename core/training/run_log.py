@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -45,15 +46,13 @@ class RunLog:
         if not self._path.exists():
             return
         kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
+        for line in self._path.read_bytes().splitlines(keepends=True):
+            with contextlib.suppress(ValueError):  # a line cut by a power loss is dropped
                 entry = json.loads(line)
-            except json.JSONDecodeError:  # cut by a power loss
-                continue
-            if entry.get("step", 0) <= step:
-                kept.append(line)
+                if isinstance(entry, dict) and entry.get("step", 0) <= step:
+                    kept.append(line)
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.write_bytes(b"".join(kept))
         temporary.replace(self._path)
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
@@ -76,9 +75,10 @@ class RunLog:
 
     def _line(self, entry: dict[str, Any]) -> None:
         if self._path is not None:
-            text = json.dumps(entry, ensure_ascii=False).replace("NaN", "null")
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            text = json.dumps(_without_nonfinite(entry), ensure_ascii=False, allow_nan=False)
+            # Bytes of a file name that are not UTF-8 become JSON's own escapes.
+            with self._path.open("ab") as file:
+                file.write(f"{text}\n".encode(errors="backslashreplace"))
 
     def scalars(self, step: int, terms: Mapping[str, float], progress: Mapping[str, float]) -> None:
         """One window: loss terms under `loss/`, rates and speeds under `progress/`."""
@@ -116,3 +116,10 @@ class RunLog:
         """Write what is left and release the files."""
         if self._board is not None:
             self._board.close()
+
+
+def _without_nonfinite(value: Any) -> Any:
+    """Plain containers with null for the numbers that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _without_nonfinite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -66,25 +66,29 @@ class Schedule:
         """Learning rate now in force (first optimizer)."""
         return float(self._optimizers[0].param_groups[0]["lr"])
 
-    def advance(self, e: int, metric: float = 0.0) -> None:
+    def advance(self, e: int, metric: float | None = None) -> None:
         """Enter epoch (or step) `e`, counted from 1; calling again for the same `e` does nothing.
 
         Args:
             e: the epoch or step.
-            metric: plateau policy only: what should fall. (The official models leave it at 0, so
-                that their rate simply drops by 5 every six epochs; our trainer passes the
-                generator's mean objective of the epoch before.)
+            metric: plateau policy only: what should fall, the mean of the epoch before; None in the
+                first. (The official models pass 0 always, so that their rate drops by 5 every six
+                epochs whatever happens.)
         """
         if e == self._position:
             return
         self._position = e
-        for plateau in self._plateaus:
-            plateau.step(metric)
-        if self._plateaus:
-            return
+        if not self._plateaus:
+            self._set_rates()
+        elif metric is not None:
+            for plateau in self._plateaus:
+                plateau.step(metric)
+
+    def _set_rates(self) -> None:
+        """Give every optimizer the rate of the present position."""
         factor = rate_factor(
             self._options.policy,
-            e - 1 + self._options.first_epoch,
+            self._position - 1 + self._options.first_epoch,
             hold=self._hold,
             decay=self._decay,
             decay_every=self._options.decay_every,
@@ -103,7 +107,15 @@ class Schedule:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
-        self._position, self._initial = state["position"], state["initial"]
-        for plateau, saved in zip(self._plateaus, state["plateaus"], strict=False):
+        """Go to the saved position, at the rate that the present options give for it."""
+        self._position = state["position"]
+        if not self._plateaus and self._position:
+            self._set_rates()
+        # The policy may be new, or another one than then.
+        for plateau, saved, then in zip(
+            self._plateaus, state["plateaus"], state["initial"], strict=False
+        ):
             plateau.load_state_dict(saved)
+            groups = plateau.optimizer.param_groups
+            for group, last, initial in zip(groups, saved["_last_lr"], then, strict=True):
+                group["lr"] = last if group["lr"] == initial else group["lr"] * last / initial

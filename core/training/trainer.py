@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from core import __version__
 from core.checkpoints import store
-from core.config import dump_config, refuse_other_model
+from core.config import dump_config, refuse_fixed
 from core.data.loader import build_loader
 from core.errors import UserError
 from core.family import Batch, Family
@@ -23,13 +26,14 @@ from core.training.alarms import Alarms
 from core.training.ema import Ema
 from core.training.evaluation import ScheduledEvaluation
 from core.training.guard import NonfiniteGuard, StepFlag
+from core.training.optimizers import load_moments
 from core.training.preview import Preview
+from core.training.run_lock import RunLock
 from core.training.run_log import RunLog
 from core.training.schedule import Schedule
+from core.training.sizes import check_size
 from core.training.step import Stepper
-
-_STOP_CHECK_EVERY = 10
-"""With several processes a stop is agreed on every so many steps: agreeing waits for the GPUs."""
+from core.training.stop import StopAgreement
 
 
 class Trainer:
@@ -54,6 +58,8 @@ class Trainer:
     ) -> None:
         self.config, self.run_dir, self.world = config, run_dir, world or World()
         self.device = self.world.device
+        self.stopped_by = ""
+        """The request that ended `train` early: "Ctrl-C", "SIGTERM", or nothing."""
         if resume is not None and "optimizers" not in resume:
             raise UserError(
                 "the checkpoint was converted for testing and has no optimizers to resume with"
@@ -84,20 +90,29 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
         self.num_steps = (hold + decay) * (1 if self.by_step else self.loader.batches_per_epoch)
+        unit = "steps" if self.by_step else "epochs"
+        self.plan = (
+            f"{config.name}: {self.num_steps:,} steps in all; {hold:,} {unit} at the full rate, "
+            f"{decay:,} of decay"
+        )
+        """What the options ask for, for a person."""
         self._epoch_objective: list[Tensor] = []
-        self._last_objective = 0.0
+        self._whole_step, self._saved_step = True, -1
         self.guard = NonfiniteGuard(run_dir, self.world.rank, train.max_nonfinite_steps)
         # From here on each process draws its own noise.
         rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
         if resume is not None:
             self._load(resume)
+        self._lock = RunLock(run_dir, self.world)
         self._write_config()
         processes = f"{self.world.size} x " if self.world.size > 1 else ""
         about = {"num_steps": self.num_steps, "device": processes + device_name(self.device)}
         self.log = RunLog(run_dir if self.world.is_main else None, self.step, **about)
         self.alarms = Alarms()
         if self.world.is_main:
+            self._clear_folder()
             self.preview = Preview(family, config, run_dir, self.device, self.alarms)
+            check_size(self.preview.batch, family, config.data)
             self.preview.gallery.resume(self.step)
             if config.evaluate.every:
                 self.evaluation = ScheduledEvaluation(family, self.device)
@@ -112,7 +127,8 @@ class Trainer:
             step exists either way.
 
         Raises:
-            UserError: too many non-finite steps in a row, unreadable data, a full disk.
+            UserError: too many non-finite steps in a row, unreadable data, a full disk, too little
+                memory; a checkpoint of the last whole step is written where there can be one.
         """
         bar = tqdm(
             total=self.num_steps,
@@ -122,31 +138,45 @@ class Trainer:
             dynamic_ncols=True,
             disable=not self.world.is_main,
         )
-        with stop_requests() as stop, bar:
+        with stop_requests() as stop, bar, self._lock:
             try:
                 self._loop(bar, stop)
+            except Exception as error:
+                self._rescue()
+                if (reason := _ran_out(error)) is None:
+                    raise
+                raise UserError(f"{self.run_dir}: {reason}") from None
             finally:
                 self.log.close()
                 self.loader.close()
+        self.stopped_by = stop.name if self.step < self.num_steps else ""
         return self.step >= self.num_steps
+
+    def _rescue(self) -> None:
+        """Save the last whole step of a training that fails, unless that is what failed."""
+        # Several processes save together, and the others may be waiting in the middle of a step.
+        if self._whole_step and self._saved_step != self.step and self.world.size == 1:
+            with contextlib.suppress(UserError):
+                self.save()
 
     def _loop(self, bar: Any, stop: StopRequest) -> None:
         options, evaluate_every = self.config.log, self.config.evaluate.every
         previews = bool(options.samples_every or options.samples_every_epochs)
         if self.step == 0 and previews:
             self._preview()
-        saved_at, self._started = self.step, time.perf_counter()
+        self._started = time.perf_counter()
         window = Window(self.step)
         pending: StepFlag | None = None
         batches = iter(self.loader)
-        while self.step < self.num_steps and not self._stop_agreed(stop):
+        stopping = StopAgreement(stop, self.step, self.device)
+        while self.step < self.num_steps and not stopping(self.step):
             self._advance_schedule()
             with window.waiting():
                 batch = next(batches)
-            self._check_size(batch)
+            check_size(batch, self.family, self.config.data)
             flying = self._train_step(batch)
             # Read the flag of the step before on a GPU: its own would wait for the whole queue.
-            self._heed(pending if self.device.type == "cuda" else flying)
+            self._check_flag(pending if self.device.type == "cuda" else flying)
             pending = flying if self.device.type == "cuda" else None
             bar.update()
             if self.step % options.every == 0 or self.step == self.num_steps:
@@ -156,11 +186,10 @@ class Trainer:
                 self._preview()
             if self.step % self.config.checkpoint.every == 0:
                 self.save()
-                saved_at = self.step
             if evaluate_every and self.step % evaluate_every == 0:
                 self._evaluate()
-        self._heed(pending)
-        if saved_at != self.step or not self._has_checkpoint():
+        self._check_flag(pending)
+        if self._saved_step != self.step:
             self.save()
         if previews and not self._sample_due():
             self._preview()
@@ -169,60 +198,45 @@ class Trainer:
             self._evaluate()
 
     def _train_step(self, batch: Batch) -> StepFlag:
+        self._whole_step = False
         terms = self.stepper(batch, self.step)
         self.ema.update()
         self.step += 1
+        self._whole_step = True
         self.log.add(terms)
         if self.config.optim.policy == "plateau" and self.family.objective in terms:
             self._epoch_objective.append(terms[self.family.objective])
         return StepFlag(self.step, batch, self.stepper.update.skipped, terms)
 
     def _advance_schedule(self) -> None:
-        position = self.step + 1 if self.by_step else self.loader.epoch + 1
-        if self._epoch_objective and position != self.schedule.position and not self.by_step:
-            values = torch.stack(self._epoch_objective)
-            self._last_objective = float(values[torch.isfinite(values)].mean())
-            self._epoch_objective = []
-        self.schedule.advance(position, self._last_objective)
+        plateau = self.config.optim.policy == "plateau"  # its patience is counted in epochs
+        position = self.step + 1 if self.by_step and not plateau else self.loader.epoch + 1
+        if position != self.schedule.position:
+            self.schedule.advance(position, self._mean_objective() if plateau else None)
+
+    def _mean_objective(self) -> float | None:
+        """Mean objective of the epoch that ends, over all processes; None before the first."""
+        if not self.step:
+            return None
+        if not self._epoch_objective:
+            raise UserError(
+                f"optim.policy: plateau follows the loss {self.family.objective}, which "
+                f"{self.family.name} did not compute in this epoch; use another policy"
+            )
+        values = torch.stack(self._epoch_objective).double()
+        finite = torch.isfinite(values)
+        sums = torch.stack([values[finite].sum(), finite.sum().double()])
+        distributed.add_up(sums)
+        self._epoch_objective = []
+        total, number = sums.tolist()
+        return total / number if number else math.inf
 
     @property
     def elapsed_seconds(self) -> float:
         """Wall time of the training loop so far, that of the runs resumed from included."""
         return self._seconds_before + time.perf_counter() - self._started
 
-    def _stop_agreed(self, stop: StopRequest) -> bool:
-        if self.world.size == 1:
-            return bool(stop)
-        if self.step % _STOP_CHECK_EVERY:
-            return False
-        return distributed.any_process(bool(stop), self.device)
-
-    def _check_size(self, batch: Batch) -> None:
-        multiple = self.family.multiple
-        minimum = max(int(getattr(net, "minimum", 0)) for net in self.family.networks.values())
-        for images, names in batch.columns().values():
-            height, width = images.shape[-2:]
-            side = self.config.data.crop_size
-            if self.family.layout == "single" and (height, width) != (side, side):
-                raise UserError(
-                    f"{names[0]}: {width}x{height} px after data.preprocess: "
-                    f"{self.config.data.preprocess}, but this model makes images of {side}x{side} "
-                    "px; use scale_and_center_crop or resize_and_crop, or change data.crop_size"
-                )
-            if min(height, width) < minimum:
-                raise UserError(
-                    f"{names[0]}: {width}x{height} px after preprocessing, but these networks need "
-                    f"{minimum} px; set a larger data.crop_size and data.load_size, or "
-                    "discriminators with fewer layers in model"
-                )
-            if height % multiple or width % multiple:
-                raise UserError(
-                    f"{names[0]}: {width}x{height} px after preprocessing, but this network "
-                    f"needs sides that are multiples of {multiple}; set data.crop_size or "
-                    "data.preprocess"
-                )
-
-    def _heed(self, flag: StepFlag | None) -> None:
+    def _check_flag(self, flag: StepFlag | None) -> None:
         if flag is None or not self.guard.check(flag, self.log):
             return
         self.save()
@@ -280,10 +294,17 @@ class Trainer:
                     "another with --run-dir"
                 ) from None
 
+    def _clear_folder(self) -> None:
+        """Remove what killed saves left, and set aside what lies after the step resumed from."""
+        folder = self.run_dir / "checkpoints"
+        store.sweep(folder)
+        for path in store.set_aside(folder, self.step):
+            self.log.message(self.step, "notice", f"a later checkpoint is set aside as {path}")
+
     # -- checkpoints ------------------------------------------------------------------------
 
-    def _has_checkpoint(self) -> bool:
-        return store.step_path(self.run_dir / "checkpoints", self.step).exists()
+    def _checkpoint_path(self) -> Path:
+        return store.step_path(self.run_dir / "checkpoints", self.step)
 
     def save(self) -> Path:
         """Write a checkpoint of the present step; every process takes part."""
@@ -293,9 +314,10 @@ class Trainer:
             "state": {name: item.state_dict() for name, item in family.state.items()},
         }
         locals_ = distributed.gather_states(local, self.world)
-        path = store.step_path(self.run_dir / "checkpoints", self.step)
+        path = self._checkpoint_path()
         if self.world.is_main:
             state = {
+                "version": __version__,
                 "family": family.name,
                 "config": self.config.model_dump(mode="json"),
                 "step": self.step,
@@ -308,32 +330,37 @@ class Trainer:
                 if self.stepper.scaler is not None
                 else {},
                 "loader": self.loader.state_dict(),
-                "objective": [[float(x) for x in self._epoch_objective], self._last_objective],
+                "objective": [[float(x) for x in self._epoch_objective]],
                 "nonfinite_in_a_row": self.guard.in_a_row,
                 "local": locals_,
             }
             store.save(state, path)
             options = self.config.checkpoint
-            store.prune(path.parent, options.keep_last, options.keep_every)
+            store.prune(path, options.keep_last, options.keep_every)
             self.log.flush()
+        self._saved_step = self.step
         distributed.barrier()
         return path
 
     def _load(self, state: dict[str, Any]) -> None:
         family = self.family
-        refuse_other_model(self.config, state["config"], "the checkpoint")
+        refuse_fixed(self.config, state["config"], "the checkpoint")
         for name, network in family.networks.items():
             store.load_network(network, state["networks"][name], name, "the checkpoint")
         self.ema.load_state_dict(state["ema"])
         for name, optimizer in family.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_moments(optimizer, state["optimizers"][name])
         self.schedule.load_state_dict(state["schedule"])
         if self.stepper.scaler is not None and state["scaler"]:
             self.stepper.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.step, self._seconds_before = state["step"], state["elapsed_seconds"]
-        objective, self._last_objective = state["objective"]
-        self._epoch_objective = [torch.tensor(x, device=self.device) for x in objective]
+        if self.step > self.num_steps:
+            raise UserError(
+                f"the checkpoint is of step {self.step:,}, but these options ask for "
+                f"{self.num_steps:,} steps in all; raise train.num_steps (or the epochs)"
+            )
+        self._epoch_objective = [torch.tensor(x, device=self.device) for x in state["objective"][0]]
         self.guard.in_a_row = state["nonfinite_in_a_row"]
         if len(state["local"]) != self.world.size:
             raise UserError(
@@ -344,3 +371,22 @@ class Trainer:
         for name, item in family.state.items():
             item.load_state_dict(local["state"][name])
         rng.set_state(local["rng"], self.device)
+        if store.verify(self._checkpoint_path()) is None:
+            self._saved_step = self.step
+
+
+def _ran_out(error: Exception) -> str | None:
+    """What to tell a person whose machine has too little memory; None of any other error."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    if "DataLoader worker" in text:
+        return (
+            "a process that reads images was killed, most often for want of memory; set "
+            "data.num_workers or data.cache lower, then --resume"
+        )
+    lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if lacking or "can't allocate memory" in text:
+        return (
+            f"out of memory ({text}); set train.batch_size or data.crop_size lower, or "
+            "train.gradient_checkpointing, then --resume"
+        )
+    return None

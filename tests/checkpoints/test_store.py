@@ -109,17 +109,54 @@ def test_find_explains_what_is_missing(tmp_path: Path) -> None:
     assert "all 1 damaged" in refusal(lambda: store.find(tmp_path))
 
 
-def test_prune_and_order(tmp_path: Path) -> None:
+def steps(folder: Path) -> list[int]:
+    return [int(path.stem.removeprefix("step_")) for path in store.listed(folder)]
+
+
+def test_prune_keeps_the_newest_intact_ones(tmp_path: Path) -> None:
     for step in (1, 2, 4, 5, 99_999_999, 100_000_000):
-        store.step_path(tmp_path, step).write_bytes(b"")
+        written = store.step_path(tmp_path, step)
+        store.save({"step": step}, written)
     (tmp_path / "step_best.pt").write_bytes(b"")
-    assert store.listed(tmp_path)[0] == store.step_path(tmp_path, 100_000_000)
-    store.prune(tmp_path, keep_last=2, keep_every=4)
-    kept = [store.step_path(tmp_path, s) for s in (100_000_000, 99_999_999, 4)]
-    assert store.listed(tmp_path) == kept
-    store.prune(tmp_path, keep_last=1, keep_every=0)
-    assert store.listed(tmp_path) == kept[:1]
+    store.prune(written, keep_last=2, keep_every=4)
+    assert steps(tmp_path) == [100_000_000, 99_999_999, 4]
+    store.prune(written, keep_last=1, keep_every=0)
+    assert steps(tmp_path) == [100_000_000]
     assert (tmp_path / "step_best.pt").exists()
+
+
+def test_prune_never_counts_a_damaged_file_nor_deletes_what_was_just_written(
+    tmp_path: Path,
+) -> None:
+    for step in (1, 2, 3, 5):
+        store.save({"step": step}, store.step_path(tmp_path, step))
+    store.step_path(tmp_path, 3).write_bytes(b"damaged")
+    store.save({"step": 4}, store.step_path(tmp_path, 4))
+    store.prune(store.step_path(tmp_path, 4), keep_last=2, keep_every=0)
+    assert steps(tmp_path) == [5, 4, 3, 2]
+
+
+def test_later_checkpoints_are_set_aside(tmp_path: Path) -> None:
+    for _ in range(2):
+        for step in (2, 4, 6):
+            store.save({"step": step}, store.step_path(tmp_path, step))
+        moved = store.set_aside(tmp_path, 2)
+        assert [store.load(path)["step"] for path in moved] == [6, 4]
+        assert store.find(tmp_path)[0] == store.step_path(tmp_path, 2)
+    names = sorted(path.name for path in (tmp_path / "abandoned").iterdir())
+    assert names == [
+        "step_00000004.pt",
+        "step_00000004_2.pt",
+        "step_00000006.pt",
+        "step_00000006_2.pt",
+    ]
+
+
+def test_sweep_removes_what_killed_saves_left(tmp_path: Path) -> None:
+    store.save({"step": 1}, store.step_path(tmp_path, 1))
+    (tmp_path / ".step_00000002.pt.abc123").write_bytes(b"half")
+    store.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.pt"]
 
 
 def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
