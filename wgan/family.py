@@ -35,6 +35,7 @@ from core.data.single import with_vocabulary
 from core.family import SampleBatch, Update
 from core.generative import GenerativeBase
 from core.losses import dis_loss, gradient_penalty
+from core.nn.joint import forward_each
 from core.text import interpolate
 from core.training.optimizers import adam, rmsprop
 from core.training.update import clip_weights, frozen
@@ -122,16 +123,11 @@ class WGAN(GenerativeBase):
     def rate(self, **inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Return the critic's mean value of each (images, conditions), high for real images.
 
-        All go through it in one forward, or, where batch norm would let them meet, one after the
-        other as published. The official code trains its critic to rate real images low: the values
-        of such a critic are negated here, and nothing else knows of it.
+        The official code trains its critic to rate real images low: the values of such a critic
+        are negated here, and nothing else knows of it.
         """
-        model, D = self.config.model, self.networks["D"]
-        if model.norm_critic == "batch":
-            values = [D(*given) for given in inputs.values()]
-        else:
-            together = D(*(torch.cat(column) for column in zip(*inputs.values(), strict=True)))
-            values = together.split([len(given[0]) for given in inputs.values()])
+        model = self.config.model
+        values = forward_each(self.networks["D"], *inputs.values())
         official = model.constraint == "clip" and model.clip_convention == "official"
         sign = -1.0 if official else 1.0
         means = [sign * dis_loss(value, "wgangp", real=False) for value in values]

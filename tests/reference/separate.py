@@ -15,12 +15,12 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.losses import dis_loss, gen_loss
+from core.nn.upsampling import DoubledConv2d
 from drit.losses import attribute_prior, fooled, judged, mode_seeking, undecided
-from munit.blocks import ConvBlock, DoubledConvBlock
 from munit.losses import kl_loss, multi_scale_dis_loss, multi_scale_gen_loss
 
 Terms = dict[str, Tensor]
@@ -90,10 +90,10 @@ def pix2pix(family: Any, real_A: Tensor, real_B: Tensor) -> Terms:
 def doubled_images() -> Iterator[None]:
     """Within, MUNIT's decoders double the image, then convolve it."""
 
-    def forward(block: ConvBlock, x: Tensor) -> Tensor:
-        return ConvBlock.forward(block, F.interpolate(x, scale_factor=2.0))
+    def forward(conv: DoubledConv2d, x: Tensor) -> Tensor:
+        return nn.Conv2d.forward(conv, F.interpolate(x, scale_factor=2.0))
 
-    with patch.object(DoubledConvBlock, "forward", forward):
+    with patch.object(DoubledConv2d, "forward", forward):
         yield
 
 
