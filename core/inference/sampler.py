@@ -39,24 +39,42 @@ class Sampler:
             network.to(device)
 
     def __call__(self, noise: Tensor, captions: Sequence[str] = ()) -> Tensor:
-        """Images of noise [N, noise_dim], with a caption for each where the model takes them.
+        """Draw images of noise [N, noise_dim]; see `conditions` for captions.
 
         Returns:
             [N, C, H, W], float32 in [-1, 1], on the CPU.
 
         Raises:
-            UserError: Noise of another length, or captions missing, unknown or not asked for.
+            UserError: noise of another length, or as `conditions`.
+        """
+        return self.draw(noise, self.conditions(captions, len(noise)))
+
+    def conditions(self, captions: Sequence[str], num: int) -> Tensor | None:
+        """Return conditions [num, vocabulary.size] of `num` captions, or of one for all.
+
+        None for a model without captions.
+
+        Raises:
+            UserError: captions missing, too few or too many, unknown, or not asked for.
         """
         vocabulary = self.family.vocabulary
-        if captions and vocabulary is None:
-            raise UserError("this model was trained without captions and draws no text")
-        if not captions and vocabulary is not None:
-            raise UserError(f"this model draws what it is told; known are: {vocabulary}")
-        return self.draw(noise, vocabulary.encode(captions) if vocabulary is not None else None)
+        if vocabulary is None:
+            if captions:
+                raise UserError(
+                    f"caption {captions[0]!r}: this model was trained without captions and draws "
+                    "no text"
+                )
+            return None
+        if len(captions) not in (1, num):
+            raise UserError(
+                f"{len(captions)} captions: this model draws what it is told; give --text once, or "
+                f"for each of {num}; known are: {vocabulary}"
+            )
+        return vocabulary.encode(captions).expand(num, -1)
 
     @torch.no_grad()
     def draw(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """The same of conditions [N, vocabulary.size], which may lie between captions."""
+        """Draw images of noise and conditions [N, vocabulary.size], perhaps between captions."""
         images = []
         half = self.precision == "bf16"
         with (

@@ -75,7 +75,7 @@ def write_samples(
         The grid, as square as can be.
     """
     noise = random_noise(sampler, num, seed)
-    images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
+    images = sampler(noise, at_most_one(texts))
     pictures = [to_pil(image) for image in images]
     for index, (picture, vector) in enumerate(zip(pictures, noise, strict=True)):
         save_png(picture, folder / f"{index:04d}.png")
@@ -96,7 +96,7 @@ def write_arithmetic(
     a, b, c = (read_mean(paths, sampler.family.noise_dim) for paths in files)
     result = arithmetic(a, b, c)
     noise = torch.stack([a, b, c, result])
-    images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
+    images = sampler(noise, at_most_one(texts))
     names = ("a", "b", "c", "a - b + c")
     columns = {name: image[None] for name, image in zip(names, images, strict=True)}
     save_png(grid(columns, max_rows=1), folder / "arithmetic.png")
@@ -136,7 +136,7 @@ def write_path(
         raise UserError(f"a path needs at least two points, got {len(points)}")
     if frames < 2:
         raise UserError(f"--frames {frames}: at least 2")
-    conditions = _conditions_at(sampler, texts, len(points))
+    conditions = sampler.conditions(texts, len(points))
     if closed:
         points = torch.cat([points, points[:1]])
         conditions = None if conditions is None else torch.cat([conditions, conditions[:1]])
@@ -186,7 +186,7 @@ def write_nearest(
         seed=0,
         augment=False,
     )
-    images = sampler.draw(noise, one_condition(sampler, texts, len(noise)))
+    images = sampler(noise, at_most_one(texts))
     batches = (next(loader) for _ in tqdm(range(loader.batches_per_epoch), desc="compare"))
     found = nearest(images, (column for batch in batches for column in batch.columns().values()))
     save_pairs(images, to_float(torch.stack([one.image for one in found])), folder / "nearest.png")
@@ -196,27 +196,8 @@ def write_nearest(
     return found
 
 
-def _conditions_at(sampler: Sampler, texts: Sequence[str], num: int) -> Tensor | None:
-    """Return conditions [num, C] of one caption each, or of one for all; None without captions."""
-    vocabulary = sampler.family.vocabulary
-    if vocabulary is None:
-        if texts:
-            raise UserError(f"--text {texts[0]!r}: this model was trained without captions")
-        return None
-    if len(texts) not in (1, num):
-        raise UserError(
-            f"{len(texts)} captions: this model draws what it is told; give --text once, or along "
-            f"a path once for each of its {num} points; known are: {vocabulary}"
-        )
-    return vocabulary.encode(list(texts)).expand(num, -1)
-
-
-def one_condition(sampler: Sampler, texts: Sequence[str], num: int) -> Tensor | None:
-    """Return conditions [num, C] of at most one caption; None where the model takes none.
-
-    Raises:
-        UserError: several captions, an unknown word, or a caption missing or not asked for.
-    """
+def at_most_one(texts: Sequence[str]) -> Sequence[str]:
+    """Refuse several captions where there is one for everything."""
     if len(texts) > 1:
         raise UserError(f"--text given {len(texts)} times; only a path takes several")
-    return _conditions_at(sampler, texts, num)
+    return texts

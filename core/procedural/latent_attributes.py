@@ -11,7 +11,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.inference.latent import save_noise
 from core.inference.sampler import Sampler
-from core.jobs.latent import one_condition, random_noise, save_pairs
+from core.jobs.latent import at_most_one, random_noise, save_pairs
 from core.procedural.faces import read_faces
 
 _FIRST_LOOK = 512
@@ -47,12 +47,9 @@ def write_attribute(
     Raises:
         UserError: hardly any sample has the attribute, or lacks it.
     """
-
-    def draw(noise: Tensor) -> Tensor:
-        return sampler.draw(noise, one_condition(sampler, texts, len(noise)))
-
+    texts = at_most_one(texts)
     noise = random_noise(sampler, _FIRST_LOOK, seed)
-    has = has_attribute(draw(noise), name)
+    has = has_attribute(sampler(noise, texts), name)
     if not 0 < int(has.sum()) < len(has):
         raise UserError(
             f"--attribute {name}: {int(has.sum())} of {len(has)} samples show it, so there is "
@@ -60,10 +57,10 @@ def write_attribute(
         )
     direction = noise[has].mean(dim=0) - noise[~has].mean(dim=0)
     fresh = random_noise(sampler, _FIRST_LOOK, seed + 1)
-    without = fresh[~has_attribute(draw(fresh), name)][:num]
+    without = fresh[~has_attribute(sampler(fresh, texts), name)][:num]
     if len(without) < num:
         raise UserError(f"--num {num}: only {len(without)} of {len(fresh)} samples lack {name}")
-    before, after = draw(without), draw(without + strength * direction)
+    before, after = (sampler(x, texts) for x in (without, without + strength * direction))
     save_pairs(before, after, folder / "attribute.png")
     save_noise(direction, folder / "direction.npy")
     return int(has_attribute(after, name).sum()), num

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def test_captions_are_asked_for_and_refused(tmp_path: Path) -> None:
         tools.write_samples(talking(), tmp_path, 2, 0, ())
     with pytest.raises(UserError, match="given 2 times"):
         tools.write_samples(talking(), tmp_path, 2, 0, [TEXT, TEXT])
-    with pytest.raises(UserError, match=r"2 captions.* 3 points"):
+    with pytest.raises(UserError, match=r"2 captions: .* once, or for each of 3;"):
         tools.write_path(talking(), tmp_path, points, ["linear"], [TEXT, TEXT], frames=3)
     with pytest.raises(UserError, match="trained without captions"):
         tools.write_samples(sampler(), tmp_path, 2, 0, [TEXT])
@@ -178,7 +179,7 @@ class FaceSampler:
     def __init__(self) -> None:
         self.family = sampler().family
 
-    def draw(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
+    def __call__(self, noise: Tensor, captions: Sequence[str] = ()) -> Tensor:
         pictures = []
         for vector in noise:
             wanted = bool(vector[0] > 0.67)
