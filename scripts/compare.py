@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> None:
     if args.download:
         fetch_missing(config.evaluate.weights)
     try:
-        results, _ = compare(config, folder, FAMILIES, STYLIZERS, args.device)
+        methods, _ = compare(config, folder, FAMILIES, STYLIZERS, args.device)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise
-    print(f"\n{markdown(results, [])}\n{folder / 'index.html'}")
+    print(f"\n{markdown(methods, [])}\n{folder / 'index.html'}")
     if args.readme is not None:
         command = shlex.join(["python", "scripts/compare.py", "--config", str(args.config)])
-        update_readme(args.readme, folder, results, command)
+        update_readme(args.readme, folder, methods, command)
         print(args.readme)
 
 

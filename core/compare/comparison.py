@@ -13,7 +13,7 @@ from core.compare.cost import measure_cost
 from core.compare.drawing import Drawer, Drawing, overview
 from core.compare.entries import Method, Stylizers, prepare
 from core.compare.report import write_report
-from core.compare.tables import Result, csv_text, markdown, tree
+from core.compare.tables import csv_text, markdown, tree
 from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet, as_they_are, evaluation_set
 from core.evaluation.model import Evaluator
@@ -52,36 +52,34 @@ def find_test_set(config: Config) -> EvaluationSet:
     return found
 
 
-def _measure(method: Method, config: Config, test_set: EvaluationSet) -> Result:
-    """Cost and quality of a loaded method; what fails is added to its problems."""
-    result = Result(method)
-    if method.translator is None:
-        return result
-    sizes = config.inference.sizes or (config.data.size or _DEFAULT_SIZE,)
-    result.cost = measure_cost(method, test_set, sizes, config.inference.repeats)
+def _measure(method: Method, config: Config, test_set: EvaluationSet) -> None:
+    """Add cost and quality to a loaded method; what fails is added to its problems."""
+    if method.translator is None or method.source is None:
+        return
+    sizes, repeats = config.inference.sizes, config.inference.repeats
+    sizes = sizes or (config.data.size or _DEFAULT_SIZE,)
+    method.cost, problems = measure_cost(method.source, method.translator, sizes, repeats)
+    method.problems += problems
     options = EvaluateOptions(**config.evaluate.model_dump())
     try:
-        result.evaluation = Evaluator(method.translator, test_set, options)()
+        method.evaluation = Evaluator(method.translator, test_set, options)()
     except (UserError, torch.cuda.OutOfMemoryError) as error:
         method.problems.append(f"not measured: {' '.join(str(error).split())}")
-    return result
 
 
-def _notes(results: Sequence[Result], test_set: EvaluationSet) -> list[str]:
+def _notes(methods: Sequence[Method], test_set: EvaluationSet) -> list[str]:
     """On the measures, each said once."""
-    found = [note for r in results if r.evaluation for note in r.evaluation.notes]
+    found = [note for m in methods if m.evaluation for note in m.evaluation.notes]
     if test_set.truth_a is not None or test_set.truth_b is not None:
         found.append(
             "PSNR and SSIM are taken against the true counterpart of each image; methods with "
             "styles are given the truth's own style"
         )
-    kinds = {r.method.kind for r in results}
-    if {"styles", "style method"} & kinds:
+    if {"styles", "style method"} & {m.kind for m in methods}:
         found.append(
             "diversity is over random styles; of a style method, over examples of the target domain"
         )
-    devices = [r.method.translator.device.type for r in results if r.method.translator]
-    if "cpu" in devices:
+    if "cpu" in [m.translator.device.type for m in methods if m.translator]:
         found.append(
             "peak memory on a CPU: of a training all that its process held, Python and torch "
             "included; of an image what was held beyond that"
@@ -91,7 +89,7 @@ def _notes(results: Sequence[Result], test_set: EvaluationSet) -> list[str]:
 
 def compare(
     config: Config, folder: Path, families: FamilyTable, stylizers: Stylizers, device: str = "auto"
-) -> tuple[list[Result], Drawing]:
+) -> tuple[list[Method], Drawing]:
     """Do all of it and write the report into `folder`.
 
     Args:
@@ -119,42 +117,43 @@ def compare(
     if not any(method.translator for method in methods):
         first = methods[0]
         raise UserError(f"no entry can be compared; {first.name}: {first.problems[0]}")
-    results = [_measure(method, config, test_set) for method in methods]
+    for method in methods:
+        _measure(method, config, test_set)
     drawing = Drawer(test_set, config.show, folder).draw(methods)
-    _write(config, folder, test_set, results, drawing)
-    return results, drawing
+    _write(config, folder, test_set, methods, drawing)
+    return methods, drawing
 
 
 def _write(
     config: Config,
     folder: Path,
     test_set: EvaluationSet,
-    results: Sequence[Result],
+    methods: Sequence[Method],
     drawing: Drawing,
 ) -> None:
     """Page, tables and the picture of all."""
-    notes = _notes(results, test_set)
+    notes = _notes(methods, test_set)
     size = f"{config.data.size} px" if config.data.size else "as they are"
     computer = machine(torch.device("cpu"))
     summary = (
-        f"{len(results)} methods on {len(test_set.a)} + {len(test_set.b)} test images of "
+        f"{len(methods)} methods on {len(test_set.a)} + {len(test_set.b)} test images of "
         f"{config.data.root}, {size}. {computer['machine']}, torch {computer['torch']}."
     )
     record = {
         "name": config.name,
         "summary": summary,
-        "methods": tree(results),
+        "methods": tree(methods),
         "notes": notes,
         "config": config.model_dump(mode="json"),
     }
     numbers = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     _write_text(folder / "comparison.json", numbers)
-    _write_text(folder / "table.csv", csv_text(results))
-    _write_text(folder / "table.md", markdown(results, notes))
-    picture = overview(drawing, [r.method for r in results], folder)
+    _write_text(folder / "table.csv", csv_text(methods))
+    _write_text(folder / "table.md", markdown(methods, notes))
+    picture = overview(drawing, methods, folder)
     if picture is not None:
         write_file(folder / "compare.jpg", lambda file: picture.save(file, "JPEG", quality=88))
-    write_report(folder / "index.html", config.name, summary, results, drawing, notes)
+    write_report(folder / "index.html", config.name, summary, methods, drawing, notes)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -162,13 +161,13 @@ def _write_text(path: Path, text: str) -> None:
     write_file(path, lambda file: file.write(text.encode("utf-8", "replace")))
 
 
-def update_readme(readme: Path, folder: Path, results: Sequence[Result], command: str) -> None:
+def update_readme(readme: Path, folder: Path, methods: Sequence[Method], command: str) -> None:
     """Put tables and picture between the two marks of a README.
 
     Args:
         readme: has `<!-- compare -->` and `<!-- /compare -->`.
         folder: of the report.
-        results: what `compare` returned.
+        methods: what `compare` returned.
         command: by which this can be made again.
 
     Raises:
@@ -188,6 +187,6 @@ def update_readme(readme: Path, folder: Path, results: Sequence[Result], command
     new = (
         f"{before}{_OPEN}\n![Inputs down, methods across]({PICTURE.as_posix()})\n\n"
         f"*Written by `{command.replace('`', '')}`. Inputs down, methods across.*\n\n"
-        f"{markdown(results, [])}{_CLOSE}{after}"
+        f"{markdown(methods, [])}{_CLOSE}{after}"
     )
     _write_text(readme, new)

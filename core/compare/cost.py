@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from core.compare.entries import FromCheckpoint, FromStylizer, Method
 from core.compare.style_method import StyleMethod
 from core.errors import UserError
-from core.evaluation.image_set import EvaluationSet
 from core.inference.translator import Translator
 from core.report.pictures import to_pil
 from core.runtime.processes import apart
 from core.runtime.progress import device_name, peak_memory_bytes
 
+Loaded = Translator | StyleMethod
+Source = Callable[[], Loaded]
+"""Loads a method, here or in another process."""
 _SECONDS = 8.0
 """Of a slow method no further run is begun after so long."""
 
@@ -60,7 +62,7 @@ class Cost:
     device: str
 
 
-def _once(translator: Translator | StyleMethod, size: int) -> tuple[int, int]:
+def _once(translator: Loaded, size: int) -> tuple[int, int]:
     """One image of noise through the method; the size of the result."""
     generator = torch.Generator().manual_seed(size)
     if isinstance(translator, StyleMethod):
@@ -87,43 +89,50 @@ def _forget_peak() -> None:
 
 
 def time_images(
-    source: FromCheckpoint | FromStylizer,
-    test_set: EvaluationSet,
-    sizes: tuple[int, ...],
-    repeats: int,
-) -> tuple[list[Timing], list[str], str]:
+    source: Source, device: torch.device, sizes: tuple[int, ...], repeats: int
+) -> tuple[list[Timing], list[str]]:
     """Load and time; meant for a process of its own (`apart`), whose memory is then the method's.
 
     Returns:
-        Timings, what a size was refused for, and the device.
+        Timings, and what a size was refused for.
     """
     _forget_peak()
-    before = peak_memory_bytes(source.device)
-    translator, timings, refused = source.load(test_set), [], []
+    before = peak_memory_bytes(device)
+    translator, timings, refused = source(), [], []
     for size in sorted(sizes):
         try:
             made = _once(translator, size)
-            _wait(source.device)
+            _wait(device)
             taken: list[float] = []
             while len(taken) < repeats and sum(taken) < _SECONDS:
                 start = time.perf_counter()
                 _once(translator, size)
-                _wait(source.device)
+                _wait(device)
                 taken.append(time.perf_counter() - start)
         except UserError as error:
             refused.append(f"not timed at {size} px: {error}")
             continue
-        memory = peak_memory_bytes(source.device) - before
+        memory = peak_memory_bytes(device) - before
         timings.append(Timing(size, statistics.median(taken), len(taken), memory, made))
-    return timings, refused, device_name(source.device)
+        if made != (size, size):
+            refused.append(f"makes {made[0]}x{made[1]} px of {size}x{size} px")
+    return timings, refused
 
 
 def measure_cost(
-    method: Method, test_set: EvaluationSet, sizes: tuple[int, ...], repeats: int
-) -> Cost:
-    """Of a loaded method; what fails is added to its problems."""
-    translator = method.translator
-    assert translator is not None and method.source is not None, "of loaded methods"
+    source: Source, translator: Loaded, sizes: tuple[int, ...], repeats: int
+) -> tuple[Cost, list[str]]:
+    """Count and time a loaded method.
+
+    Args:
+        source: loads it again, in the process in which it is timed.
+        translator: the method.
+        sizes: of the images, in pixels.
+        repeats: runs at each size.
+
+    Returns:
+        The cost, and what could not be measured.
+    """
     if isinstance(translator, StyleMethod):
         parameters = used = translator.num_parameters
     else:
@@ -131,14 +140,9 @@ def measure_cost(
         counts = {n: sum(p.numel() for p in net.parameters()) for n, net in networks.items()}
         parameters = sum(counts.values())
         used = sum(counts.get(name, 0) for name in translator.family.ema_networks) or parameters
+    device = translator.device
     try:
-        timings, refused, device = apart(time_images, method.source, test_set, sizes, repeats)
+        timings, problems = apart(time_images, source, device, sizes, repeats)
     except UserError as error:
-        method.problems.append(f"not timed: {error}")
-        return Cost(parameters, used, (), device_name(translator.device))
-    method.problems += refused
-    for timing in timings:
-        if timing.made != (timing.size, timing.size):
-            width, height = timing.made
-            method.problems.append(f"makes {width}x{height} px of {timing.size}x{timing.size} px")
-    return Cost(parameters, used, tuple(timings), device)
+        timings, problems = [], [f"not timed: {error}"]
+    return Cost(parameters, used, tuple(timings), device_name(device)), problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,13 +12,14 @@ import torch
 
 from core.checkpoints import store
 from core.compare.config import Config, Entry, slug
+from core.compare.cost import Cost, Loaded, Source
 from core.compare.style_method import StyleMethod
 from core.config import load_config
 from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet
-from core.family import Family, FamilyTable, TranslationFamily
-from core.inference.loading import from_state
-from core.inference.translator import Translator
+from core.evaluation.scores import Evaluation
+from core.family import Family, FamilyTable
+from core.inference.loading import load_translator
 from core.report.run_record import RunRecord, read_record
 from core.runtime import distributed
 from core.runtime.processes import apart
@@ -25,46 +27,6 @@ from core.stylizer import Stylizer
 from core.training.trainer import Trainer
 
 Stylizers = Mapping[str, type[Stylizer]]
-
-
-@dataclass(frozen=True)
-class FromCheckpoint:
-    """How to get a translator, here or in another process."""
-
-    file: Path
-    device: torch.device
-    families: dict[str, type[Family]]
-
-    def load(self, test_set: EvaluationSet) -> Translator:
-        """With the (averaged) weights of the file.
-
-        Raises:
-            UserError: damaged, or of a family that does not translate.
-        """
-        family = from_state(store.load(self.file), self.families, str(self.file))
-        if not isinstance(family, TranslationFamily):
-            raise UserError(
-                f"{self.file}: {family.name} translates no images, so there is nothing to compare; "
-                "scripts/evaluate.py measures samples"
-            )
-        return Translator(family, self.device)
-
-
-@dataclass(frozen=True)
-class FromStylizer:
-    """How to get a style method, here or in another process."""
-
-    kind: type[Stylizer]
-    config: Any
-    device: torch.device
-
-    def load(self, test_set: EvaluationSet) -> StyleMethod:
-        """With its weights, and the test images as examples.
-
-        Raises:
-            UserError: weights are missing.
-        """
-        return StyleMethod(self.kind.build(self.config, self.device), self.device, test_set)
 
 
 @dataclass(frozen=True)
@@ -86,20 +48,24 @@ class Training:
 
 @dataclass
 class Method:
-    """One entry, ready to be looked at, or what keeps it from that.
+    """One entry and what was found of it, or what keeps it from being compared.
 
     Attributes:
         name: as the reader sees it.
         source: how to load it; None if it failed.
         translator: loaded; None if it failed.
         training: None for style methods and converted checkpoints.
+        cost: None if it failed.
+        evaluation: None if it failed.
         problems: what is wrong or missing, one sentence each.
     """
 
     name: str
-    source: FromCheckpoint | FromStylizer | None = None
-    translator: Translator | StyleMethod | None = None
+    source: Source | None = None
+    translator: Loaded | None = None
     training: Training | None = None
+    cost: Cost | None = None
+    evaluation: Evaluation | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -144,14 +110,21 @@ def _read_run(file: Path, method: Method) -> None:
     method.training = Training(state["step"], state.get("elapsed_seconds"), memory, record)
 
 
+def _load_stylizer(
+    kind: type[Stylizer], config: Any, device: torch.device, examples: EvaluationSet
+) -> StyleMethod:
+    return StyleMethod(kind.build(config, device), device, examples)
+
+
 def _source(
     entry: Entry,
     config: Config,
     method: Method,
+    test_set: EvaluationSet,
     families: FamilyTable,
     stylizers: Stylizers,
     device: str,
-) -> FromCheckpoint | FromStylizer:
+) -> Source:
     """Where the entry's networks come from; trains them first where they are to be trained."""
     place = distributed.start(device).device
     start = Path(entry.checkpoint) if entry.checkpoint is not None else None
@@ -160,7 +133,7 @@ def _source(
         if own.family in stylizers:
             if entry.run is not None:
                 raise UserError(f"run: {entry.run}: {own.family} is not trained; leave it out")
-            return FromStylizer(stylizers[own.family], own, place)
+            return partial(_load_stylizer, stylizers[own.family], own, place, test_set)
         start = Path(entry.run) if entry.run else Path("runs") / config.name / method.slug
         if not _is_complete(start, own):
             apart(_train, families[own.family], own, start, device)
@@ -168,7 +141,7 @@ def _source(
     file, damaged = store.find(start)
     method.problems += [f"damaged: {line}" for line in damaged]
     _read_run(file, method)
-    return FromCheckpoint(file, place, dict(families))
+    return partial(load_translator, file, dict(families), place)
 
 
 def _is_complete(run_dir: Path, config: Any) -> bool:
@@ -194,8 +167,8 @@ def prepare(
     """
     method = Method(entry.name)
     try:
-        method.source = _source(entry, config, method, families, stylizers, device)
-        method.translator = method.source.load(test_set)
+        method.source = _source(entry, config, method, test_set, families, stylizers, device)
+        method.translator = method.source()
     except UserError as error:
         method.problems.append(str(error))
     return method

@@ -7,32 +7,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.compare.drawing import Drawing
-from core.compare.tables import TITLES, Result, directions, quality_table, tables
+from core.compare.entries import Method
+from core.compare.tables import TITLES, directions, quality_table, tables
 from core.report.gallery import MAX_ABREAST
 from core.report.page import Row, find_picture, write_page
 from core.report.plots import COLORS, Chart, Series, chart, curves, swatch
 
 
-def _charts(results: Sequence[Result], direction: str) -> list[Chart]:
+def _charts(methods: Sequence[Method], direction: str) -> list[Chart]:
     """Draw quality against the time of the training, of one image, and while training.
 
     Quality is PSNR where the truth is known, else FID, else how much of the edges is kept.
     """
-    table = quality_table(results, direction)
+    table = quality_table(methods, direction)
     key = next((k for k in ("psnr", "fid", "edge_correlation") if k in table.columns), None)
     if key is None:
         return []
     quality = {row["method"]: row.get(key, math.nan) for row in table.rows}
     by_training, by_image, course = [], [], []
-    for place, result in enumerate(results):
-        method, y = result.method, quality.get(result.method.name, math.nan)
+    for place, method in enumerate(methods):
+        y = quality.get(method.name, math.nan)
         # Without a time (that of a run elsewhere) there is no point; style methods need none.
         seconds = method.training.seconds if method.training else None
         minutes = 0.0 if method.kind == "style method" else (seconds or math.nan) / 60
-        timed = result.cost.timings[:1] if result.cost else ()
+        timed = method.cost.timings[:1] if method.cost else ()
         by_training.append(Series(method.name, place, [(minutes, y)]))
         by_image.append(Series(method.name, place, [(timing.seconds, y) for timing in timed]))
-        course.append(Series(method.name, place, _course(result, f"test_{key}_{direction}")))
+        course.append(Series(method.name, place, _course(method, f"test_{key}_{direction}")))
     x, label, copied = "minutes of training", TITLES[key], table.copied.get(key)
     charts = [
         chart(f"{direction}: training time and quality", (x, label), by_training, copied),
@@ -48,11 +49,11 @@ def _charts(results: Sequence[Result], direction: str) -> list[Chart]:
     return [one for one in charts if one is not None]
 
 
-def _course(result: Result, name: str) -> list[tuple[float, float]]:
+def _course(method: Method, name: str) -> list[tuple[float, float]]:
     """(minutes, value) of a measure that the run took of itself."""
-    if result.method.training is None:
+    if method.training is None:
         return []
-    record = result.method.training.record
+    record = method.training.record
     return [
         (seconds / 60, values[name])
         for step, values in record.measures.items()
@@ -90,7 +91,7 @@ def write_report(
     path: Path,
     title: str,
     summary: str,
-    results: Sequence[Result],
+    methods: Sequence[Method],
     drawing: Drawing,
     notes: Sequence[str],
 ) -> None:
@@ -100,19 +101,19 @@ def write_report(
         path: the file; its pictures lie beside it.
         title: heading.
         summary: what was compared on what, one or two sentences.
-        results: method by method.
+        methods: what was found of each.
         drawing: what was drawn of them.
         notes: on the measures.
 
     Raises:
         UserError: it cannot be written.
     """
-    names = [result.method.name for result in results]
+    names = [method.name for method in methods]
     grids, inputs = _rows(path.parent, drawing, names)
     losses = {
-        place: result.method.training.record.losses
-        for place, result in enumerate(results)
-        if result.method.training is not None and result.method.training.record.losses
+        place: method.training.record.losses
+        for place, method in enumerate(methods)
+        if method.training is not None and method.training.record.losses
     }
     write_page(
         path,
@@ -120,11 +121,11 @@ def write_report(
         title,
         summary=summary,
         notes=notes,
-        methods=[result.method for result in results],
-        tables=tables(results),
-        charts=[one for direction in directions(results) for one in _charts(results, direction)],
-        swatches=[swatch(place) for place in range(len(results))],
-        colors=[COLORS[place % len(COLORS)] for place in range(len(results))],
+        methods=methods,
+        tables=tables(methods),
+        charts=[one for direction in directions(methods) for one in _charts(methods, direction)],
+        swatches=[swatch(place) for place in range(len(methods))],
+        colors=[COLORS[place % len(COLORS)] for place in range(len(methods))],
         losses=losses,
         curves=curves,
         grids=grids,

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from core.compare.cost import Cost
 from core.compare.entries import Method
-from core.evaluation.scores import Better, Evaluation
+from core.evaluation.scores import Better
 from core.report.page import duration
 
 COPIED = "input copied"
@@ -31,21 +30,6 @@ TITLES = {
     "diversity_features": "diversity, features",
 }
 """Metric to heading; `light kept` is the colour-inversion score."""
-
-
-@dataclass
-class Result:
-    """A method and what was found of it.
-
-    Attributes:
-        method: the entry.
-        cost: None if it failed.
-        evaluation: None if it failed.
-    """
-
-    method: Method
-    cost: Cost | None = None
-    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True)
@@ -135,10 +119,10 @@ def _number(key: str, value: float) -> str:
     return "∞" if math.isinf(value) else f"{value:.{digits}f}"
 
 
-def cost_table(results: Sequence[Result]) -> Table:
+def cost_table(methods: Sequence[Method]) -> Table:
     """A row for each method: what its training took, what an image takes."""
-    failed = [r.method.name for r in results if r.method.translator is None]
-    sizes = sorted({timing.size for r in results if r.cost for timing in r.cost.timings})
+    failed = [m.name for m in methods if m.translator is None]
+    sizes = sorted({timing.size for m in methods if m.cost for timing in m.cost.timings})
     columns = {
         "method": Column("method", lambda n: f"{n} (not compared)" if n in failed else n),
         "training_steps": Column("training steps", "{:,}".format),
@@ -151,9 +135,9 @@ def cost_table(results: Sequence[Result]) -> Table:
         "device": Column("device"),
     }
     rows = []
-    for result in results:
-        training, cost = result.method.training, result.cost
-        row: dict[str, Any] = {"method": result.method.name}
+    for method in methods:
+        training, cost = method.training, method.cost
+        row: dict[str, Any] = {"method": method.name}
         if training is not None:
             row["training_steps"] = training.steps
             row["training_seconds"] = training.seconds
@@ -167,14 +151,14 @@ def cost_table(results: Sequence[Result]) -> Table:
     return Table("Cost", columns, rows)
 
 
-def quality_table(results: Sequence[Result], direction: str) -> Table:
+def quality_table(methods: Sequence[Method], direction: str) -> Table:
     """A row for each method that translates this way, and one for the input handed back."""
     rows, copied, columns = [], {}, {}
-    for result in results:
-        if result.evaluation is None or direction not in result.evaluation.directions:
+    for method in methods:
+        if method.evaluation is None or direction not in method.evaluation.directions:
             continue
-        row: dict[str, Any] = {"method": result.method.name}
-        for m in result.evaluation.directions[direction].measures:
+        row: dict[str, Any] = {"method": method.name}
+        for m in method.evaluation.directions[direction].measures:
             row[m.name] = m.value
             title = TITLES.get(m.name, m.name)
             columns[m.name] = Column(title, partial(_number, m.name), m.better)
@@ -186,15 +170,15 @@ def quality_table(results: Sequence[Result], direction: str) -> Table:
     return Table(f"Quality, {direction}", shown, rows, copied)
 
 
-def directions(results: Iterable[Result]) -> list[str]:
+def directions(methods: Iterable[Method]) -> list[str]:
     """Of all methods, AtoB first."""
-    return sorted({d for r in results if r.evaluation for d in r.evaluation.directions})
+    return sorted({d for m in methods if m.evaluation for d in m.evaluation.directions})
 
 
-def tables(results: Sequence[Result]) -> list[Table]:
+def tables(methods: Sequence[Method]) -> list[Table]:
     """All of them, quality first."""
-    quality = [quality_table(results, direction) for direction in directions(results)]
-    return [*quality, cost_table(results)]
+    quality = [quality_table(methods, direction) for direction in directions(methods)]
+    return [*quality, cost_table(methods)]
 
 
 # -- Markdown, CSV, JSON --------------------------------------------------------------------------
@@ -216,13 +200,13 @@ def _markdown_table(table: Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def markdown(results: Sequence[Result], notes: Sequence[str]) -> str:
+def markdown(methods: Sequence[Method], notes: Sequence[str]) -> str:
     """All tables, what is wrong with an entry, and the notes."""
-    parts = [f"**{table.title}**\n\n{_markdown_table(table)}" for table in tables(results)]
+    parts = [f"**{table.title}**\n\n{_markdown_table(table)}" for table in tables(methods)]
     lines = [
-        f"- {markdown_text(r.method.name)}: {markdown_text(problem)}"
-        for r in results
-        for problem in r.method.problems
+        f"- {markdown_text(method.name)}: {markdown_text(problem)}"
+        for method in methods
+        for problem in method.problems
     ]
     lines += [f"- {markdown_text(note)}" for note in notes]
     return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])]) + "\n"
@@ -235,50 +219,47 @@ def _harmless(value: Any) -> Any:
     return value if _there(value) else ""
 
 
-def csv_text(results: Sequence[Result]) -> str:
+def csv_text(methods: Sequence[Method]) -> str:
     """A line for each method and direction, full precision, seconds and bytes."""
-    costs = cost_table(results)
-    quality = {d: quality_table(results, d) for d in directions(results)}
+    costs = cost_table(methods)
+    quality = {d: quality_table(methods, d) for d in directions(methods)}
     keys = dict.fromkeys(key for table in quality.values() for key in table.columns)
     keys.pop("method", None)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*costs.columns, "direction", *keys, "problems"])
-    for result, cost in zip(results, costs.rows, strict=True):
+    for method, cost in zip(methods, costs.rows, strict=True):
         measured = {
             d: row
             for d, table in quality.items()
             for row in table.rows
-            if row["method"] == result.method.name
+            if row["method"] == method.name
         }
         for direction, row in (measured or {"": {}}).items():
             left, right = map(cost.get, costs.columns), map(row.get, keys)
-            line = [*left, direction, *right, "; ".join(result.method.problems)]
+            line = [*left, direction, *right, "; ".join(method.problems)]
             writer.writerow(map(_harmless, line))
     return stream.getvalue()
 
 
-def tree(results: Sequence[Result]) -> list[dict[str, Any]]:
+def tree(methods: Sequence[Method]) -> list[dict[str, Any]]:
     """Plain containers for JSON."""
-    methods = []
-    for result in results:
-        training, cost = result.method.training, result.cost
-        methods.append(
-            {
-                "name": result.method.name,
-                "kind": result.method.kind,
-                "problems": result.method.problems,
-                "training": training
-                and {
-                    "steps": training.steps,
-                    "seconds": training.seconds,
-                    "peak_memory_bytes": training.peak_memory_bytes,
-                },
-                "parameters": cost and cost.parameters,
-                "parameters_to_translate": cost and cost.used,
-                "inference": [asdict(timing) for timing in cost.timings] if cost else [],
-                "device": cost and cost.device,
-                "evaluation": result.evaluation.tree() if result.evaluation else None,
-            }
-        )
-    return methods
+    return [
+        {
+            "name": method.name,
+            "kind": method.kind,
+            "problems": method.problems,
+            "training": (run := method.training)
+            and {
+                "steps": run.steps,
+                "seconds": run.seconds,
+                "peak_memory_bytes": run.peak_memory_bytes,
+            },
+            "parameters": (cost := method.cost) and cost.parameters,
+            "parameters_to_translate": cost and cost.used,
+            "inference": [asdict(timing) for timing in cost.timings] if cost else [],
+            "device": cost and cost.device,
+            "evaluation": method.evaluation and method.evaluation.tree(),
+        }
+        for method in methods
+    ]

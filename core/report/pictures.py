@@ -160,6 +160,10 @@ def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(min(max(height // 16, 11), 28))
 
 
+def _gutter(height: int) -> int:
+    return max(2, height // 64)
+
+
 def captioned(picture: Image.Image, caption: str) -> Image.Image:
     """Return the picture, as RGB, with a line of text below it."""
     font = _font(picture.height)
@@ -185,7 +189,7 @@ def table(rows: Sequence[Sequence[Image.Image | None]], labels: Sequence[str] = 
     num_columns = max(len(row) for row in rows)
     full = [[*row, *[None] * (num_columns - len(row))] for row in rows]
     heights = [max((cell.height for cell in row if cell is not None), default=0) for row in full]
-    gutter = max(2, max(heights) // 64)
+    gutter = _gutter(max(heights))
     font = _font(max(heights))
     widths, header = [], 0
     for i in range(num_columns):
@@ -256,15 +260,8 @@ def strip(images: Sequence[Image.Image]) -> Image.Image:
         RGB picture as high as the highest of them, without an outer margin.
     """
     assert images, "a strip needs at least one image"
-    height = max(image.height for image in images)
-    gutter = max(2, height // 64)
-    width = sum(image.width for image in images) + gutter * (len(images) - 1)
-    sheet = Image.new("RGB", (width, height), BACKGROUND)
-    left = 0
-    for image in images:
-        sheet.paste(_flat(image), (left, (height - image.height) // 2))
-        left += image.width + gutter
-    return sheet
+    framed, gutter = table([images]), _gutter(max(image.height for image in images))
+    return framed.crop((gutter, gutter, framed.width - gutter, framed.height - gutter))
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -37,7 +37,7 @@ _ACCENT, _TEXT, _SOFT, _LINE, _CARD = _PAGE_COLORS
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "page",  # the same plot gives the same bytes
-    "font.size": 9.0,
+    "font.size": 12.0,
     "axes.edgecolor": _SOFT,
     "axes.labelcolor": _TEXT,
     "axes.spines.top": False,
@@ -115,7 +115,7 @@ def look(place: int) -> dict[str, Any]:
         "linestyle": DASHES[place % len(DASHES)],
         "marker": MARKERS[place % len(MARKERS)],
         "markeredgecolor": _CARD,
-        "markersize": 7,
+        "markersize": 9,
         "linewidth": 2,
         "clip_on": False,
     }

@@ -16,7 +16,7 @@ from core.checkpoints import store
 from core.compare import comparison, cost, entries
 from core.compare.config import Comparison, Config
 from core.compare.drawing import Drawing
-from core.compare.tables import Result
+from core.compare.entries import Method
 from core.config import load_config, validate
 from families import FAMILIES, STYLIZERS
 from tests.small import family
@@ -98,7 +98,7 @@ class Report:
 
     folder: Path
     config: Config
-    results: list[Result]
+    methods: list[Method]
     drawing: Drawing
 
 
@@ -135,5 +135,5 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         ]
         path = write_config(folder, compare_tree(root, listed))
         config = load(path)
-        results, drawing = comparison.compare(config, folder / "report", FAMILIES, STYLIZERS, "cpu")
-    return Report(folder / "report", config, results, drawing)
+        methods, drawing = comparison.compare(config, folder / "report", FAMILIES, STYLIZERS, "cpu")
+    return Report(folder / "report", config, methods, drawing)

@@ -18,7 +18,7 @@ from core.compare import entries
 from core.compare.config import Entry
 from core.compare.entries import Method, Training, prepare
 from core.compare.style_method import StyleMethod
-from core.compare.tables import Result, csv_text, markdown_text, quality_table
+from core.compare.tables import csv_text, markdown_text, quality_table
 from core.errors import UserError
 from core.evaluation.image_set import evaluation_set
 from core.evaluation.scores import Evaluation, Measure, Scores
@@ -147,14 +147,14 @@ def test_style_methods_take_other_images_of_the_target_domain(tmp_path: Path) ->
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def result(name: str, **values: float) -> Result:
+def result(name: str, **values: float) -> Method:
     measures = tuple(
         Measure(key, value, 1.0, "lower" if key == "fid" else "higher")
         for key, value in values.items()
     )
     evaluation = Evaluation({"AtoB": Scores(2, 2, measures)}, ())
     record = RunRecord()
-    return Result(Method(name, training=Training(5, 61.0, None, record)), None, evaluation)
+    return Method(name, training=Training(5, 61.0, None, record), evaluation=evaluation)
 
 
 def test_the_best_is_marked_by_its_way() -> None:

@@ -39,7 +39,7 @@ WORKING = ["CycleGAN", "MUNIT", SHARP, "=Photo"]
 
 
 def problems(report: Report) -> dict[str, str]:
-    return {r.method.name: "; ".join(r.method.problems) for r in report.results}
+    return {method.name: "; ".join(method.problems) for method in report.methods}
 
 
 def test_what_fails_is_said_in_its_place_and_the_rest_goes_on(report: Report) -> None:
@@ -48,15 +48,15 @@ def test_what_fails_is_said_in_its_place_and_the_rest_goes_on(report: Report) ->
     assert "unfinished: stopped at step 2" in said["CycleGAN"]
     assert said["MUNIT"] == "" and said["=Photo"] == ""
     assert "nowhere: no such checkpoint" in said["Missing"]
-    assert "dcgan translates no images" in said["Faces"]
+    assert "dcgan makes pictures from noise and translates none" in said["Faces"]
     assert "not a checkpoint" in said["Broken"]
     assert "did you mean `num_steps`" in said["Typo"]
     assert "photo_style is not trained" in said["Odd"]
-    assert [r.method.name for r in report.results if r.method.translator] == WORKING
+    assert [method.name for method in report.methods if method.translator] == WORKING
     text = Page(report.folder / "index.html").text
-    for result in report.results:
-        for problem in result.method.problems:
-            assert f"{result.method.name}: {problem}" in text
+    for method in report.methods:
+        for problem in method.problems:
+            assert f"{method.name}: {problem}" in text
 
 
 def test_every_link_leads_to_a_file_and_every_name_is_escaped(report: Report) -> None:
@@ -79,7 +79,7 @@ def test_every_link_leads_to_a_file_and_every_name_is_escaped(report: Report) ->
 
 
 def test_pictures_are_those_of_the_methods(report: Report) -> None:
-    by_name = {r.method.name: r.method for r in report.results}
+    by_name = {method.name: method for method in report.methods}
     row = report.drawing.rows[0]
     assert (row.direction, row.name) == ("AtoB", "testA/0 #%.png")
     assert list(row.images) == [
@@ -108,7 +108,7 @@ def test_pictures_are_those_of_the_methods(report: Report) -> None:
 
 def test_numbers_agree_in_every_form(report: Report) -> None:
     record = json.loads((report.folder / "comparison.json").read_text())
-    assert record["methods"] == json.loads(json.dumps(tree(report.results)))
+    assert record["methods"] == json.loads(json.dumps(tree(report.methods)))
     assert record["config"]["entries"][1]["name"] == "MUNIT"
     lines = list(csv.DictReader((report.folder / "table.csv").open()))
     assert [(line["method"], line["direction"]) for line in lines][:4] == [
@@ -124,7 +124,7 @@ def test_numbers_agree_in_every_form(report: Report) -> None:
     assert methods["CycleGAN"]["training"]["peak_memory_bytes"] > 1e7
     assert methods[SHARP]["training"] is None and methods["Missing"]["evaluation"] is None
     assert list(methods[SHARP]["evaluation"]["directions"]) == ["AtoB"]
-    networks = report.results[0].method.translator.family.networks  # type: ignore[union-attr]
+    networks = report.methods[0].translator.family.networks  # type: ignore[union-attr]
     counts = {n: sum(p.numel() for p in net.parameters()) for n, net in networks.items()}
     assert methods["CycleGAN"]["parameters"] == sum(counts.values())
     assert methods["CycleGAN"]["parameters_to_translate"] == counts["G_A"] + counts["G_B"]
