@@ -118,7 +118,7 @@ class TrainOptions(Options):
     winograd: bool = False
     """In fp32 on a CPU, wide 3x3 and 4x4 convolutions by minimal filtering and those from and to
     images by cells of pixels: faster at the published widths, the same to float32 rounding;
-    elsewhere without effect. See `core.cpu.convolutions`."""
+    elsewhere without effect. See `core.cpu.accelerate`."""
     keep_memory: bool = False
     """On a CPU, keep freed memory for the next tensor: faster where tensors are over 32 MiB, with
     a little more of it held; elsewhere without effect. See `core.cpu.memory`."""

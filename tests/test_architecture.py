@@ -99,6 +99,18 @@ def test_no_circle_between_rooms() -> None:
     assert not circle({place: targets - {place} for place, targets in rooms.items()})
 
 
+def test_acceleration_has_one_door() -> None:
+    """Training and neural style call `accelerate`; nothing else knows of faster convolutions."""
+    callers = {
+        (name, target)
+        for name, targets in arrows().items()
+        for target in targets
+        if room(target) == "core.cpu" != room(name)
+    }
+    door = "core.cpu.accelerate"
+    assert callers == {("core.training.step", door), ("style.neural.networks", door)}
+
+
 def test_core_has_few_loose_files() -> None:
     loose = [name for name in MODULES if room(name) == "core"]
     assert len(loose) <= LOOSE_FILES, loose

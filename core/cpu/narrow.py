@@ -18,14 +18,7 @@ from torch import Tensor
 def to_few(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
     """`F.conv2d(x, weight, bias, padding=padding)`, faster where O is small.
 
-    Args:
-        x: [N, I, H, W].
-        weight: [O, I, r, r].
-        bias: [O] or None.
-        padding: with zeros.
-
-    Returns:
-        [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
+    x is [N, I, H, W] and weight [O, I, r, r].
     """
     if any((size - weight.shape[2]) % 2 == 0 for size in x.shape[2:]):  # an odd size comes out
         return F.conv2d(x, weight, bias, padding=padding)
@@ -41,15 +34,7 @@ def transposed_to_few(
 ) -> Tensor:
     """`F.conv_transpose2d(x, weight, bias, stride, padding)`, faster where O is small.
 
-    Args:
-        x: [N, I, H, W].
-        weight: [I, O, r, r].
-        bias: [O] or None.
-        stride: of both axes.
-        padding: what is cut off on every side.
-
-    Returns:
-        [N, O, (H - 1) * stride + r - 2 * padding, (W - 1) * stride + r - 2 * padding].
+    x is [N, I, H, W] and weight [I, O, r, r].
     """
     taps = weight.shape[2]
     if stride == 1 and padding < taps:
@@ -71,15 +56,7 @@ def from_few(
 ) -> Tensor:
     """`F.conv2d(x, weight, bias, stride, padding)`, whose way back is faster where I is small.
 
-    Args:
-        x: [N, I, H, W].
-        weight: [O, I, r, r].
-        bias: [O] or None.
-        stride: of both axes.
-        padding: with zeros.
-
-    Returns:
-        [N, O, H', W'].
+    x is [N, I, H, W] and weight [O, I, r, r].
     """
     y: Tensor = _FromFew.apply(x, weight, bias, stride, padding)
     return y

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import has_torch_function
 
 from core.nn import norms
-from core.nn.norms import Scale, normalised
+from core.nn.norms import Scale
 
 
 class Normalise(norms.Normalise):
@@ -32,13 +32,10 @@ class InstanceNorm2d(norms.InstanceNorm2d):
     """`core.nn.norms.InstanceNorm2d` by sums."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape."""
+        """As of the base class."""
         if not _reduces_slowly(input) or input[0, 0].numel() == 1:  # one pixel: torch refuses it
             return super().forward(input)
-        y: Tensor = _Normalised.apply(
-            input, (2, 3), lambda var, _: (var + self.eps).rsqrt(), None, None
-        )
-        return y
+        return Normalise((2, 3))(input, lambda var, _: (var + self.eps).rsqrt())
 
 
 def _reduces_slowly(x: Tensor) -> bool:
@@ -53,7 +50,7 @@ def _reduces_slowly(x: Tensor) -> bool:
 
 
 class _Normalised(torch.autograd.Function):
-    """`normalised` by sums.
+    """`Normalise` by sums.
 
     With k = scale * gain, y = x * k + (shift - mean * k), and the gradient is what differs from its
     mean of g * k + (x - mean) * c, where c = 2 / n * dL/dvar comes of two sums, of g and of g * x.
@@ -85,7 +82,7 @@ class _Normalised(torch.autograd.Function):
         wanted = [ctx.needs_input_grad[i] for i in (0, 3, 4)]
         if torch.is_grad_enabled():  # derivatives of the gradient
             inputs = [t for t, want in zip((x, gain, shift), wanted, strict=True) if want]
-            y = normalised(x, ctx.dims, ctx.scale, gain, shift)
+            y = norms.Normalise(ctx.dims)(x, ctx.scale, gain, shift)
             found = iter(torch.autograd.grad(y, inputs, gradient, create_graph=True))
             to_x, to_gain, to_shift = (next(found) if want else None for want in wanted)
             return to_x, None, None, to_gain, to_shift

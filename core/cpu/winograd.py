@@ -101,17 +101,9 @@ def _convolve(
     relu: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """[N, I, H, W], [O, I, r, r] and [O] to [N, O, H', W'], and to the spectrum of x.
+    """[N, I, H, W] to [N, O, H', W'], and to the spectrum of x (empty unless it is to be kept).
 
-    Args:
-        x: the image.
-        weight: the filters, for their gradient only.
-        filters: `transformed` weight.
-        bias: of the result.
-        padding: on every side.
-        mode: of the padding.
-        relu: of the result.
-        keep: the spectrum will be needed; otherwise an empty tensor stands for it.
+    `weight` is there for its gradient; what convolves are its transformed `filters`.
     """
     maps = _maps(filters, weight)
     spectrum = _of_input(x, maps, padding, cast(Mode, mode))
@@ -136,16 +128,8 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Those of x, weight and bias, from [N, O, H', W']; an empty tensor for what is not `wanted`.
 
-    Args:
-        gradient: of the result.
-        weight: as `x` and `filters` of `_convolve`.
-        x: needed for the gradient of the weight.
-        filters: needed for the gradient of x.
-        spectrum: what `_convolve` gave beside its result, or None.
-        positive: the result, where `_convolve` took its ReLU.
-        padding: as of `_convolve`.
-        mode: as of `_convolve`.
-        wanted: of the three.
+    The gradient of x needs `filters`, that of the weight x or the spectrum that `_convolve` kept;
+    where `_convolve` took its ReLU, `positive` is its result.
     """
     maps = _maps(filters, weight)
     taps = maps.taps
@@ -167,10 +151,14 @@ def _gradients(
     return to_x, to_weight, to_bias
 
 
+def _outputs_of(filters: Tensor, taps: int) -> int:
+    """The m of F(m, r) that filters [t * t, O, I] are for."""
+    return math.isqrt(len(filters)) - taps + 1
+
+
 def _maps(filters: Tensor, weight: Tensor) -> Transforms:
-    """Those that `filters` were made by."""
     taps = weight.shape[2]
-    return transforms(math.isqrt(len(filters)) - taps + 1, taps, weight.dtype)
+    return transforms(_outputs_of(filters, taps), taps, weight.dtype)
 
 
 def _empty_image(*shape: int, like: Tensor) -> Tensor:
@@ -188,36 +176,18 @@ def _convolved(x: Tensor, channels: int, taps: int, padding: int) -> Tensor:
 
 @_convolve.register_fake
 def _(
-    x: Tensor,
-    weight: Tensor,
-    filters: Tensor,
-    bias: Tensor | None,
-    padding: int,
-    mode: str,
-    relu: bool,
-    keep: bool,
+    x: Tensor, weight: Tensor, filters: Tensor, _: Tensor | None, padding: int, *form: Any
 ) -> tuple[Tensor, Tensor]:
     taps = weight.shape[2]
-    outputs = math.isqrt(len(filters)) - taps + 1
-    tiles = [-(-_size_out(size, taps, padding) // outputs) for size in x.shape[2:]]
-    spectrum = x.new_empty(x.shape[0] * tiles[0] * tiles[1], len(filters), x.shape[1])
-    y = _convolved(x, len(weight), taps, padding)
-    return y, spectrum if keep else x.new_empty(0)
+    outputs = _outputs_of(filters, taps)  # and not `_maps`, which would keep fake matrices
+    down, across = (-(-_size_out(size, taps, padding) // outputs) for size in x.shape[2:])
+    spectrum = (x.shape[0] * down * across, len(filters), x.shape[1]) if form[-1] else 0
+    return _convolved(x, len(weight), taps, padding), x.new_empty(spectrum)
 
 
 @_gradients.register_fake
-def _(
-    gradient: Tensor,
-    weight: Tensor,
-    x: Tensor | None,
-    filters: Tensor,
-    spectrum: Tensor | None,
-    positive: Tensor | None,
-    padding: int,
-    mode: str,
-    wanted: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor]:
-    taps = weight.shape[2]
+def _(gradient: Tensor, weight: Tensor, *form: Any) -> tuple[Tensor, Tensor, Tensor]:
+    (*_, padding, _, wanted), taps = form, weight.shape[2]
     found = (
         _convolved(gradient, weight.shape[1], taps, taps - 1 - padding),
         _empty_image(*weight.shape, like=gradient),
@@ -268,33 +238,28 @@ def _gradients_backward(ctx: Any, *along: Tensor | None) -> tuple[Tensor | None,
     along_x, along_weight, along_bias = along
     to_upstream = to_weight = to_x = None
 
-    def convolved(image: Tensor, weight: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
-        y: Tensor = _convolve(image, weight, filters, bias, *ctx.form, False, False)[0]
-        return y
-
-    def gradients(weight: Tensor, image: Tensor | None, filters: Tensor, wanted: int) -> Tensor:
-        which = [place == wanted for place in range(3)]
-        found = _gradients(upstream, weight, image, filters, None, positive, *ctx.form, which)
-        gradient: Tensor = found[wanted]
-        return gradient
-
+    plainly = *ctx.form, False, False
+    others = None, positive, *ctx.form
     if along_weight is not None:
-        along_filters = transformed(along_weight.detach(), _maps(filters, weight).outputs)
+        along_filters = transformed(along_weight.detach(), _outputs_of(filters, weight.shape[2]))
     if of_upstream:
         terms = []
         if along_x is not None:
-            terms.append(convolved(along_x, weight, filters, along_bias))
+            terms.append(_convolve(along_x, weight, filters, along_bias, *plainly)[0])
         elif along_bias is not None:
             terms.append(along_bias[:, None, None].expand_as(upstream))
         if along_weight is not None:
-            terms.append(convolved(x, along_weight, along_filters, None))
-        to_upstream = sum(terms[1:], terms[0]) if terms else None
-        if positive is not None and to_upstream is not None:
-            to_upstream = torch.where(positive > 0, to_upstream, 0)
+            terms.append(_convolve(x, along_weight, along_filters, None, *plainly)[0])
+        if terms:
+            to_upstream = sum(terms[1:], terms[0])
+            if positive is not None:
+                to_upstream = torch.where(positive > 0, to_upstream, 0)
     if of_weight and along_x is not None:
-        to_weight = gradients(weight, along_x, filters, wanted=1)
+        wanted = [False, True, False]
+        _, to_weight, _ = _gradients(upstream, weight, along_x, filters, *others, wanted)
     if of_x and along_weight is not None:
-        to_x = gradients(along_weight, None, along_filters, wanted=0)
+        wanted = [True, False, False]
+        to_x, _, _ = _gradients(upstream, along_weight, None, along_filters, *others, wanted)
     return to_upstream, to_weight, to_x, *[None] * 6
 
 

@@ -16,33 +16,12 @@ Scale = Callable[[Tensor, Tensor], Tensor]
 """A norm's factor of biased variance and (constant) mean, all of the same shape."""
 
 
-def normalised(
-    x: Tensor,
-    dims: tuple[int, ...],
-    scale: Scale,
-    gain: Tensor | None = None,
-    shift: Tensor | None = None,
-) -> Tensor:
-    """(x - mean) * scale(var, mean) * gain + shift.
+class Normalise(nn.Module):
+    """(x - mean) * scale(var, mean) * gain + shift, for norms with a rule of their own.
 
     Args:
-        x: [N, C, H, W].
         dims: of the statistics: (2, 3) or (1, 2, 3).
-        scale: the factor; its derivative by the variance is taken, by the mean is not.
-        gain: [N, C, 1, 1] or [C, 1, 1].
-        shift: the same.
-
-    Returns:
-        [N, C, H, W].
     """
-    var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
-    y = (x - mean) * scale(var, mean.detach())
-    y = y if gain is None else y * gain
-    return y if shift is None else y + shift
-
-
-class Normalise(nn.Module):
-    """`normalised` over `dims`, as the part of a norm that may be exchanged for a faster one."""
 
     def __init__(self, dims: tuple[int, ...]) -> None:
         super().__init__()
@@ -51,8 +30,18 @@ class Normalise(nn.Module):
     def forward(
         self, x: Tensor, scale: Scale, gain: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
-        """[N, C, H, W] to the same shape."""
-        return normalised(x, self.dims, scale, gain, shift)
+        """[N, C, H, W] to the same shape.
+
+        Args:
+            x: the image.
+            scale: the factor; its derivative by the variance is taken, by the mean is not.
+            gain: [N, C, 1, 1] or [C, 1, 1].
+            shift: the same.
+        """
+        var, mean = torch.var_mean(x, self.dims, correction=0, keepdim=True)
+        y = (x - mean) * scale(var, mean.detach())
+        y = y if gain is None else y * gain
+        return y if shift is None else y + shift
 
 
 def instance_norm(
@@ -61,11 +50,10 @@ def instance_norm(
     """`F.instance_norm` by the statistics of x [N, C, H, W], with a right gradient in any layout.
 
     On a CPU torch (2.13, 2.14) silently gives a batch of one a wrong gradient of x where that of
-    the result arrives in channels_last; it is made contiguous first. A compiler has loops of its
-    own, which are right.
+    the result arrives in channels_last; it is made contiguous first.
     """
     y = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
-    if not torch.compiler.is_compiling() and y.requires_grad and y.device.type == "cpu":
+    if y.requires_grad and y.device.type == "cpu":
         y.register_hook(lambda gradient: None if gradient is None else gradient.contiguous())
     return y
 

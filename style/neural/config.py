@@ -102,7 +102,7 @@ class Run(Options):
     """Autocast type of the encoder."""
     channels_last: bool = False
     winograd: bool = False
-    """Wide convolutions by minimal filtering, in fp32 on a CPU: see `core.cpu.convolutions`."""
+    """Wide convolutions by minimal filtering, in fp32 on a CPU: see `core.cpu.accelerate`."""
     keep_memory: bool = False
     """On a CPU, keep freed memory for the next tensor: see `core.cpu.memory`."""
     compile: bool = False
