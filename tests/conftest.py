@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,30 @@ def reference_dir() -> Path:
 def shared_data_dir() -> Path:
     """Folder of the small real image sets: $SHARED_DATA, by default ../shared/data."""
     return Path(os.environ.get("SHARED_DATA", SHARED / "data"))
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a script left: its exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Script = Callable[..., Done]
+
+
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str]) -> Script:
+    """Run a script's `main` in this process, for starting Python takes seconds each time."""
+
+    def run(name: str, *args: object) -> Done:
+        capsys.readouterr()
+        main = importlib.import_module(f"scripts.{name}").main
+        return Done(main([str(arg) for arg in args]), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(autouse=True)

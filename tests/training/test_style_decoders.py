@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import torch
@@ -13,9 +11,7 @@ from PIL import Image
 from core.config import load_config
 from core.data.images import open_image
 from families import STYLIZERS
-from tests.conftest import ROOT
-
-Script = Callable[..., CompletedProcess[str]]
+from tests.conftest import ROOT, Script
 
 
 def test_train_convert_stylize(tmp_path: Path, script: Script) -> None:

@@ -6,7 +6,6 @@ import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -16,12 +15,11 @@ import yaml
 import cyclegan.family
 from core.checkpoints import store
 from core.errors import UserError
+from tests.conftest import Done, Script
 from tests.training.conftest import Tree, changed, make_trainer, small_tree
 
-Script = Callable[..., CompletedProcess[str]]
 
-
-def one_line(done: CompletedProcess[str]) -> str:
+def one_line(done: Done) -> str:
     """The error line of a script that failed as it should."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
@@ -146,12 +144,12 @@ def test_full_disk_loses_nothing(unpaired: Path, tmp_path: Path, script: Script)
     run = tmp_path / "run"
     first = make_trainer(tree, run).save()
     whole = first.read_bytes()
-    limit = len(whole) // 2
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    done = script("train", "--config", config, "--run-dir", run, "--resume", preexec_fn=limited)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
+    try:
+        done = script("train", "--config", config, "--run-dir", run, "--resume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "cannot write the checkpoint" in one_line(done)
     assert first.read_bytes() == whole
     assert [path.name for path in (run / "checkpoints").iterdir()] == [first.name]

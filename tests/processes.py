@@ -1,0 +1,85 @@
+"""Scripts in processes of their own, forked from one that has loaded torch already.
+
+Starting Python and loading torch takes seconds; a fork of a server that has done so takes none.
+Tests in which the start itself matters run `python scripts/...` instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch.distributed import TCPStore
+
+from tests.conftest import Done
+
+NUM_RANKS = 2
+_TIMEOUT = 120.0
+_SERVER = get_context("forkserver")
+# A name that cannot be imported is passed over in silence: the fork then imports it itself.
+_SERVER.set_forkserver_preload(
+    ["core.training.trainer", "cyclegan.family", "dcgan.family", "drit.family", "munit.family"]
+)
+
+
+def _serve(name: str, args: list[str], variables: dict[str, str], output: Path) -> None:
+    """Be one rank: call the script's `main` with stdout and stderr in files."""
+    os.environ.update(variables)
+    torch.set_num_threads(1)
+    for stream, suffix in ((sys.stdout, ".out"), (sys.stderr, ".err")):
+        stream.flush()
+        with output.with_suffix(suffix).open("wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    sys.exit(importlib.import_module(f"scripts.{name}").main(args))
+
+
+def run_ranks(folder: Path, name: str, *args: object) -> Done:
+    """Run `scripts/NAME.py ARGS...` in two gloo processes, with the variables that torchrun sets.
+
+    Args:
+        folder: an existing one, for what the processes print.
+        name: of the script.
+        args: of its command line.
+
+    Returns:
+        The largest exit code, and what the processes printed, in the order of their ranks.
+    """
+    # As under torchrun the store is the parent's, so that no port is chosen before it is in use.
+    store = TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=_TIMEOUT))
+    shared = {
+        "WORLD_SIZE": str(NUM_RANKS),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    words = [str(arg) for arg in args]
+    outputs = [folder / f"rank{rank}" for rank in range(NUM_RANKS)]
+    processes = [
+        _SERVER.Process(
+            target=_serve,
+            args=(name, words, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, output),
+        )
+        for rank, output in enumerate(outputs)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        for process in processes:
+            process.join(_TIMEOUT)
+        codes = [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+    out, err = (
+        "".join(output.with_suffix(suffix).read_text() for output in outputs)
+        for suffix in (".out", ".err")
+    )
+    assert None not in codes, f"not done after {_TIMEOUT:g} s\n{out}\n{err}"
+    return Done(max(abs(code or 0) for code in codes), out, err)
