@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+
+from tests.processes import SERVER, Done, Script
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -29,18 +31,6 @@ def shared_data_dir() -> Path:
     return Path(os.environ.get("SHARED_DATA", SHARED / "data"))
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a script left: its exit code and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Script = Callable[..., Done]
-
-
 @pytest.fixture
 def script(capsys: pytest.CaptureFixture[str]) -> Script:
     """Run a script's `main` in this process, for starting Python takes seconds each time."""
@@ -51,6 +41,18 @@ def script(capsys: pytest.CaptureFixture[str]) -> Script:
         return Done(main([str(arg) for arg in args]), *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def quick_spawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes that the product spawns from one that has torch loaded."""
+    honest = multiprocessing.get_context
+
+    def get_context(method: str | None = None) -> BaseContext:
+        return SERVER if method == "spawn" else honest(method)
+
+    monkeypatch.setattr(multiprocessing, "get_context", get_context)
+    monkeypatch.setattr("core.runtime.processes.get_context", get_context)
 
 
 @pytest.fixture(autouse=True)

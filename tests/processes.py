@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,15 +18,26 @@ from pathlib import Path
 import torch
 from torch.distributed import TCPStore
 
-from tests.conftest import Done
-
 NUM_RANKS = 2
 _TIMEOUT = 120.0
-_SERVER = get_context("forkserver")
+SERVER = get_context("forkserver")
+"""Makes processes as `spawn` does: with nothing of this one, but with torch loaded."""
 # A name that cannot be imported is passed over in silence: the fork then imports it itself.
-_SERVER.set_forkserver_preload(
+SERVER.set_forkserver_preload(
     ["core.training.trainer", "cyclegan.family", "dcgan.family", "drit.family", "munit.family"]
 )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a script left: its exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Script = Callable[..., Done]
 
 
 def _serve(name: str, args: list[str], variables: dict[str, str], output: Path) -> None:
@@ -61,7 +74,7 @@ def run_ranks(folder: Path, name: str, *args: object) -> Done:
     words = [str(arg) for arg in args]
     outputs = [folder / f"rank{rank}" for rank in range(NUM_RANKS)]
     processes = [
-        _SERVER.Process(
+        SERVER.Process(
             target=_serve,
             args=(name, words, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, output),
         )

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from core.checkpoints import store
-from tests.conftest import ROOT, Done
-from tests.processes import run_ranks
+from tests.conftest import ROOT
+from tests.processes import Done, run_ranks
 from tests.training.conftest import (
     Tree,
     changed,

@@ -18,7 +18,8 @@ from core.jobs.samples import write_samples
 from core.procedural.known_truth import caption_agreement, score_captions
 from core.training.alarms import Alarms
 from families import load_sampler
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT
+from tests.processes import Script
 from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
 from tests.training.test_distributed import assert_resumes, train_two
 from tests.training.test_resume import train_to_end, train_until_signal

@@ -16,7 +16,8 @@ from core.config import load_config
 from core.jobs.translate import Plain, find_jobs, translate_all
 from core.runtime.distributed import World
 from families import FAMILIES, load
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT
+from tests.processes import Script
 from tests.training.conftest import changed, make_trainer, small_tree
 
 CONFIGS = [
@@ -184,6 +185,7 @@ def test_convert_both_ways(run_dir: Path, tmp_path: Path, script: Script) -> Non
     assert done.returncode == 2 and "no optimizers" in done.stderr
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_benchmark(unpaired: Path, tmp_path: Path, script: Script) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(small_tree("cyclegan", unpaired)))

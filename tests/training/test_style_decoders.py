@@ -11,7 +11,8 @@ from PIL import Image
 from core.config import load_config
 from core.data.images import open_image
 from families import STYLIZERS
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT
+from tests.processes import Script
 
 
 def test_train_convert_stylize(tmp_path: Path, script: Script) -> None:

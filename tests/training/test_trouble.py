@@ -15,7 +15,7 @@ import yaml
 import cyclegan.family
 from core.checkpoints import store
 from core.errors import UserError
-from tests.conftest import Done, Script
+from tests.processes import Done, Script
 from tests.training.conftest import Tree, changed, make_trainer, small_tree
 
 

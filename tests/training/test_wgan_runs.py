@@ -14,7 +14,8 @@ from core.checkpoints import store
 from core.errors import UserError
 from core.procedural.sets import make_faces
 from families import load_sampler
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT
+from tests.processes import Script
 from tests.training.conftest import Tree, changed, differences, make_trainer
 
 PENALTY: Tree = {
@@ -142,6 +143,7 @@ def test_a_translator_has_no_noise_space(tmp_path: Path) -> None:
         load_sampler(tmp_path / "absent")
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_penalty_benchmark(faces: Path, tmp_path: Path, script: Script) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(tree_for(faces, PENALTY)))
