@@ -17,7 +17,7 @@ VARIANTS: dict[str, Tree] = {
     "plain": {},
     "feature_ema": {"model": {"concat": False}, "train": {"ema_decay": 0.9}},
     "spectral_bf16": {"model": {"dis_spectral_norm": True}, "train": {"precision": "bf16"}},
-    "plateau_previews": {"optim": {"policy": "plateau"}, "log": {"samples_every": 1}},
+    "plateau_previews": {"optim": {"policy": "plateau"}, "log": {"samples_every": 3}},
 }
 
 

@@ -35,7 +35,7 @@ VARIANTS: dict[str, Tree] = {
     "dropout": {"model": {"dropout": True, "norm": "batch"}},
     "pool": {"model": {"pool_size": 3}},
     "plateau": {"optim": {"policy": "plateau"}},
-    "previews": {"log": {"samples_every": 1}, "model": {"dropout": True}},
+    "previews": {"log": {"samples_every": 3}, "model": {"dropout": True}},
     "evaluations": {"evaluate": {"every": 1, "max_images": 1}, "model": {"dropout": True}},
 }
 
