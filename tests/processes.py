@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch.distributed import TCPStore
 
+T = TypeVar("T")
 NUM_RANKS = 2
 _TIMEOUT = 120.0
 SERVER = get_context("forkserver")
@@ -38,6 +43,23 @@ class Done:
 
 
 Script = Callable[..., Done]
+
+
+def call_elsewhere(work: Callable[..., T], *args: Any) -> T:
+    """Call `work(*args)` in another process, which then ends."""
+    with ProcessPoolExecutor(1, SERVER) as pool:
+        return pool.submit(work, *args).result(_TIMEOUT)
+
+
+@contextmanager
+def file_size_limit(num_bytes: int) -> Iterator[None]:
+    """Within, no file can be written beyond a size, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _serve(name: str, args: list[str], variables: dict[str, str], output: Path) -> None:

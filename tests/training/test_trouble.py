@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 import cyclegan.family
 from core.checkpoints import store
 from core.errors import UserError
-from tests.processes import Done, Script
+from tests.processes import Done, Script, file_size_limit
 from tests.training.conftest import Tree, changed, make_trainer, small_tree
 
 
@@ -144,12 +143,8 @@ def test_full_disk_loses_nothing(unpaired: Path, tmp_path: Path, script: Script)
     run = tmp_path / "run"
     first = make_trainer(tree, run).save()
     whole = first.read_bytes()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
-    try:
+    with file_size_limit(len(whole) // 2):
         done = script("train", "--config", config, "--run-dir", run, "--resume")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "cannot write the checkpoint" in one_line(done)
     assert first.read_bytes() == whole
     assert [path.name for path in (run / "checkpoints").iterdir()] == [first.name]
