@@ -6,8 +6,6 @@ import errno
 import hashlib
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from torch import nn
 from core.checkpoints import store
 from core.errors import UserError
 from core.nn.discriminators import PatchDiscriminator
-from tests.conftest import ROOT
+from tests.processes import file_size_limit
 
 STATE = {"step": 7, "names": ["a", None], "weights": {"w": torch.arange(6.0).reshape(2, 3)}}
 
@@ -177,27 +175,12 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_size_limit_in_the_middle_of_a_write(tmp_path: Path) -> None:
     """The write itself fails, inside torch.save, as on a full disk."""
-    program = """
-import resource, signal, sys, torch
-from pathlib import Path
-from core.checkpoints import store
-from core.errors import UserError
-path = Path(sys.argv[1])
-store.save({"step": 1}, path)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    store.save({"big": torch.zeros(1_000_000)}, path)
-except UserError as error:
-    print(error)
-"""
     path = tmp_path / "c.pt"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    assert "cannot write the checkpoint: File too large" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    store.save({"step": 1}, path)
+    with file_size_limit(100_000):
+        message = refusal(lambda: store.save({"big": torch.zeros(1_000_000)}, path))
+    assert "cannot write the checkpoint: File too large" in message
+    assert len(message.splitlines()) == 1
     assert store.load(path)["step"] == 1
     assert list(tmp_path.iterdir()) == [path]
 

@@ -43,13 +43,15 @@ from tests.training.conftest import differences, make_trainer
 # -- a process of its own -------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_a_stop_reaches_the_process_and_is_waited_for(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     with pytest.raises(KeyboardInterrupt):
-        apart(stopped_from_outside, str(mark))
+        apart(stopped_from_outside, str(mark), os.getpid())
     assert mark.read_text() == "SIGTERM"
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_a_process_that_ends_without_an_answer() -> None:
     with pytest.raises(UserError, match="ended with code 3 and no answer"):
         apart(os._exit, 3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import io
 import json
 import random
@@ -18,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,8 +26,8 @@ from core.errors import UserError
 from core.runtime import transfer
 from core.runtime.transfer import fetch
 from tests.conftest import reference_dir
+from tests.processes import Script
 
-ROOT = Path(__file__).resolve().parent.parent
 BYTES = random.Random(0).randbytes(300_000)
 
 
@@ -563,46 +561,36 @@ def test_output_that_is_a_file(server: Server, tmp_path: Path) -> None:
 # The script
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("download", ROOT / "scripts" / "download.py")
-    assert spec
-    assert spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-def test_script(
-    script: ModuleType, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert script.main(["--list"]) == 0
-    listed = capsys.readouterr().out.splitlines()
+def test_script(script: Script, server: Server, tmp_path: Path) -> None:
+    done = script("download", "--list")
+    assert done.returncode == 0
+    listed = done.stdout.splitlines()
     assert len(listed) == len(CATALOGUE)
     assert listed[0].split() == ["cyclegan/apple2orange", "data", "datasets/apple2orange"]
 
     content = zipped("trainA/1.jpg")
     server.files[HORSES] = Served(content)
-    command = ["horse2zebra", "--output", str(tmp_path), "--mirror", server.url]
-    assert script.main(command) == 0
-    out = capsys.readouterr().out
-    assert f"{len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()} (unver" in out
+    command = ("download", "horse2zebra", "--output", tmp_path, "--mirror", server.url)
+    done = script(*command)
+    assert done.returncode == 0
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"{len(content)} bytes, SHA-256 {digest} (unver" in done.stdout
 
-    assert script.main(command) == 2
-    assert re.fullmatch(r"error: .*exists already.*\n", capsys.readouterr().err)
-    assert script.main(["maps_pretrained"]) == 2
+    done = script(*command)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*exists already.*\n", done.stderr)
+    assert script("download", "maps_pretrained").returncode == 2
     with pytest.raises(SystemExit) as stopped:
-        script.main([])
+        script("download")
     assert stopped.value.code == 2
 
 
 def test_missing_file_says_where_to_put_it_by_hand(
-    script: ModuleType, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: Script, server: Server, tmp_path: Path
 ) -> None:
-    command = ["horse2zebra", "--output", str(tmp_path), "--mirror", server.url]
-    assert script.main(command) == 2
-    error = capsys.readouterr().err
-    assert error == (
+    done = script("download", "horse2zebra", "--output", tmp_path, "--mirror", server.url)
+    assert done.returncode == 2
+    assert done.stderr == (
         f"error: {server.url}{HORSES}: the server answers 404 Not Found; give another --mirror, "
         f"or download it by hand to {tmp_path / 'horse2zebra.zip'} and run this again\n"
     )

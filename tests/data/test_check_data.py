@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,26 +10,15 @@ from core.data.check import check_folder
 from core.errors import UserError
 from core.options import DataOptions, SingleDataOptions
 from tests.data.image_files import write_idx, write_image, write_unpaired
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_data.py"
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("check_data_script", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.processes import Script
 
 
-def test_a_good_set_is_described_with_a_config(
-    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_good_set_is_described_with_a_config(tmp_path: Path, script: Script) -> None:
     write_unpaired(tmp_path, 3, 2, width=140, height=130)
     write_image(tmp_path / "trainA" / "wide.png", 300, 130, mode="RGBA")
-    assert script.main([str(tmp_path)]) == 0
-    out = capsys.readouterr().out
+    done = script("check_data", tmp_path)
+    assert done.returncode == 0
+    out = done.stdout
     assert "train: unpaired, trainA and trainB" in out
     assert "trainA: 4 images, modes: RGB 3, RGBA 1" in out
     assert "width 140 to 300 (median 140), height 130, most common 140 x 130 (3 of 4)" in out
@@ -42,14 +29,13 @@ def test_a_good_set_is_described_with_a_config(
     assert config["data"]["load_size"] == 143
 
 
-def test_broken_files_are_all_named(
-    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_files_are_all_named(tmp_path: Path, script: Script) -> None:
     write_unpaired(tmp_path, 3, 2)
     (tmp_path / "trainA" / "01.png").write_bytes(b"")
     (tmp_path / "trainB" / "00.png").write_bytes(b"no image")
-    assert script.main([str(tmp_path)]) == 2
-    out = capsys.readouterr().out
+    done = script("check_data", tmp_path)
+    assert done.returncode == 2
+    out = done.stdout
     assert "01.png: the file is empty" in out and "00.png: not an image" in out
     assert "on_error: skip" in out and "2 problems" in out
 
@@ -122,10 +108,8 @@ def test_mnist_files_are_described(tmp_path: Path) -> None:
     assert yaml.safe_load("\n".join(report.config_lines()))["model"] == {"nc": 1}
 
 
-def test_a_missing_folder_is_one_line(
-    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert script.main([str(tmp_path / "nix")]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+def test_a_missing_folder_is_one_line(tmp_path: Path, script: Script) -> None:
+    done = script("check_data", tmp_path / "nix")
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
     with pytest.raises(UserError, match="no images found"):
         check_folder(tmp_path)

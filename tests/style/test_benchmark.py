@@ -11,6 +11,7 @@ from style.photo.benchmark import benchmark_smoothing
 pytest.importorskip("scipy")
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_both_solvers_in_processes_of_their_own(tmp_path: Path) -> None:
     report = benchmark_smoothing([40, 48], str(tmp_path), repeats=1, largest_direct=40)
     small, large = report["sizes"]["40"], report["sizes"]["48"]

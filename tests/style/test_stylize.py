@@ -207,6 +207,7 @@ def test_demo_paints_summers(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (inputs / "shown" / "grid.png").is_file()
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_benchmark_of_iterations(inputs: Path) -> None:
     # Named, as this machine's own fast path might be compiled, which takes a minute.
     ways = ("--fast", "run.channels_last=true", "--repeats", "2", "--device", "cpu")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +105,3 @@ def differences(x: Any, y: Any, path: str = "") -> list[str]:
 def environment() -> dict[str, str]:
     """Of a script: the project on the path, one thread."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-
-
-@pytest.fixture
-def script() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `python scripts/NAME.py ARGS...` to its end."""
-
-    def run(name: str, *args: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
-        return subprocess.run(
-            command, env=environment(), text=True, capture_output=True, timeout=300, **kwargs
-        )
-
-    return run

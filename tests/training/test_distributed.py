@@ -12,21 +12,38 @@ import yaml
 
 from core.checkpoints import store
 from tests.conftest import ROOT
-from tests.training.conftest import changed, differences, environment, make_trainer, small_tree
+from tests.processes import Done, run_ranks
+from tests.training.conftest import (
+    Tree,
+    changed,
+    differences,
+    environment,
+    make_trainer,
+    small_tree,
+)
 
 
-def run_two(config: Path, run_dir: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """scripts/train.py under torchrun with two processes."""
+def under_torchrun(config: Path, run_dir: Path) -> Done:
+    """`torchrun scripts/train.py` with two processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     command += [str(ROOT / "scripts/train.py"), "--config", str(config), "--device", "cpu"]
-    return subprocess.run(
-        [*command, "--run-dir", str(run_dir), *more],
+    done = subprocess.run(
+        [*command, "--run-dir", str(run_dir)],
         env=environment(),
         capture_output=True,
         text=True,
         timeout=300,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def train_two(config: Path, run_dir: Path, *more: str) -> Done:
+    """Train in two processes, as under torchrun but without its seconds."""
+    options = ("--config", config, "--device", "cpu", "--run-dir", run_dir, *more)
+    done = run_ranks(config.parent, "train", *options)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 @pytest.mark.parametrize("family", ["cyclegan", "pix2pix"])
@@ -42,7 +59,7 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
     )
     config = tmp_path / "two.yaml"
     config.write_text(yaml.safe_dump(changed(tree, train={"batch_size": 1})))
-    done = run_two(config, tmp_path / "two")
+    done = (under_torchrun if family == "cyclegan" else train_two)(config, tmp_path / "two")
     assert done.returncode == 0, done.stderr
     two = store.load(store.find(tmp_path / "two")[0])
 
@@ -56,15 +73,14 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
     assert_resumes(config, tmp_path / "two")
 
 
-def assert_resumes(config: Path, run_dir: Path) -> None:
-    """Again from the middle: each process finds its own state."""
+def assert_resumes(config: Path, run_dir: Path) -> Tree:
+    """Again from the middle: each process finds its own state. Returns the last checkpoint's."""
     newest = store.find(run_dir)[0]
     two = store.load(newest)
     newest.unlink()
-    done = run_two(config, run_dir, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert "resuming" in done.stdout
+    assert "resuming" in train_two(config, run_dir, "--resume").stdout
     assert differences(two, store.load(newest)) == []
+    return two
 
 
 def test_two_processes_with_random_styles(unpaired: Path, tmp_path: Path) -> None:
@@ -76,8 +92,6 @@ def test_two_processes_with_random_styles(unpaired: Path, tmp_path: Path) -> Non
     )
     config = tmp_path / "two.yaml"
     config.write_text(yaml.safe_dump(tree))
-    done = run_two(config, tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    local = store.load(store.find(tmp_path / "two")[0])["local"]
+    train_two(config, tmp_path / "two")
+    local = assert_resumes(config, tmp_path / "two")["local"]
     assert not torch.equal(local[0]["rng"]["torch"], local[1]["rng"]["torch"])
-    assert_resumes(config, tmp_path / "two")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +19,12 @@ from core.procedural.known_truth import caption_agreement, score_captions
 from core.training.alarms import Alarms
 from families import load_sampler
 from tests.conftest import ROOT
-from tests.training.conftest import Tree, changed, differences, make_trainer
-from tests.training.test_distributed import run_two
+from tests.processes import Script
+from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
+from tests.training.test_distributed import assert_resumes, train_two
 from tests.training.test_resume import train_to_end, train_until_signal
 
-Run = Callable[..., "Done"]
 HAIR, EYES = ("blue", "green", "red"), ("blue", "red")
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a script left: exit code and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def script(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a script's `main` in this process: starting Python many times takes long."""
-
-    def run(name: str, *args: object) -> Done:
-        capsys.readouterr()
-        code = importlib.import_module(f"scripts.{name}").main([str(arg) for arg in args])
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -163,16 +139,10 @@ def test_two_processes(tagged: Path, tmp_path: Path) -> None:
     # One image a process: batch norm at 4x4 still sees sixteen places.
     config = tmp_path / "two.yaml"
     config.write_text(yaml.safe_dump(tree))
-    done = run_two(config, tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    newest = store.find(tmp_path / "run")[0]
-    state = store.load(newest)
-    assert len(state["local"]) == 2
-    assert differences(state["local"][0]["rng"], state["local"][1]["rng"])
-    newest.unlink()
-    done = run_two(config, tmp_path / "run", "--resume")
-    assert done.returncode == 0, done.stderr
-    assert differences(state, store.load(newest)) == []
+    train_two(config, tmp_path / "run")
+    local = assert_resumes(config, tmp_path / "run")["local"]
+    assert len(local) == 2
+    assert differences(local[0]["rng"], local[1]["rng"])
 
 
 def test_the_vocabulary_is_learnt_once(tagged: Path, tmp_path: Path) -> None:
@@ -222,7 +192,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     return {p.name: np.asarray(Image.open(p)) for p in sorted((folder / "images").iterdir())}
 
 
-def test_samples_follow_from_the_seed(run_dir: Path, tmp_path: Path, script: Run) -> None:
+def test_samples_follow_from_the_seed(run_dir: Path, tmp_path: Path, script: Script) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         options = ["--num", 5, "--seed", seed, "--device", "cpu"]
         done = script("test", "--checkpoint", run_dir, "--output", tmp_path / name, *options)
@@ -237,7 +207,7 @@ def test_samples_follow_from_the_seed(run_dir: Path, tmp_path: Path, script: Run
     assert all(f"images/{name}" in page for name in a)
 
 
-def test_noise_from_a_file(run_dir: Path, tmp_path: Path, script: Run) -> None:
+def test_noise_from_a_file(run_dir: Path, tmp_path: Path, script: Script) -> None:
     sampler = load_sampler(run_dir, "cpu")
     noise = sampler.family.random_noise(3, torch.Generator().manual_seed(4))
     np.save(tmp_path / "z.npy", noise.numpy())
@@ -249,7 +219,7 @@ def test_noise_from_a_file(run_dir: Path, tmp_path: Path, script: Run) -> None:
     assert all(np.array_equal(from_file[name], from_seed[name]) for name in from_seed)
 
 
-def test_samples_of_captions(text_run: Path, tmp_path: Path, script: Run) -> None:
+def test_samples_of_captions(text_run: Path, tmp_path: Path, script: Script) -> None:
     (tmp_path / "texts.txt").write_text("green hair red eyes\n\nRed hair blue eyes\n")
     options = ["--text", "blue hair red eyes", "--texts", tmp_path / "texts.txt", "--num", 2]
     done = script("test", "--checkpoint", text_run, "--output", tmp_path / "out", *options)
@@ -280,7 +250,7 @@ def test_samples_of_captions(text_run: Path, tmp_path: Path, script: Run) -> Non
 )
 def test_one_line_for_bad_input(
     which: str, options: list[Any], message: str, run_dir: Path, text_run: Path, tmp_path: Path,
-    script: Run, monkeypatch: pytest.MonkeyPatch,
+    script: Script, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "z.npy", np.zeros((3, 4), dtype=np.float32))
@@ -296,16 +266,16 @@ def test_one_line_for_bad_input(
     assert "Traceback" not in done.stderr
 
 
-def test_a_translator_is_told_from_a_sampler(unpaired: Path, tmp_path: Path, script: Run) -> None:
-    from tests.training.conftest import small_tree
-
+def test_a_translator_is_told_from_a_sampler(
+    unpaired: Path, tmp_path: Path, script: Script
+) -> None:
     make_trainer(small_tree("cyclegan", unpaired), tmp_path / "run").save()
     done = script("test", "--checkpoint", tmp_path / "run", "--output", tmp_path / "out")
     assert done.returncode == 2
     assert "cyclegan translates images; give them with --input" in done.stderr
 
 
-def test_official_files_there_and_back(run_dir: Path, tmp_path: Path, script: Run) -> None:
+def test_official_files_there_and_back(run_dir: Path, tmp_path: Path, script: Script) -> None:
     done = script("convert", "--export", run_dir, "--output", tmp_path / "theirs")
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "theirs").iterdir()) == [
@@ -339,7 +309,7 @@ def test_agreement_with_captions(tmp_path: Path) -> None:
     assert "hair 100.0%" in str(right)
 
 
-def test_demo_of_captions(tmp_path: Path, script: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_of_captions(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = {
         "data.root": tmp_path / "faces",
@@ -367,7 +337,7 @@ def test_scores_need_hair_and_eyes(run_dir: Path) -> None:
     [("anime_text", "anime_tags"), ("mnist", "mnist"), ("widths_few", "anime_tags")],
 )
 def test_configs_train_on_the_real_sets(
-    config: str, folder: str, shared_data: Path, tmp_path: Path, script: Run
+    config: str, folder: str, shared_data: Path, tmp_path: Path, script: Script
 ) -> None:
     if not (shared_data / folder).is_dir():
         pytest.skip(f"no {folder} at {shared_data}")
@@ -390,7 +360,7 @@ def test_configs_train_on_the_real_sets(
 
 
 def test_evaluate_compares_samples(
-    run_dir: Path, tmp_path: Path, script: Run, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     output = tmp_path / "found.json"

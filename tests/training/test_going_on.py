@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +12,43 @@ import torch
 
 from core.checkpoints import store
 from core.errors import UserError
+from core.runtime.distributed import World
 from core.training.launch import find_start
 from core.training.optimizers import load_moments
+from core.training.run_lock import RunLock
 from core.training.trainer import Trainer
 from families import FAMILIES
-from tests.training.conftest import (
-    Tree,
-    changed,
-    differences,
-    environment,
-    make_trainer,
-    small_tree,
-)
+from tests.processes import call_elsewhere
+from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
 
 
 def steps(run: Path) -> list[int]:
     return [int(path.stem[5:]) for path in store.listed(run / "checkpoints")]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tree(unpaired: Path) -> Tree:
     return changed(small_tree("cyclegan", unpaired), checkpoint={"every": 2, "keep_last": 2})
+
+
+@pytest.fixture(scope="module")
+def finished(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs of four steps with all its checkpoints, to copy from."""
+    run = tmp_path_factory.mktemp("finished")
+    make_trainer(changed(tree, checkpoint={"keep_last": 9}), run).train()
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def mid_state(finished: Path) -> Tree:
+    """State after the first of two epochs, as a checkpoint holds it."""
+    return store.load(store.step_path(finished / "checkpoints", 4))
 
 
 def go_on(tree: Tree, run: Path, file: Path) -> Trainer:
@@ -43,20 +57,18 @@ def go_on(tree: Tree, run: Path, file: Path) -> Trainer:
     return trainer
 
 
-def test_going_back_sets_later_checkpoints_aside(tree: Tree, tmp_path: Path) -> None:
+def test_going_back_sets_later_checkpoints_aside(tree: Tree, run: Path) -> None:
     """New checkpoints are kept, the abandoned ones not counted, and the end is the unbroken one."""
-    every = changed(tree, checkpoint={"keep_last": 9})
-    make_trainer(every, tmp_path).train()
-    unbroken = store.load(store.find(tmp_path)[0])
-    assert steps(tmp_path) == [8, 6, 4, 2]
-    go_on(tree, tmp_path, store.step_path(tmp_path / "checkpoints", 4))
-    assert steps(tmp_path) == [8, 6]
-    resumed = store.load(store.find(tmp_path)[0])
+    unbroken = store.load(store.find(run)[0])
+    assert steps(run) == [8, 6, 4, 2]
+    go_on(tree, run, store.step_path(run / "checkpoints", 4))
+    assert steps(run) == [8, 6]
+    resumed = store.load(store.find(run)[0])
     resumed["config"] = unbroken["config"]
     assert differences(unbroken, resumed) == []
-    abandoned = sorted(path.name for path in (tmp_path / "checkpoints/abandoned").iterdir())
+    abandoned = sorted(path.name for path in (run / "checkpoints/abandoned").iterdir())
     assert abandoned == ["step_00000006.pt", "step_00000008.pt"]
-    assert "set aside" in (tmp_path / "log.jsonl").read_text()
+    assert "set aside" in (run / "log.jsonl").read_text()
 
 
 def rates(trainer: Trainer) -> dict[str, float]:
@@ -71,24 +83,18 @@ def rates(trainer: Trainer) -> dict[str, float]:
         ({"optim": {"policy": "step", "decay_every": 1, "decay_factor": 0.5}}, 2e-4 / 4),
     ],
 )
-def test_a_changed_rate_takes_effect(change: Tree, rate: float, tree: Tree, tmp_path: Path) -> None:
+def test_a_changed_rate_takes_effect(
+    change: Tree, rate: float, tree: Tree, mid_state: Tree, tmp_path: Path
+) -> None:
     """At the value that the schedule gives for the position: step 4 of 8 ends the first epoch."""
-    make_trainer(tree, tmp_path).train()
-    trainer = make_trainer(changed(tree, **change), tmp_path / "b", mid_state(tree, tmp_path / "c"))
+    trainer = make_trainer(changed(tree, **change), tmp_path, mid_state)
     trainer._advance_schedule()
     assert rates(trainer) == pytest.approx(dict.fromkeys(rates(trainer), rate))
 
 
-def mid_state(tree: Tree, run: Path) -> Tree:
-    """State after the first of two epochs, as a checkpoint holds it."""
-    make_trainer(changed(tree, checkpoint={"every": 4, "keep_last": 9}), run).train()
-    return store.load(store.step_path(run / "checkpoints", 4))
-
-
-def test_other_optimizer_options_take_effect(tree: Tree, tmp_path: Path) -> None:
-    state = mid_state(tree, tmp_path / "a")
+def test_other_optimizer_options_take_effect(tree: Tree, mid_state: Tree, tmp_path: Path) -> None:
     change: Tree = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-6, "weight_decay": 0.01}
-    trainer = make_trainer(changed(tree, optim=change), tmp_path / "b", state)
+    trainer = make_trainer(changed(tree, optim=change), tmp_path, mid_state)
     for optimizer in trainer.family.optimizers.values():
         (group,) = optimizer.param_groups
         assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.99), 1e-6, 0.01)
@@ -104,26 +110,26 @@ def test_other_optimizer_options_take_effect(tree: Tree, tmp_path: Path) -> None
     ],
 )
 def test_what_cannot_take_effect_is_refused(
-    change: Tree, said: str, tree: Tree, tmp_path: Path
+    change: Tree, said: str, tree: Tree, mid_state: Tree, tmp_path: Path
 ) -> None:
-    state = mid_state(tree, tmp_path / "a")
     with pytest.raises(UserError, match=said):
-        make_trainer(changed(tree, **change), tmp_path / "b", state)
+        make_trainer(changed(tree, **change), tmp_path, mid_state)
 
 
-def test_a_switched_memory_format_resumes_to_rounding(tree: Tree, tmp_path: Path) -> None:
+def test_a_switched_memory_format_resumes_to_rounding(
+    tree: Tree, mid_state: Tree, tmp_path: Path
+) -> None:
     """Fused Adam on a CPU would pair moments of other strides with the wrong weights, silently."""
     last = {"train": {"channels_last": True}}
-    state = mid_state(tree, tmp_path / "a")
     ends = []
     for name, options in (("same", {}), ("switched", last)):
-        trainer = make_trainer(changed(tree, **options), tmp_path / name, state)
+        trainer = make_trainer(changed(tree, **options), tmp_path / name, mid_state)
         for optimizer in trainer.family.optimizers.values():
             for parameter, moments in optimizer.state.items():
                 assert moments["exp_avg"].stride() == parameter.stride()
         trainer.train()
         ends.append(trainer.family.networks["G_A"].state_dict())
-    before = state["networks"]["G_A"]
+    before = mid_state["networks"]["G_A"]
     for key, value in ends[0].items():
         moved, apart = (value - before[key]).norm(), (value - ends[1][key]).norm()
         assert apart <= 0.02 * moved + 1e-12, key
@@ -152,12 +158,13 @@ def test_moments_take_the_strides_of_parameters() -> None:
     assert optimizer.param_groups[0]["lr"] == 1e-3
 
 
-def test_averages_switched_on_begin_from_the_loaded_weights(tree: Tree, tmp_path: Path) -> None:
-    state = mid_state(tree, tmp_path / "a")
-    trainer = make_trainer(changed(tree, train={"ema_decay": 0.99}), tmp_path / "b", state)
+def test_averages_switched_on_begin_from_the_loaded_weights(
+    tree: Tree, mid_state: Tree, tmp_path: Path
+) -> None:
+    trainer = make_trainer(changed(tree, train={"ema_decay": 0.99}), tmp_path, mid_state)
     for name, average in trainer.ema.state_dict().items():
         for key, value in average.items():
-            assert torch.equal(value, state["networks"][name][key])
+            assert torch.equal(value, mid_state["networks"][name][key])
 
 
 def test_plateau_follows_the_mean_objective_of_the_epoch(tree: Tree, tmp_path: Path) -> None:
@@ -170,11 +177,11 @@ def test_plateau_follows_the_mean_objective_of_the_epoch(tree: Tree, tmp_path: P
     )
     for part in ({}, {"num_steps": 36}):
         trainer = make_trainer(changed(long, train=part), tmp_path / str(len(part)))
-        inner, seen = trainer.family.training_step, []
+        seen: list[float] = []
 
         def constant(*args: Any) -> Any:
             seen.append(rates(trainer)["G"])  # noqa: B023
-            return inner(*args) | {"G": torch.tensor(1.0)}  # noqa: B023
+            return {"G": torch.tensor(1.0)}
 
         trainer.family.training_step = constant  # type: ignore[method-assign]
         trainer.train()
@@ -182,33 +189,28 @@ def test_plateau_follows_the_mean_objective_of_the_epoch(tree: Tree, tmp_path: P
         assert seen == pytest.approx([2e-4] * 28 + [4e-5] * 8)
 
 
-def test_options_of_a_run_change_without_its_config(tree: Tree, tmp_path: Path) -> None:
-    make_trainer(tree, tmp_path / "run").train()
-    start = find_start(
-        FAMILIES, config=None, resume=str(tmp_path / "run"), overrides=["optim.lr=0.001"]
-    )
+def test_options_of_a_run_change_without_its_config(run: Path) -> None:
+    start = find_start(FAMILIES, config=None, resume=str(run), overrides=["optim.lr=0.001"])
     assert start.config.optim.lr == 0.001
-    assert start.run_dir == tmp_path / "run"
+    assert start.run_dir == run
     with pytest.raises(UserError, match=r"optim\.lrr: unknown key; did you mean `lr`"):
-        find_start(FAMILIES, config=None, resume=str(tmp_path / "run"), overrides=["optim.lrr=1"])
+        find_start(FAMILIES, config=None, resume=str(run), overrides=["optim.lrr=1"])
 
 
-def test_resume_auto_begins_goes_on_and_ends(tree: Tree, tmp_path: Path) -> None:
+def test_resume_auto_begins_goes_on_and_ends(tree: Tree, run: Path, tmp_path: Path) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(json.dumps(tree))
-    asked: Tree = {"config": config, "run_dir": tmp_path / "run", "resume": "auto"}
-    assert find_start(FAMILIES, **asked).state is None
-    make_trainer(tree, tmp_path / "run").train()
-    start = find_start(FAMILIES, **asked)
+    asked: Tree = {"config": config, "resume": "auto"}
+    assert find_start(FAMILIES, run_dir=tmp_path / "new", **asked).state is None
+    start = find_start(FAMILIES, run_dir=run, **asked)
     assert start.state is not None and start.state["step"] == 8
-    before = store.find(tmp_path / "run")[0].stat().st_mtime_ns
+    before = store.find(run)[0].stat().st_mtime_ns
     assert Trainer(start.kind, start.config, start.run_dir, resume=start.state).train()
-    assert store.find(tmp_path / "run")[0].stat().st_mtime_ns == before
+    assert store.find(run)[0].stat().st_mtime_ns == before
 
 
-def test_options_unknown_to_this_version_are_named(tree: Tree, tmp_path: Path) -> None:
-    make_trainer(tree, tmp_path / "run").train()
-    file = store.find(tmp_path / "run")[0]
+def test_options_unknown_to_this_version_are_named(run: Path) -> None:
+    file = store.find(run)[0]
     state = store.load(file)
     state["config"]["train"]["from_the_future"] = 1
     store.save(state, file)
@@ -255,28 +257,25 @@ def test_too_little_memory_is_one_line(
     assert steps(tmp_path) == [0]
 
 
+def take_lock(run: Path) -> str:
+    """Take a run's lock and keep it to the end of the process; returns why that was refused."""
+    try:
+        KEPT.append(RunLock(run, World()))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+KEPT: list[RunLock] = []
+
+
 def test_a_run_folder_has_one_training(tree: Tree, tmp_path: Path) -> None:
     """Another process is refused; one that died lets go."""
     trainer = make_trainer(tree, tmp_path)
-    program = """
-import sys
-from pathlib import Path
-from core.errors import UserError
-from core.runtime.distributed import World
-from core.training.run_lock import RunLock
-try:
-    RunLock(Path(sys.argv[1]), World())
-except UserError as error:
-    raise SystemExit(str(error))
-"""
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    run: Callable[[], Any] = lambda: subprocess.run(  # noqa: E731
-        command, env=environment(), capture_output=True, text=True
-    )
-    assert "another training" in run().stderr
+    assert "another training" in call_elsewhere(take_lock, tmp_path)
     trainer.train()
-    assert run().returncode == 0
-    assert run().returncode == 0
+    for _ in range(2):
+        assert call_elsewhere(take_lock, tmp_path) == ""
 
 
 def test_sizes_are_checked_before_anything_is_drawn(unpaired: Path, tmp_path: Path) -> None:

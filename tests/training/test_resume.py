@@ -17,6 +17,7 @@ from core.checkpoints import store
 from families import load
 from scripts.train import main
 from tests.conftest import ROOT
+from tests.processes import Script
 from tests.training.conftest import (
     Tree,
     changed,
@@ -34,7 +35,7 @@ VARIANTS: dict[str, Tree] = {
     "dropout": {"model": {"dropout": True, "norm": "batch"}},
     "pool": {"model": {"pool_size": 3}},
     "plateau": {"optim": {"policy": "plateau"}},
-    "previews": {"log": {"samples_every": 1}, "model": {"dropout": True}},
+    "previews": {"log": {"samples_every": 3}, "model": {"dropout": True}},
     "evaluations": {"evaluate": {"every": 1, "max_images": 1}, "model": {"dropout": True}},
 }
 
@@ -73,6 +74,19 @@ def train_until_signal(tree: Tree, run_dir: Path, step: int) -> Tree:
     state = store.load(store.find(run_dir)[0])
     assert state["step"] == step
     return state
+
+
+def start_training(config: Path, run_dir: Path) -> subprocess.Popen[str]:
+    """Start `python scripts/train.py` in a process group of its own, as from a terminal."""
+    script = str(ROOT / "scripts" / "train.py")
+    return subprocess.Popen(
+        [sys.executable, script, "--config", str(config), "--run-dir", str(run_dir)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.mark.parametrize(("family", "variant"), RUNS)
@@ -119,39 +133,31 @@ def test_log_and_samples_of_a_resumed_run_have_no_line_twice(
     assert (tmp_path / "index.html").read_text().count("Samples at step") == 5
 
 
-def test_power_loss_and_a_damaged_checkpoint(unpaired: Path, tmp_path: Path) -> None:
+def test_power_loss_and_a_damaged_checkpoint(
+    unpaired: Path, tmp_path: Path, script: Script
+) -> None:
     """kill -9 in the middle; the newest file is cut; the one before it is taken, and it is said."""
     tree = changed(
         small_tree("cyclegan", unpaired),
-        train={"num_epochs": 10},
+        train={"num_epochs": 6},
         checkpoint={"every": 2, "keep_last": 100},
     )
     config, run = tmp_path / "small.yaml", tmp_path / "run"
     config.write_text(yaml.safe_dump(tree))
-    command = [sys.executable, str(ROOT / "scripts/train.py"), "--config", str(config)]
-    process = subprocess.Popen(
-        [*command, "--run-dir", str(run)], env=environment(), stderr=subprocess.DEVNULL
-    )
+    process = start_training(config, run)
     deadline = time.monotonic() + 120
     while len(store.listed(run / "checkpoints")) < 2:
         assert process.poll() is None, "ended before two checkpoints"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
-    process.wait()
+    process.communicate()
     newest = store.listed(run / "checkpoints")[0]
     newest.write_bytes(newest.read_bytes()[:-1000])
-    done = subprocess.run(
-        [*command, "--run-dir", str(run), "--resume"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = script("train", "--config", config, "--run-dir", run, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"damaged: {newest}" in done.stdout
     resumed = store.load(store.find(run)[0])
-    torch.set_num_threads(1)
     unbroken = train_to_end(tree, tmp_path / "unbroken")
     assert differences(unbroken, resumed) == []
 
@@ -164,14 +170,7 @@ def test_signal_saves_and_tells_how_to_resume(
     tree = changed(tree, data={"num_workers": 1}, log={"every": 1})
     config, run = tmp_path / "small.yaml", tmp_path / "run"
     config.write_text(yaml.safe_dump(tree))
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/train.py"), "--config", config, "--run-dir", run],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start_training(config, run)
     deadline = time.monotonic() + 120
     while not (run / "log.jsonl").exists() or not (run / "log.jsonl").read_text():
         assert time.monotonic() < deadline and process.poll() is None

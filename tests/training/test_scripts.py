@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -19,9 +17,9 @@ from core.jobs.translate import Plain, find_jobs, translate_all
 from core.runtime.distributed import World
 from families import FAMILIES, load
 from tests.conftest import ROOT
+from tests.processes import Script
 from tests.training.conftest import changed, make_trainer, small_tree
 
-Script = Callable[..., CompletedProcess[str]]
 CONFIGS = [
     path
     for path in sorted((ROOT / "configs").rglob("*.yaml"))
@@ -187,6 +185,7 @@ def test_convert_both_ways(run_dir: Path, tmp_path: Path, script: Script) -> Non
     assert done.returncode == 2 and "no optimizers" in done.stderr
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_benchmark(unpaired: Path, tmp_path: Path, script: Script) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(small_tree("cyclegan", unpaired)))
@@ -221,7 +220,15 @@ def test_benchmark(unpaired: Path, tmp_path: Path, script: Script) -> None:
         ("unit", "mini", ["model.gen.dim=4", "model.dis.dim=4"]),
     ],
 )
-def test_demo(family: str, stem: str, narrow: list[str], tmp_path: Path, script: Script) -> None:
+def test_demo(
+    family: str,
+    stem: str,
+    narrow: list[str],
+    tmp_path: Path,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     settings = ["train.num_steps=2", "train.num_steps_decay=0", *narrow]
     done = script(
         "demo",
@@ -232,7 +239,6 @@ def test_demo(family: str, stem: str, narrow: list[str], tmp_path: Path, script:
         "--num-test",
         2,
         *[word for s in settings for word in ("--set", s)],
-        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "label agreement" in done.stdout and "input copied" in done.stdout

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import torch
@@ -14,8 +12,7 @@ from core.config import load_config
 from core.data.images import open_image
 from families import STYLIZERS
 from tests.conftest import ROOT
-
-Script = Callable[..., CompletedProcess[str]]
+from tests.processes import Script
 
 
 def test_train_convert_stylize(tmp_path: Path, script: Script) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -16,12 +14,11 @@ import yaml
 import cyclegan.family
 from core.checkpoints import store
 from core.errors import UserError
+from tests.processes import Done, Script, file_size_limit
 from tests.training.conftest import Tree, changed, make_trainer, small_tree
 
-Script = Callable[..., CompletedProcess[str]]
 
-
-def one_line(done: CompletedProcess[str]) -> str:
+def one_line(done: Done) -> str:
     """The error line of a script that failed as it should."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
@@ -146,12 +143,8 @@ def test_full_disk_loses_nothing(unpaired: Path, tmp_path: Path, script: Script)
     run = tmp_path / "run"
     first = make_trainer(tree, run).save()
     whole = first.read_bytes()
-    limit = len(whole) // 2
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    done = script("train", "--config", config, "--run-dir", run, "--resume", preexec_fn=limited)
+    with file_size_limit(len(whole) // 2):
+        done = script("train", "--config", config, "--run-dir", run, "--resume")
     assert "cannot write the checkpoint" in one_line(done)
     assert first.read_bytes() == whole
     assert [path.name for path in (run / "checkpoints").iterdir()] == [first.name]

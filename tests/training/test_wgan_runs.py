@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -18,9 +15,9 @@ from core.errors import UserError
 from core.procedural.sets import make_faces
 from families import load_sampler
 from tests.conftest import ROOT
+from tests.processes import Script
 from tests.training.conftest import Tree, changed, differences, make_trainer
 
-Script = Callable[..., CompletedProcess[str]]
 PENALTY: Tree = {
     "model": {"nz": 5, "ngf": 4, "ndf": 4, "num_critic": 2},
 }
@@ -114,25 +111,11 @@ def test_published_configs_on_real_data(
     assert (tmp_path / "samples" / "samples.gif").exists()
 
 
-def script_main(name: str) -> Callable[[list[str]], int]:
-    """`main` of a script, for many calls in this process."""
-    spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-def test_every_tool_of_the_script(
-    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main = script_main("latent")
-
+def test_every_tool_of_the_script(run_dir: Path, tmp_path: Path, script: Script) -> None:
     def latent(tool: str, *args: object) -> tuple[int, str]:
         folders = ("--checkpoint", run_dir, "--output", tmp_path / tool, "--device", "cpu")
-        code = main([tool, *map(str, (*folders, *args))])
-        return code, capsys.readouterr().err
+        done = script("latent", tool, *folders, *args)
+        return done.returncode, done.stderr
 
     assert latent("sample", "--num", 4, "--seed", 3)[0] == 0
     z = [tmp_path / "sample" / f"000{i}.npy" for i in range(4)]
@@ -160,6 +143,7 @@ def test_a_translator_has_no_noise_space(tmp_path: Path) -> None:
         load_sampler(tmp_path / "absent")
 
 
+@pytest.mark.usefixtures("quick_spawn")
 def test_penalty_benchmark(faces: Path, tmp_path: Path, script: Script) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(tree_for(faces, PENALTY)))
