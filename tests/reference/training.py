@@ -159,6 +159,10 @@ def numbers_agree(
         assert golden.keys() <= ours.keys(), f"{at}: no {sorted(golden.keys() - ours.keys())}"
         for key in golden.keys() - set(skip):
             numbers_agree(ours[key], golden[key], rel=rel, abs=abs, skip=skip, at=f"{at} {key}")
+    elif isinstance(golden, list):
+        assert len(ours) == len(golden), at
+        for place, (own, number) in enumerate(zip(ours, golden, strict=True)):
+            numbers_agree(own, number, rel=rel, abs=abs, skip=skip, at=f"{at} {place}")
     else:
         assert ours == pytest.approx(golden, rel=rel, abs=abs), at
 
