@@ -1,4 +1,7 @@
-"""Reading the reference cases; `README.md` beside them explains their fields."""
+"""Reading the reference cases: those in `cases/`, and further ones outside the repository.
+
+`cases/README.md` explains their fields.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,22 +26,17 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from tests.conftest import reference_dir
 
-FAMILIES = (
-    "cyclegan",
-    "dcgan",
-    "drit",
-    "fastphotostyle",
-    "munit",
-    "neural_style",
-    "pix2pix",
-    "wgan",
-)
+OWN = Path(__file__).parent / "cases"
+"""The cases that are part of the repository."""
+LATER = {"cut"}
+"""Families with published cases whose code is not here yet."""
 
 
 @cache
-def fill_rule() -> ModuleType:
-    """The `fill.py` that stands beside the cases: weights and inputs from names and seeds."""
-    spec = importlib.util.spec_from_file_location("reference_fill", reference_dir() / "fill.py")
+def fill_rule(root: Path = OWN) -> ModuleType:
+    """The `fill.py` beside a folder's cases: weights and inputs from names and seeds."""
+    path = root / "fill.py" if (root / "fill.py").exists() else OWN / "fill.py"
+    spec = importlib.util.spec_from_file_location("reference_fill", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -50,7 +48,7 @@ def dcgan_kind(data: Mapping[str, Any]) -> str:
     """These cases do not name their kind; what they hold tells it."""
     if "vocabulary" in data:
         return "dcgan_text"
-    if "after_step" in data:
+    if data.get("after_step"):
         return "dcgan_iteration"
     return "dcgan_forward" if {"outputs", "mode"} <= data.keys() else "dcgan_unknown"
 
@@ -93,6 +91,10 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "add": lambda x, number: x + number,
     "relu": torch.relu,
     "uint8": lambda x: ((x + 1) * 127.5 + 0.5).floor().clamp(0, 255),
+    "zero_channels": lambda x, numbers: x.index_fill(1, torch.tensor(numbers), 0.0),
+    "channel_pow10": lambda x, power: (
+        x * 10.0 ** (power * torch.arange(x.shape[1], dtype=x.dtype))[:, None, None]
+    ),
 }
 """What a case may do to an input after filling it."""
 
@@ -111,11 +113,20 @@ class Case:
             return self.data["case_kind"]
         if "kind" in self.data:
             return f"{self.family}/{self.data['kind']}"
-        return UNNAMED[self.family](self.data)
+        return UNNAMED.get(self.family, lambda _: "unknown")(self.data)
 
     @property
     def family(self) -> str:
         return self.folder.parent.name
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}/{self.folder.name}"
+
+    @property
+    def rule(self) -> ModuleType:
+        """What fills this case's weights and inputs."""
+        return fill_rule(self.folder.parent.parent)
 
     @property
     def hyper(self) -> dict[str, Any]:
@@ -135,7 +146,7 @@ class Case:
     def input(self, name: str, dtype: torch.dtype = torch.float64) -> Tensor:
         """A named input: the float32 numbers of the fill rule, then its `ops` in float64."""
         entry = self.data["inputs"][name]
-        make = {"image": fill_rule().image, "noise": fill_rule().noise}[entry["kind"]]
+        make = {"image": self.rule.image, "noise": self.rule.noise}[entry["kind"]]
         x = torch.from_numpy(make(name, entry["shape"], entry["seed"])).double()
         for op, *numbers in entry.get("ops", []):
             x = OPS[op](x, *numbers)
@@ -143,35 +154,62 @@ class Case:
 
     def weights(self, network: str) -> dict[str, Tensor]:
         """A network's official state dict as a released file would hold it (float32)."""
-        seed = self.data.get("seeds", self.data["seed"])
-        seed = seed[network] if isinstance(seed, dict) else seed
-        filled = fill_rule().fill(self.data["spec"][network], seed)
-        return {key: torch.from_numpy(np.asarray(value)) for key, value in filled.items()}
+        return dict(_filled(self, network))
 
     def describe(self, network: str) -> dict[str, Any]:
         return self.data["networks"][network]
+
+
+@lru_cache(maxsize=8)
+def _filled(case: Case, network: str) -> dict[str, Tensor]:
+    """Kept, because a case's tests ask for the same weights several times; not to be changed."""
+    seed = case.data.get("seeds", case.data["seed"])
+    seed = seed[network] if isinstance(seed, dict) else seed
+    filled = case.rule.fill(case.data["spec"][network], seed)
+    return {key: torch.from_numpy(np.asarray(value)) for key, value in filled.items()}
 
 
 def read(folder: Path) -> Case:
     return Case(folder, json.loads((folder / "case.json").read_text(encoding="utf-8")))
 
 
+def _same(a: Case, b: Case) -> bool:
+    files = ("case.json", "golden.npz")
+    return all((a.folder / f).read_bytes() == (b.folder / f).read_bytes() for f in files)
+
+
 @cache
-def all_cases() -> list[Case]:
-    """Every case of the families whose code is here; none where the folder is absent."""
-    found = (reference_dir() / family for family in FAMILIES)
-    folders = (path.parent for folder in found for path in sorted(folder.glob("*/case.json")))
-    return [read(folder) for folder in folders]
+def all_cases() -> dict[str, Case]:
+    """{name: case} of the repository's cases and of those at `reference_dir()`.
+
+    A case that stands in both places is there once; one that only has the name of another, with
+    other numbers, goes by `<name>@<folder>`.
+    """
+    found: dict[str, Case] = {}
+    for root in (OWN, reference_dir()):
+        for path in sorted(root.glob("*/*/case.json")):
+            case = read(path.parent)
+            known = found.get(case.name)
+            if case.family in LATER or (known is not None and _same(known, case)):
+                continue
+            found[f"{case.name}@{root.name}" if known else case.name] = case
+    return found
+
+
+TESTED: set[str] = set()
+"""Kinds for which `each` was called."""
 
 
 def each(*kinds: str) -> pytest.MarkDecorator:
-    """Parametrise `case` over every case of these kinds; skip where there is no folder at all."""
-    if not reference_dir().is_dir():
-        reason = f"no reference cases at {reference_dir()} (set $REFERENCE_DIR)"
-        return pytest.mark.parametrize("case", [pytest.param(None, marks=pytest.mark.skip(reason))])
-    chosen = [case for case in all_cases() if case.kind in kinds]
-    names = [f"{case.family}/{case.folder.name}" for case in chosen]
-    return pytest.mark.parametrize("case", chosen, ids=names)
+    """Parametrise `case` over every case of these kinds.
+
+    Where there is none the only value is None: `conftest.py` leaves such tests out, and
+    `test_kinds.py` skips once for the kind.
+    """
+    TESTED.update(kinds)
+    chosen = {name: case for name, case in all_cases().items() if case.kind in kinds}
+    chosen = chosen or {"none": None}
+    return pytest.mark.parametrize("case", chosen.values(), ids=chosen.keys())
 
 
 def build(description: Mapping[str, Any]) -> nn.Module:
@@ -240,3 +278,29 @@ class DropoutMasks:
 def close(ours: Tensor, golden: Tensor, *, rtol: float = 1e-6, atol: float = 1e-6) -> None:
     """Arrays agree; the default is the rounding of the stored float32."""
     torch.testing.assert_close(ours.detach().double(), golden.double(), rtol=rtol, atol=atol)
+
+
+SAMPLES_FIRST = (1, 2, 4)
+"""Numbers of dimensions of arrays that are batches; a single image or map has three."""
+
+
+def agree(
+    ours: Mapping[str, Tensor],
+    golden: Mapping[str, Tensor],
+    *,
+    rtol: float = 1e-6,
+    atol: float = 1e-6,
+) -> None:
+    """Every golden array is one of ours; it may hold the first samples of a batch only."""
+    assert golden.keys() <= ours.keys(), f"nothing gives {sorted(golden.keys() - ours.keys())}"
+    for name, array in golden.items():
+        found = ours[name].detach().double()
+        if array.dim() in SAMPLES_FIRST and 0 < len(array) < len(found):
+            found = found[: len(array)]
+        torch.testing.assert_close(
+            found,
+            array.double(),
+            rtol=rtol,
+            atol=atol,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )

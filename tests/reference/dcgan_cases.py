@@ -11,27 +11,33 @@ from torch import Tensor
 from dcgan.family import DCGAN
 from dcgan.official import from_official
 from tests.reference.cases import Case
+from tests.reference.training import NUMBER, float32_bound
 
-_NUMBER = r"(-?[\d.]+(?:e-?\d+)?)"
+SHARP = {"rel": 1e-9, "abs": 1e-12}
 
 
-def rtol(case: Case, field: str, which: int = 0, word: str = "rtol") -> float:
-    """The `which`-th bound that the case gives a field in float32."""
-    found = re.findall(rf"{word} {_NUMBER}", case.data["tolerance"]["float32"][field])
-    return float(found[min(which, len(found) - 1)])
+def loss_bounds(case: Case, dtype: torch.dtype) -> dict[str, float]:
+    """A mean over samples of both signs may be near 0: hence an absolute bound."""
+    return SHARP if dtype == torch.float64 else {"rel": float32_bound(case, "losses"), "abs": 1e-6}
+
+
+def array_bounds(case: Case, dtype: torch.dtype) -> dict[str, float]:
+    if dtype == torch.float64:
+        return {}
+    return {word: float32_bound(case, "arrays", word) for word in ("rtol", "atol")}
 
 
 def optim(case: Case) -> dict[str, float]:
     """Adam's numbers, which stand in a sentence."""
     text = case.data["hyperparameters"]["optimizer"]
-    found = re.search(rf"lr {_NUMBER}, betas \({_NUMBER}, {_NUMBER}\), eps {_NUMBER}", text)
+    found = re.search(rf"lr {NUMBER}, betas \({NUMBER}, {NUMBER}\), eps {NUMBER}", text)
     assert found is not None, text
     return dict(zip(("lr", "beta1", "beta2", "eps"), map(float, found.groups()), strict=True))
 
 
 def _bounds(text: Any) -> list[float]:
     """One label, or "uniform in [low, high]"."""
-    numbers = [float(number) for number in re.findall(_NUMBER, str(text))]
+    numbers = [float(number) for number in re.findall(NUMBER, str(text))]
     return [numbers[0], numbers[-1]]
 
 
@@ -53,23 +59,19 @@ def model(case: Case) -> dict[str, Any]:
     if "generator" in changed and "LeakyReLU" in changed:
         options["slope_gen"] = hyper["leaky slope"]
     if case.kind == "dcgan_text":
+        vocabulary = case.data["vocabulary"]
         options["text"] = {
             "cls_weight": hyper["cls weight"],
             "beta": hyper["interpolation beta"],
-            "vocabulary": words(case),
+            "vocabulary": {name: v for name, v in vocabulary.items() if isinstance(v, list)},
         }
     return options
 
 
-def words(case: Case) -> dict[str, list[str]]:
-    """The vocabulary in the case's order."""
-    return {name: v for name, v in case.data["vocabulary"].items() if isinstance(v, list)}
-
-
-def load(case: Case, dtype: torch.dtype, suffix: str = "", **changes: Any) -> DCGAN:
+def load(case: Case, dtype: torch.dtype, suffix: str = "") -> DCGAN:
     """The family of a case's networks, through the official layout, in train mode."""
     states = {name: case.weights(name + suffix) for name in ("netG", "netD")}
-    options = model(case) | changes
+    options = model(case)
     vocabulary = options.get("text", {}).get("vocabulary")
     family = from_official(states, source=case.folder, vocabulary=vocabulary, **options)
     for network in family.networks.values():
@@ -80,9 +82,9 @@ def load(case: Case, dtype: torch.dtype, suffix: str = "", **changes: Any) -> DC
     return DCGAN(family.config.model_copy(update={"optim": adam}), family.networks)
 
 
-def uniform(noise: Tensor) -> Tensor:
-    """The cases' rule for numbers in (0, 1): the distribution function of named normal noise."""
-    return 0.5 * (1 + torch.erf(noise / 2**0.5))
+def eight_bit(raw: Tensor) -> Tensor:
+    """Pixels 0..255 of a named image, float64 as the rule asks."""
+    return ((raw + 1) * 127.5).round()
 
 
 def real_images(case: Case, iteration: int, dtype: torch.dtype) -> Tensor:
@@ -90,17 +92,3 @@ def real_images(case: Case, iteration: int, dtype: torch.dtype) -> Tensor:
     if case.has("raw"):
         return eight_bit(case.input("raw")).to(dtype) / 127.5 - 1
     return case.input(f"real_{iteration}" if case.has(f"real_{iteration}") else "real", dtype)
-
-
-def eight_bit(raw: Tensor) -> Tensor:
-    """Pixels 0..255 of a named image, float64 as the rule asks."""
-    return ((raw + 1) * 127.5).round()
-
-
-def num_iterations(case: Case) -> int:
-    return max(1, sum(name.startswith("real_") for name in case.data["inputs"]))
-
-
-def summary(value: Tensor) -> list[float]:
-    """[sum, L2 norm], as the cases summarise."""
-    return [value.double().sum().item(), value.double().norm().item()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from style.photo.cascade import PhotoWCTCascade
 from style.photo.official import load_photo_wct
-from tests.reference.cases import Case, fill_rule
+from style.photo.wct import Statistics, kept, moments, spectrum
+from tests.reference.cases import Case
+from tests.reference.training import numbers_agree, summary
 
 
 def photo_input(case: Case, name: str) -> Any:
@@ -22,33 +25,16 @@ def photo_input(case: Case, name: str) -> Any:
         for label, y0, y1, x0, x1 in entry["rects"]:
             labels[y0:y1, x0:x1] = label
         return labels
-    make = {"image": fill_rule().image, "noise": fill_rule().noise}[entry["kind"]]
-    x = make(name, entry["shape"], entry["seed"]).astype(np.float64)
-    for op, *arguments in entry.get("ops", []):
-        if op == "add":
-            x = x + arguments[0]
-        elif op == "mul":
-            x = x * arguments[0]
-        elif op == "relu":
-            x = np.maximum(x, 0)
-        elif op == "zero_channels":
-            x[:, arguments[0]] = 0
-        elif op == "channel_pow10":
-            x = x * 10.0 ** (arguments[0] * np.arange(x.shape[1]))[:, None, None]
-        elif op == "uint8":
-            x = np.clip(np.floor((x + 1) * 127.5 + 0.5), 0, 255)
-            return x[0].transpose(1, 2, 0).astype(np.uint8)
-        else:
-            raise AssertionError(f"{case.folder}: unknown op {op}")
-    return torch.from_numpy(x)
+    x = case.input(name)
+    return pixels(x[0]).to(torch.uint8).numpy() if ["uint8"] in entry.get("ops", []) else x
 
 
-def stored_inputs_agree(case: Case) -> None:
-    """Inputs that the case also stores are what the rule gives."""
+def results(case: Case) -> dict[str, Tensor]:
+    """The golden arrays without the inputs that the case also stores, which are what they say."""
     golden = case.arrays
-    for name in case.data["inputs"]:
-        if name in golden:
-            assert np.array_equal(golden[name].numpy(), photo_input(case, name)), name
+    for name in case.data["inputs"].keys() & golden.keys():
+        assert np.array_equal(golden.pop(name).numpy(), photo_input(case, name)), name
+    return golden
 
 
 def planes(pixels: Any, scale: float = 255.0) -> Tensor:
@@ -78,11 +64,35 @@ def cascade(case: Case, dtype: torch.dtype = torch.float64) -> PhotoWCTCascade:
     return networks.requires_grad_(False)
 
 
-def sums_agree(case: Case, name: str, value: Tensor, rtol: float = 1e-9) -> None:
-    """Sum and L2 norm as stored, to float64 rounding."""
-    expected = case.data["reference_values"]["stats"][name]
-    found = [float(value.double().sum()), float(value.double().norm())]
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-9)
+def stats_agree(
+    case: Case, ours: Mapping[str, Any], rel: float = 1e-9, *, whole: bool = False
+) -> None:
+    """Numbers, and of tensors sum and L2 norm, are those of the case.
+
+    Args:
+        case: with `reference_values.stats`.
+        ours: {name: tensor or number}; what the case has not stored is left out.
+        rel: bound.
+        whole: ours are all that the case may store.
+    """
+    golden = case.data["reference_values"]["stats"]
+    found = {n: summary(x) if isinstance(x, Tensor) else x for n, x in ours.items()}
+    names = golden.keys() if whole else golden.keys() & found.keys()
+    numbers_agree(found, {name: golden[name] for name in names}, rel=rel, abs=1e-9)
+
+
+def singular_values(features: Tensor, how: Statistics, *, identity: bool) -> Tensor:
+    """Of the features' covariance, from the largest on."""
+    _, covariance = moments(features[0].flatten(1), how, identity=identity)
+    return spectrum(covariance)[0].flatten().sort(descending=True).values
+
+
+def spectrum_agrees(values: Tensor, how: Statistics, golden: Mapping[str, Any]) -> None:
+    """How many singular values are kept, and those next to the limits."""
+    number = int(kept(values, how.threshold).sum())
+    assert number == golden["kept"]
+    ours = {"largest": values[0].item(), "smallest_kept": values[number - 1].item()}
+    numbers_agree(ours, {name: golden[name] for name in ours}, rel=1e-5, abs=1e-7)
 
 
 def same_bytes(ours: Any, golden: Tensor, exact: Tensor, near: float = 1e-3) -> None:
@@ -92,3 +102,10 @@ def same_bytes(ours: Any, golden: Tensor, exact: Tensor, near: float = 1e-3) -> 
     differs = ours_ != wanted
     assert not (differs & (fraction > near)).any()
     assert (ours_.int() - wanted.int()).abs().max() <= 1
+
+
+def near_bytes(ours: Any, golden: Tensor) -> None:
+    """Rounded bytes agree but for single ones, by one level."""
+    levels = np.asarray(ours).astype(int) - golden.numpy().astype(int)
+    assert np.abs(levels).max() <= 1
+    assert (levels != 0).mean() < 1e-3

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -15,8 +13,9 @@ from core.nn.dcgan import dis_channels, gen_channels
 from dcgan.family import DCGAN
 from dcgan.losses import adversarial_loss
 from dcgan.official import from_official
-from tests.reference.cases import Case, close, each
-from tests.reference.dcgan_cases import load, rtol, summary
+from tests.reference.cases import Case, agree, each
+from tests.reference.dcgan_cases import array_bounds, load, loss_bounds
+from tests.reference.training import every_dtype, float32_bound, numbers_agree, summary
 
 
 def suffixes(case: Case) -> list[str]:
@@ -27,36 +26,6 @@ def suffixes(case: Case) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class Outputs:
-    fake: Tensor
-    on_real: Tensor
-    on_fake: Tensor
-
-    def arrays(self, suffix: str, ending: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Under every name that a case may give them."""
-        yield f"fake{ending}{suffix}", self.fake
-        for name, logits in (("real", self.on_real), ("fake", self.on_fake)):
-            yield f"d_{name}{ending}{suffix}", logits.sigmoid()
-            yield f"logit_{name}{ending}{suffix}", logits
-
-    def scalars(self, suffix: str) -> dict[str, float]:
-        on_real, on_fake = self.on_real, self.on_fake
-        err = adversarial_loss(on_real, torch.ones_like(on_real), "vanilla") + adversarial_loss(
-            on_fake, torch.zeros_like(on_fake), "vanilla"
-        )
-        named = {
-            "mean_d_real": on_real.sigmoid().mean(),
-            "mean_d_fake": on_fake.sigmoid().mean(),
-            "mean_prob_real": on_real.sigmoid().mean(),
-            "mean_prob_fake": on_fake.sigmoid().mean(),
-            "mean_fake": self.fake.mean(),
-            "l2_fake": self.fake.norm(),
-            "errD": err,
-        }
-        return {name + suffix: value.item() for name, value in named.items()}
-
-
 def inputs(case: Case, suffix: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     names = (n + suffix if case.has(n + suffix) else n for n in ("z", "real"))
     z, real = (case.input(name, dtype) for name in names)
@@ -64,60 +33,70 @@ def inputs(case: Case, suffix: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def forward(case: Case, family: DCGAN, suffix: str, dtype: torch.dtype) -> Outputs:
-    z, real = inputs(case, suffix, dtype)
+def outputs(case: Case, family: DCGAN, suffix: str, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Under every name that a case may give them, for the networks' mode."""
     G, D = family.networks["G"], family.networks["D"]
+    z, real = inputs(case, suffix, dtype)
+    ending = ("" if G.training else "_eval") + suffix
     fake = G(z)
-    return Outputs(fake, D(real), D(fake))
+    found = {f"fake{ending}": fake}
+    for name, logits in (("real", D(real)), ("fake", D(fake))):
+        found[f"logit_{name}{ending}"] = logits
+        found[f"d_{name}{ending}"] = logits.sigmoid()
+    return found
+
+
+def scalars(found: dict[str, Tensor], suffix: str) -> dict[str, float]:
+    fake, on_real, on_fake = (found[n + suffix] for n in ("fake", "logit_real", "logit_fake"))
+    err = adversarial_loss(on_real, torch.ones_like(on_real), "vanilla") + adversarial_loss(
+        on_fake, torch.zeros_like(on_fake), "vanilla"
+    )
+    named = {
+        "mean_d_real": on_real.sigmoid().mean(),
+        "mean_d_fake": on_fake.sigmoid().mean(),
+        "mean_prob_real": on_real.sigmoid().mean(),
+        "mean_prob_fake": on_fake.sigmoid().mean(),
+        "mean_fake": fake.mean(),
+        "l2_fake": fake.norm(),
+        "errD": err,
+    }
+    return {name + suffix: value.item() for name, value in named.items()}
 
 
 @each("dcgan_forward")
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@every_dtype
 def test_outputs(case: Case, dtype: torch.dtype) -> None:
-    golden = case.arrays
-    sharp = dtype == torch.float64
-    bound = {"rtol": 1e-6, "atol": 1e-6}
-    if not sharp:
-        bound = {"rtol": rtol(case, "arrays"), "atol": rtol(case, "arrays", word="atol")}
-    losses = dict(case.data["losses"])
+    ours: dict[str, Tensor] = {}
+    losses: dict[str, float] = {}
     for suffix in suffixes(case):
         family = load(case, dtype, suffix)
-        if f"fake_eval{suffix}" in golden:
+        for training in (False, True):
             for network in family.networks.values():
-                network.eval()
-            for name, value in forward(case, family, suffix, dtype).arrays(suffix, "_eval"):
-                if name in golden:
-                    close(value, golden.pop(name), **bound)
-            for network in family.networks.values():
-                network.train()
-        outputs = forward(case, family, suffix, dtype)
-        for name, value in outputs.arrays(suffix):
-            if name in golden:
-                close(value, golden.pop(name), **bound)
-        scalars = outputs.scalars(suffix)
-        for name in [name for name in losses if name in scalars]:
-            rel = 1e-9 if sharp else rtol(case, "losses")
-            assert scalars[name] == pytest.approx(losses.pop(name), rel=rel), name
-        expected = case.data.get("after_forward_buffers", {})
-        for net in "GD":
-            state = to_official(family.networks[net])
-            for key, value in expected.get(f"net{net}{suffix}", {}).items():
-                rel = 1e-9 if sharp else rtol(case, "after_forward_buffers")
-                assert summary(state[key]) == pytest.approx(value, rel=rel, abs=rel), key
-    assert not golden, f"arrays that no forward gave: {sorted(golden)}"
-    assert not losses, f"numbers that no forward gave: {sorted(losses)}"
+                network.train(training)
+            ours |= outputs(case, family, suffix, dtype)
+        losses |= scalars(ours, suffix)
+        for name, golden in case.data.get("after_forward_buffers", {}).items():
+            network = family.networks[name.removesuffix(suffix)[-1]]
+            found = {key: summary(value) for key, value in to_official(network).items()}
+            sharp = dtype == torch.float64
+            bound = 1e-9 if sharp else float32_bound(case, "after_forward_buffers")
+            numbers_agree(found, golden, rel=bound, abs=bound, at=name)
+    agree(ours, case.arrays, **array_bounds(case, dtype))
+    numbers_agree(losses, case.data["losses"], **loss_bounds(case, dtype))
 
 
 @each("dcgan_forward")
 def test_every_layer(case: Case) -> None:
     for name, layers in case.data.get("activation_stats", {}).items():
         network, _, which = name.partition("_")
-        family = load(case, torch.float64)
+        assert which in ("", "real"), name
         z, real = inputs(case, "", torch.float64)
-        module = family.networks[network[-1]]
+        module = load(case, torch.float64).networks[network[-1]]
         seen: dict[str, list[float]] = {}
 
-        def note(layer: str, output: Tensor, seen: dict[str, list[float]] = seen) -> None:
+        def note(
+            layer: str, output: Tensor, seen: dict[str, list[float]] = seen
+        ) -> None:  # at once: the next layer may work in place
             seen[layer] = summary(output)
 
         main = module.get_submodule("main")
@@ -126,28 +105,14 @@ def test_every_layer(case: Case) -> None:
             layer.register_forward_hook(
                 lambda _module, _inputs, output, key=f"main.{index}": note(key, output)
             )
-        assert which in ("", "real"), name
         with torch.no_grad():
             logits = module(real if which else z)
         if network == "netD":  # the published sigmoid, which is part of our loss
             note(f"main.{len(main)}", logits.sigmoid())
         assert seen.keys() == layers.keys()
         for key, (total, norm) in layers.items():
-            assert seen[key] == pytest.approx([total, norm], rel=1e-9, abs=1e-8 * norm), key
-
-
-@each("dcgan_forward")
-def test_parameter_counts(case: Case) -> None:
-    counts = dict(case.data["parameter_counts"])
-    for suffix in suffixes(case):
-        family = load(case, torch.float32, suffix)
-        own = {f"net{n}": sum(p.numel() for p in net.parameters()) for n, net in nets(family)}
-        expected = counts.get(suffix.removeprefix("_"), {n: counts.get(n + suffix) for n in own})
-        assert own == expected
-
-
-def nets(family: DCGAN) -> list[tuple[str, nn.Module]]:
-    return list(family.networks.items())
+            expected = pytest.approx([total, norm], rel=1e-9, abs=1e-8 * norm)
+            assert seen[key] == expected, key
 
 
 @each("dcgan_forward")
@@ -160,13 +125,15 @@ def test_widths_as_lists(case: Case) -> None:
         found = re.search(r"G ([\d-]+) / D ([\d-]+)", text)
         assert found is not None, text
         gen, dis = ([int(n) for n in part.split("-")] for part in found.groups())
-        assert gen_channels(tuple(gen[:-1]), 64) == gen_channels(widths["ngf"], 64)
-        assert dis_channels(tuple(dis[1:]), 64) == dis_channels(widths["ndf"], 64)
+        size = 4 * 2 ** len(gen)
+        assert gen_channels(tuple(gen[:-1]), size) == gen_channels(widths["ngf"], size)
+        assert dis_channels(tuple(dis[1:]), size) == dis_channels(widths["ndf"], size)
 
 
 @each("dcgan_forward")
 @pytest.mark.parametrize("variant", ["as_written", "before_0_4_1", "module_prefix"])
 def test_files_come_back_bit_for_bit(case: Case, variant: str) -> None:
+    counts = case.data.get("parameter_counts", {})
     for suffix in suffixes(case):
         states = {name: case.weights(name + suffix) for name in ("netG", "netD")}
         given = {
@@ -182,3 +149,6 @@ def test_files_come_back_bit_for_bit(case: Case, variant: str) -> None:
             written = to_official(family.networks[name[-1]])
             assert written.keys() == state.keys()
             assert all(torch.equal(written[key], value) for key, value in state.items())
+            count = sum(p.numel() for p in family.networks[name[-1]].parameters())
+            of_pair = counts.get(suffix.removeprefix("_"), {})
+            assert count == of_pair.get(name, counts.get(name + suffix, count))

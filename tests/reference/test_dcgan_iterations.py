@@ -3,70 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from core.checkpoints.official_layout import to_official
 from core.family import SampleBatch, to_float
 from core.training.update import Updater
 from dcgan.family import DCGAN
 from dcgan.losses import adversarial_loss
-from tests.reference.cases import Case, close, each
-from tests.reference.dcgan_cases import (
-    eight_bit,
-    load,
-    num_iterations,
-    real_images,
-    rtol,
-    summary,
-    uniform,
+from tests.reference.cases import Case, agree, close, each
+from tests.reference.dcgan_cases import array_bounds, eight_bit, load, loss_bounds, real_images
+from tests.reference.training import (
+    PER_ROOT,
+    Iteration,
+    Watch,
+    every_dtype,
+    float32_bound,
+    in_both_precisions,
+    numbers_agree,
 )
 
-DTYPES = pytest.mark.parametrize(
-    "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
-)
-SHARP = 1e-9
-States = dict[str, dict[str, Tensor]]
+ORDINALS = ("first", "second", "third", "fourth")
 
 
-@dataclass
-class Iteration:
-    """What one training step gave."""
-
-    terms: dict[str, float] = field(default_factory=dict)
-    gen: list[Tensor] = field(default_factory=list)
-    dis: list[Tensor] = field(default_factory=list)
-    gradients: dict[str, dict[str, float]] = field(default_factory=dict)
-    states: States = field(default_factory=dict)
-
-
-class Recorder:
+class Runner:
     """Runs training steps with named random inputs, and writes down what happens."""
 
-    def __init__(self, case: Case, family: DCGAN, dtype: torch.dtype) -> None:
-        self.case, self.family, self.dtype = case, family, dtype
-        self.now = Iteration()
-        self.start = self.states()
+    def __init__(self, case: Case, dtype: torch.dtype, text: dict[str, Any] | None = None) -> None:
+        self.case, self.dtype, family = case, dtype, load(case, dtype)
+        if text:
+            options = family.config.model.text.model_copy(update=text)
+            model = family.config.model.model_copy(update={"text": options})
+            family = DCGAN(family.config.model_copy(update={"model": model}), family.networks)
+        self.family, self.watch = family, Watch(family)
+        self.seen: dict[str, list[Tensor]] = {"G": [], "D": []}
         for name, network in family.networks.items():
-            seen = "gen" if name == "G" else "dis"
             network.register_forward_hook(
-                lambda _m, _i, output, seen=seen: getattr(self.now, seen).append(output.detach())
+                lambda _m, _i, output, name=name: self.seen[name].append(output.detach())
             )
         if case.has("label_noise_real"):
             family.draw_labels = self.draw_labels  # type: ignore[method-assign]
-
-    def states(self) -> States:
-        return {
-            name: {key: value.clone() for key, value in to_official(network).items()}
-            for name, network in self.family.networks.items()
-        }
 
     def draw_labels(self, bounds: tuple[float, float], logits: Tensor) -> Tensor:
         model = self.family.config.model
@@ -74,75 +54,56 @@ class Recorder:
         if name is None:  # the generator's, which is hard
             return DCGAN.draw_labels(self.family, bounds, logits)
         low, high = bounds
-        noise = self.case.input(f"label_noise_{name}", self.dtype)
-        return low + (high - low) * uniform(noise)
+        normal = self.case.input(f"label_noise_{name}")
+        uniform = 0.5 * (1 + torch.erf(normal / 2**0.5))
+        return (low + (high - low) * uniform).to(self.dtype)
 
-    def update(self, optimizer: Optimizer, *losses: Tensor) -> None:
-        Updater()(optimizer, *losses)
-        (name,) = (n for n, known in self.family.optimizers.items() if known is optimizer)
-        self.now.gradients[name] = {
-            key: parameter.grad.double().norm().item()
-            for key, parameter in self.family.networks[name].named_parameters()
-            if parameter.grad is not None
-        }
+    def run(self, number: int) -> Iteration:
+        """An unconditional iteration, counted from 1."""
+        noise = f"z_{number}" if self.case.has(f"z_{number}") else "z"
+        return self.step(real_images(self.case, number, self.dtype), iter([noise]), ())
 
-    def run(self, images: Tensor, noises: list[str], captions: tuple[str, ...]) -> Iteration:
-        names = iter(noises)
-        self.now = Iteration()
-
+    def step(self, images: Tensor, noises: Iterator[str], captions: tuple[str, ...]) -> Iteration:
         def draw_noise(num: int, like: Tensor) -> Tensor:
-            noise = self.case.input(next(names), self.dtype).flatten(1)
+            noise = self.case.input(next(noises), self.dtype).flatten(1)
             assert len(noise) == num
             return noise
 
         self.family.draw_noise = draw_noise  # type: ignore[method-assign]
+        self.seen["G"], self.seen["D"] = [], []
         batch = SampleBatch(images, ("",) * len(images), captions)
-        terms = self.family.training_step(batch, 0, self.update)
-        self.now.terms = {name: value.item() for name, value in terms.items()}
-        self.now.states = self.states()
-        assert next(names, None) is None
-        return self.now
+        terms = self.family.training_step(batch, 0, Updater())
+        assert next(noises, None) is None
+        lsgan = self.family.config.model.objective == "lsgan"
+        scores = {f"score_{i}": x if lsgan else x.sigmoid() for i, x in enumerate(self.seen["D"])}
+        logits = {f"logits_{i}": x for i, x in enumerate(self.seen["D"])}
+        return self.watch.iteration(terms, {"fake": self.seen["G"][0]} | scores | logits)
+
+
+def num_iterations(case: Case) -> int:
+    return max(1, sum(name.startswith("real_") for name in case.data["inputs"]))
 
 
 @cache
-def iterations(case: Case, dtype: torch.dtype) -> tuple[States, list[Iteration]]:
-    recorder = Recorder(case, load(case, dtype), dtype)
-    done = []
-    for number in range(1, num_iterations(case) + 1):
-        z = f"z_{number}" if case.has(f"z_{number}") else "z"
-        done.append(recorder.run(real_images(case, number, dtype), [z], ()))
-    return recorder.start, done
+def iterations(case: Case) -> dict[torch.dtype, list[Iteration]]:
+    return in_both_precisions(lambda dtype: Runner(case, dtype), num_iterations(case))
 
 
 @cache
-def text_iteration(case: Case, dtype: torch.dtype, interpolated: bool) -> tuple[States, Iteration]:
-    family = load(case, dtype)
+def text_iteration(case: Case, dtype: torch.dtype, interpolated: bool) -> Iteration:
     weight = case.data["hyperparameters"]["interpolation weight"] if interpolated else 0.0
-    text = family.config.model.text.model_copy(update={"interpolation": weight})
-    model = family.config.model.model_copy(update={"text": text})
-    family = DCGAN(family.config.model_copy(update={"model": model}), family.networks)
-    recorder = Recorder(case, family, dtype)
-    captions = case.data["captions"]
-    assert family.vocabulary is not None
-    right, wrong = (
-        family.vocabulary.encode(captions[name]).to(dtype) for name in ("right", "wrong")
-    )
-    family.conditions = lambda batch: ((right,), (wrong,))  # type: ignore[method-assign]
-    noises = ["z_d", "z_int" if interpolated else "z_g"]
-    images = real_images(case, 1, dtype)
-    return recorder.start, recorder.run(images, noises, tuple(captions["right"]))
+    runner, captions = Runner(case, dtype, {"interpolation": weight}), case.data["captions"]
+    vocabulary = runner.family.vocabulary
+    assert vocabulary is not None
+    right, wrong = (vocabulary.encode(captions[name]).to(dtype) for name in ("right", "wrong"))
+    runner.family.conditions = lambda batch: ((right,), (wrong,))  # type: ignore[method-assign]
+    noises = iter(["z_d", "z_int" if interpolated else "z_g"])
+    return runner.step(real_images(case, 1, dtype), noises, tuple(captions["right"]))
 
 
-def scores(case: Case, iteration: Iteration) -> list[Tensor]:
-    """What D said, in the order of its forwards; probabilities unless it is LSGAN's."""
-    lsgan = "b (real label)" in case.data["hyperparameters"]
-    return [logits if lsgan else logits.sigmoid() for logits in iteration.dis]
-
-
-def named_losses(case: Case, iteration: Iteration) -> dict[str, float]:
+def named_losses(iteration: Iteration) -> dict[str, float]:
     """Under the names of the cases."""
     terms = iteration.terms
-    said = [value.double().mean().item() for value in scores(case, iteration)]
     return {
         "errD_real": terms["D_real"],
         "errD_fake": terms["D_fake"],
@@ -150,14 +111,13 @@ def named_losses(case: Case, iteration: Iteration) -> dict[str, float]:
         "errG": terms["G"],
         "D_x": terms["score_real"],
         "D_G_z1": terms["score_fake"],
-        "D_G_z2": said[2],
+        "D_G_z2": iteration.outputs["score_2"].double().mean().item(),
     }
 
 
 def other_labels(case: Case, iteration: Iteration) -> dict[str, float]:
     """The same outputs judged by labels that the case names for comparison."""
-    definitions = case.data["loss_definitions"]
-    on_real, on_fake, after = (logits.double() for logits in iteration.dis)
+    on_real, on_fake, after = (iteration.outputs[f"logits_{i}"].double() for i in range(3))
 
     def loss(logits: Tensor, label: float, objective: Any) -> float:
         return adversarial_loss(logits, torch.full_like(logits, label), objective).item()
@@ -166,8 +126,9 @@ def other_labels(case: Case, iteration: Iteration) -> dict[str, float]:
         "errD_real_hard": loss(on_real, 1, "vanilla"),
         "errD_fake_hard": loss(on_fake, 0, "vanilla"),
     }
-    if "alt_*" in definitions:
-        found = re.search(r"a=(-?[\d.]+), b=(-?[\d.]+), c=(-?[\d.]+)", definitions["alt_*"])
+    labels = case.data["loss_definitions"].get("alt_*")
+    if labels is not None:
+        found = re.search(r"a=(-?[\d.]+), b=(-?[\d.]+), c=(-?[\d.]+)", labels)
         assert found is not None
         a, b, c = map(float, found.groups())
         values |= {
@@ -178,108 +139,92 @@ def other_labels(case: Case, iteration: Iteration) -> dict[str, float]:
     return values
 
 
-def compare_states(
-    case: Case, golden: Mapping[str, Any], states: States, sharp: bool, field_: str
+def compare_gradients(
+    case: Case, dtype: torch.dtype, golden: Mapping[str, Any], ours: Mapping[str, Any]
 ) -> None:
+    rel = 1e-8 if dtype == torch.float64 else float32_bound(case, "grad_l2")
+    for name, table in golden.items():
+        assert ours[name].keys() == table.keys()
+    numbers_agree(ours, golden, rel=rel)
+
+
+def compare_weights(
+    case: Case, dtype: torch.dtype, golden: Mapping[str, Any], iteration: Iteration
+) -> None:
+    sharp = dtype == torch.float64
+    norm_rel = 1e-9 if sharp else float32_bound(case, "after_step_l2")
+    per_root = 1e-9 if sharp else float32_bound(case, "after_step_sum", PER_ROOT)
     for name, entries in golden.items():
-        assert entries.keys() == states[name[-1]].keys()
+        assert entries.keys() == iteration.values[name[-1]].keys()
         for key, (total, norm) in entries.items():
-            value = states[name[-1]][key]
-            root = max(1, value.numel()) ** 0.5
-            ours = summary(value)
-            rel = SHARP if sharp else rtol(case, "after_step_l2")
-            loose = SHARP if sharp else rtol(case, field_, word="entries\\):")
-            assert ours[1] == pytest.approx(norm, rel=rel, abs=rel), (name, key)
-            assert ours[0] == pytest.approx(total, rel=SHARP, abs=loose * root), (name, key)
+            ours = iteration.values[name[-1]][key]
+            root = max(1, torch.Size(case.data["spec"][name][key]).numel()) ** 0.5
+            assert ours[1] == pytest.approx(norm, rel=norm_rel, abs=norm_rel), (name, key)
+            assert ours[0] == pytest.approx(total, rel=1e-9, abs=per_root * root), (name, key)
 
 
-def compare_deltas(case: Case, start: States, states: States, sharp: bool) -> None:
-    for name, entries in case.data["delta_l2"].items():
-        for key, norm in entries.items():
-            delta = states[name[-1]][key].double() - start[name[-1]][key].double()
-            rel = 1e-7 if sharp else rtol(case, "delta_l2")
-            assert delta.norm().item() == pytest.approx(norm, rel=rel), (name, key)
-
-
-def compare_gradients(case: Case, name: str, ours: Mapping[str, float], sharp: bool) -> None:
-    golden = case.data["grad_l2"][name]
-    assert ours.keys() == golden.keys()
-    for key, norm in golden.items():
-        rel = 1e-8 if sharp else rtol(case, "grad_l2")
-        assert ours[key] == pytest.approx(norm, rel=rel), (name, key)
+def compare_deltas(case: Case, dtype: torch.dtype, iteration: Iteration) -> None:
+    rel = 1e-7 if dtype == torch.float64 else float32_bound(case, "delta_l2")
+    ours = {
+        f"net{name}": {key: norm for key, (_, norm) in table.items()}
+        for name, table in iteration.deltas.items()
+    }
+    numbers_agree(ours, case.data.get("delta_l2", {}), rel=rel)
 
 
 @each("dcgan_iteration")
-@DTYPES
+@every_dtype
 def test_losses(case: Case, dtype: torch.dtype) -> None:
-    golden = dict(case.data["losses"])
-    _, done = iterations(case, dtype)
-    ours = named_losses(case, done[0]) | other_labels(case, done[0])
+    done = iterations(case)[dtype]
+    ours = named_losses(done[0]) | other_labels(case, done[0])
     for number, iteration in enumerate(done[1:], 2):
-        ours |= {f"{k}_{number}": v for k, v in named_losses(case, iteration).items()}
+        ours |= {f"{k}_{number}": v for k, v in named_losses(iteration).items()}
     if case.has("raw"):
         real = real_images(case, 1, dtype).double()
         ours |= {"mean_real": real.mean().item(), "l2_real": real.norm().item()}
-    for name, value in golden.items():
-        later = re.search(r"_[2-9]$", name) is not None
-        rel = SHARP if dtype == torch.float64 else rtol(case, "losses", int(later))
-        assert ours[name] == pytest.approx(value, rel=rel), name
+    numbers_agree(ours, case.data["losses"], **loss_bounds(case, dtype))
 
 
 @each("dcgan_iteration")
-@DTYPES
+@every_dtype
 def test_outputs(case: Case, dtype: torch.dtype) -> None:
-    golden = case.arrays
-    _, done = iterations(case, dtype)
-    said = scores(case, done[0])
-    ours = {"fake": done[0].gen[0], "d_real": said[0], "d_fake_1": said[1], "d_fake_2": said[2]}
-    if len(done) > 1:
-        ours["fake_second"] = done[1].gen[0]
-    assert ours.keys() == golden.keys()
-    for name, value in ours.items():
-        if dtype == torch.float64:
-            close(value, golden[name])
-        elif name == "fake_second":
-            bound = rtol(case, "arrays", word="relative L2 error below")
-            error = (value - golden[name]).norm() / golden[name].norm()
-            assert error.item() < bound
-        else:
-            bounds = {"rtol": rtol(case, "arrays"), "atol": rtol(case, "arrays", word="atol")}
-            close(value, golden[name], **bounds)
+    ours: dict[str, Tensor] = {}
+    for ordinal, iteration in zip(ORDINALS, iterations(case)[dtype], strict=False):
+        x = iteration.outputs
+        names = {"fake": x["fake"], "d_real": x["score_0"]}
+        names |= {"d_fake_1": x["score_1"], "d_fake_2": x["score_2"]}
+        ours |= names if ordinal == "first" else {f"{n}_{ordinal}": v for n, v in names.items()}
+    agree(ours, case.arrays, **array_bounds(case, dtype))
 
 
 @each("dcgan_iteration")
-@DTYPES
+@every_dtype
 def test_gradients_and_weights(case: Case, dtype: torch.dtype) -> None:
-    start, done = iterations(case, dtype)
-    sharp = dtype == torch.float64
-    for name in ("netG", "netD"):
-        compare_gradients(case, name, done[0].gradients[name[-1]], sharp)
-    compare_states(case, case.data["after_step"], done[0].states, sharp, "after_step_sum")
-    compare_deltas(case, start, done[0].states, sharp)
-    for number, iteration in enumerate(done[1:], 2):
-        golden = case.data[f"after_step_{number}"]
-        compare_states(case, golden, iteration.states, sharp, f"after_step_{number}")
+    for number, iteration in enumerate(iterations(case)[dtype], 1):
+        ours = {f"net{name}": tables[0] for name, tables in iteration.gradients.items()}
+        ending = "" if number == 1 else f"_{number}"
+        compare_gradients(case, dtype, case.data.get(f"grad_l2{ending}", {}), ours)
+        compare_weights(case, dtype, case.data.get(f"after_step{ending}", {}), iteration)
+        if number == 1:
+            compare_deltas(case, dtype, iteration)
 
 
 @each("dcgan_iteration")
 def test_labels_and_normalisation(case: Case) -> None:
-    values = dict(case.data.get("values", {}))
-    if not values and not case.has("raw"):
-        pytest.skip("the case has hard labels and images as they are")
-    family = load(case, torch.float64)
-    recorder = Recorder(case, family, torch.float64)
-    model = family.config.model
+    runner = Runner(case, torch.float64)
+    model = runner.family.config.model
     bounds = {"target_real": model.real_label, "target_fake": model.fake_label}
-    for name, golden in values.items():
-        labels = recorder.draw_labels(bounds[name], torch.zeros(len(golden)))
+    for name, golden in case.data.get("values", {}).items():
+        labels = runner.draw_labels(bounds[name], torch.zeros(len(golden)))
         assert labels.tolist() == pytest.approx(golden, rel=1e-12)
-    pixels = eight_bit(case.input("raw"))
-    close(to_float(pixels.to(torch.uint8)), real_images(case, 1, torch.float64))
+    if case.has("raw"):
+        pixels = eight_bit(case.input("raw"))
+        close(to_float(pixels.to(torch.uint8)), real_images(case, 1, torch.float64))
 
 
 @each("dcgan_iteration")
 def test_random_labels_keep_to_their_range(case: Case) -> None:
+    torch.manual_seed(0)
     family = load(case, torch.float32)
     for bounds in (family.config.model.real_label, family.config.model.fake_label):
         labels = family.draw_labels(bounds, torch.zeros(4000))
@@ -290,14 +235,11 @@ def test_random_labels_keep_to_their_range(case: Case) -> None:
 
 
 @each("dcgan_text")
-@DTYPES
+@every_dtype
 def test_text_losses_and_outputs(case: Case, dtype: torch.dtype) -> None:
-    golden, arrays = dict(case.data["losses"]), case.arrays
-    sharp = dtype == torch.float64
-    _, plain = text_iteration(case, dtype, interpolated=False)
-    _, between = text_iteration(case, dtype, interpolated=True)
-    s_r, s_w, s_f, d_fake_g = scores(case, plain)
-    ours = {
+    plain, between = (text_iteration(case, dtype, interpolated) for interpolated in (False, True))
+    s_r, s_w, s_f, d_fake_g = (plain.outputs[f"score_{i}"] for i in range(4))
+    losses = {
         "errD_real": plain.terms["D_real"],
         "errD_wrong": plain.terms["D_wrong"],
         "errD_fake": plain.terms["D_fake"],
@@ -308,29 +250,18 @@ def test_text_losses_and_outputs(case: Case, dtype: torch.dtype) -> None:
         "mean_s_w": s_w.mean().item(),
         "mean_s_f": plain.terms["score_fake"],
     }
-    assert ours.keys() == golden.keys()
-    for name, value in golden.items():
-        rel = SHARP if sharp else rtol(case, "losses")
-        assert ours[name] == pytest.approx(value, rel=rel), name
-    outputs = {"fake_d": plain.gen[0], "s_r": s_r, "s_w": s_w, "s_f": s_f, "d_fake_g": d_fake_g}
-    outputs["d_fake_int"] = scores(case, between)[3]
-    assert outputs.keys() == arrays.keys()
-    bounds = (
-        {} if sharp else {"rtol": rtol(case, "arrays"), "atol": rtol(case, "arrays", 0, "atol")}
-    )
-    for name, value in outputs.items():
-        close(value, arrays[name], **bounds)
+    numbers_agree(losses, case.data["losses"], **loss_bounds(case, dtype))
+    outputs = {"fake_d": plain.outputs["fake"], "s_r": s_r, "s_w": s_w, "s_f": s_f}
+    outputs |= {"d_fake_g": d_fake_g, "d_fake_int": between.outputs["score_3"]}
+    agree(outputs, case.arrays, **array_bounds(case, dtype))
 
 
 @each("dcgan_text")
-@DTYPES
+@every_dtype
 def test_text_gradients_and_weights(case: Case, dtype: torch.dtype) -> None:
-    start, plain = text_iteration(case, dtype, interpolated=False)
-    _, between = text_iteration(case, dtype, interpolated=True)
-    sharp = dtype == torch.float64
-    ours = {"netG": plain.gradients["G"], "netD": plain.gradients["D"]}
-    ours["netG_int"] = between.gradients["G"]
-    for name in case.data["grad_l2"]:
-        compare_gradients(case, name, ours[name], sharp)
-    compare_states(case, case.data["after_step"], plain.states, sharp, "after_step_sum")
-    compare_deltas(case, start, plain.states, sharp)
+    plain, between = (text_iteration(case, dtype, interpolated) for interpolated in (False, True))
+    ours = {f"net{name}": tables[0] for name, tables in plain.gradients.items()}
+    ours["netG_int"] = between.gradients["G"][0]
+    compare_gradients(case, dtype, case.data["grad_l2"], ours)
+    compare_weights(case, dtype, case.data["after_step"], plain)
+    compare_deltas(case, dtype, plain)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 from style.labels import LabelMap, valid_classes
 from style.photo.labels import Regions, match_classes, merge_small, resize_nearest
 from style.photo.stylizer import limited
-from style.photo.wct import PHOTO_WCT, Statistics, kept, moments, spectrum, transfer
-from tests.reference.cases import Case, close, each
-from tests.reference.photo import photo_input, stored_inputs_agree
+from style.photo.wct import PHOTO_WCT, Statistics, transfer
+from tests.reference.cases import Case, agree, close, each
+from tests.reference.photo import photo_input, results, singular_values, spectrum_agrees
+from tests.reference.training import every_dtype, numbers_agree, summary
 
-PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+Labels = np.ndarray
 
 
 def statistics(case: Case) -> Statistics:
@@ -28,54 +28,63 @@ def limits(case: Case, dtype: torch.dtype) -> dict[str, float]:
 
 
 @each("wct")
-@PRECISIONS
+@every_dtype
 def test_whitening_and_colouring(case: Case, dtype: torch.dtype) -> None:
-    golden, how = case.arrays, statistics(case)
+    how, moved, values = statistics(case), {}, {}
     for pair in case.hyper["pairs"]:
         name = pair["name"]
         content, style = (photo_input(case, pair[side]).to(dtype) for side in ("content", "style"))
-        close(transfer(content, style, how=how), golden[name], **limits(case, dtype))
+        moved[name] = transfer(content, style, how=how)
         expected = case.data["reference_values"]["singular_values"][name]
         for side, features in (("content", content), ("style", style)):
-            _, covariance = moments(features[0].flatten(1), how, identity=side == "content")
-            values, _ = spectrum(covariance)
-            stored = golden[f"{name}_{side}_singular_values"]
-            close(values.sort(descending=True).values, stored, rtol=1e-5, atol=1e-7)
-            assert int(kept(values, how.threshold).sum()) == expected[side]["kept"]
-
-
-@each("wct_masks")
-@PRECISIONS
-def test_transfer_by_classes(case: Case, dtype: torch.dtype) -> None:
-    stored_inputs_agree(case)
+            found = singular_values(features, how, identity=side == "content")
+            values[f"{name}_{side}_singular_values"] = found
+            spectrum_agrees(found, how, expected[side])
+        if dtype == torch.float64:
+            numbers_agree(summary(moved[name]), expected["stats"], rel=1e-9, abs=1e-9)
     golden = case.arrays
-    of_content, of_style = (photo_input(case, f"{side}_labels") for side in ("content", "style"))
-    content, style = (
-        photo_input(case, f"{side}_feature").to(dtype) for side in ("content", "style")
-    )
-    valid = valid_classes(of_content, of_style)
+    spectra = {name: golden.pop(name) for name in values.keys() & golden.keys()}
+    agree(values, spectra, rtol=1e-5, atol=1e-7)
+    agree(moved, golden, **limits(case, dtype))
+
+
+def labels_agree(case: Case, golden: dict[str, torch.Tensor], of: tuple[Labels, Labels]) -> None:
+    """Which classes count, on the maps as they are."""
+    valid = valid_classes(*of)
     assert list(valid) == golden["label_set"].tolist()
     indicator = golden["label_indicator"].tolist()
     assert all(bool(indicator[label]) == flag for label, flag in valid.items())
-    regions = Regions.of(LabelMap(of_content), LabelMap(of_style))
-    for side, labels, feature in (("content", of_content, content), ("style", of_style, style)):
-        small = resize_nearest(torch.from_numpy(labels), feature.shape[2:])
+
+
+@each("wct_masks")
+@every_dtype
+def test_transfer_by_classes(case: Case, dtype: torch.dtype) -> None:
+    golden, values = results(case), case.data["reference_values"]
+    labels = {side: photo_input(case, f"{side}_labels") for side in ("content", "style")}
+    features = {side: photo_input(case, f"{side}_feature").to(dtype) for side in labels}
+    labels_agree(case, golden, (labels["content"], labels["style"]))
+    counts = values["label_pixel_counts"]
+    for side, of in labels.items():
+        small = resize_nearest(torch.from_numpy(of), features[side].shape[2:])
         assert torch.equal(small, golden[f"{side}_labels_at_feature_size"].long())
+        for name, found in (("", of), ("_at_feature_size", small.numpy())):
+            expected = counts.get(f"{side}_labels{name}", {})
+            assert {n: int((found == int(n)).sum()) for n in expected} == expected
+    regions = Regions.of(LabelMap(labels["content"]), LabelMap(labels["style"]))
+    content, style = features["content"], features["style"]
     masks = regions.masks(content.shape[2:], style.shape[2:], content.device)
-    assert len(masks) == case.data["reference_values"]["regions_transformed"]
+    assert len(masks) == values["regions_transformed"]
     result = transfer(content, style, regions, statistics(case))
     close(result, golden["transformed"], **limits(case, dtype))
+    if dtype == torch.float64:
+        numbers_agree(summary(result), values["stats"], rel=1e-9, abs=1e-9)
 
 
 @each("label_rules")
 def test_label_rules(case: Case) -> None:
-    stored_inputs_agree(case)
-    golden, hyper = case.arrays, case.hyper
+    golden, hyper = results(case), case.hyper
     content, style = (photo_input(case, f"{side}_labels") for side in ("content", "style"))
-    valid = valid_classes(content, style)
-    assert list(valid) == golden["label_set"].tolist()
-    indicator = golden["label_indicator"].tolist()
-    assert all(bool(indicator[label]) == flag for label, flag in valid.items())
+    labels_agree(case, golden, (content, style))
     for width, height in hyper["nearest_sizes_wh"]:
         small = resize_nearest(torch.from_numpy(content), (height, width))
         assert torch.equal(small, golden[f"content_labels_{width}x{height}"].long())
