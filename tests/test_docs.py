@@ -29,8 +29,8 @@ COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?) scripts/(\w+)\.py([^`\n]*)")
 VARIABLE = re.compile(r'^(\w+)="([^"\n]*)"', re.MULTILINE)
 """A shell variable that a page sets to shorten its commands."""
 OPTION = re.compile(rf"(?:^|\s)((?:{SECTIONS})(?:\.[a-zA-Z]\w*)+)(?=$|[:=,\s])")
-SUFFIXES = (".py", ".pt", ".json", ".jsonl", ".yaml")
-FILE = re.compile(r"((?:[\w.*-]+/)+(?:[\w.*-]+\.(?:py|md|yaml|jpg))?|\w+\.py)(?:::?\S+)?")
+SUFFIXES = (".py", ".pt", ".txt", ".json", ".jsonl", ".yaml")
+FILE = re.compile(r"([\w*-]+)/(?:[\w.*-]+/)*(?:[\w.*-]+\.(?:py|md|yaml|jpg))?")
 """A file or folder; only those in the project's own folders are looked for."""
 
 
@@ -99,13 +99,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @each_page
 def test_every_file_it_names_exists(page: Path) -> None:
-    """Of the project itself; scripts also by their bare name."""
-    tops = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    ours = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"runs", "datasets"}
     for word in words(page):
         found = FILE.fullmatch(word)
-        if found and ("/" not in found[1] or found[1].split("/")[0] in tops - {"runs", "datasets"}):
-            places = (found[1], f"scripts/{found[1]}", f"**/{found[1]}")
-            assert any(any(ROOT.glob(place)) for place in places), f"{page.name}: {word}"
+        if found and found[1] in ours:
+            assert any(ROOT.glob(word)), f"{page.name}: {word}"
 
 
 @cache
