@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import re
 import runpy
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
+import core
 from core.compare.config import Comparison
-from core.config import load_config
+from core.config import RETIRED, load_config
 from families import FAMILIES, STYLIZERS
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 TABLE: dict[str, Any] = {**FAMILIES, **STYLIZERS, "compare": Comparison}
 SECTIONS = "data|train|optim|log|checkpoint|evaluate|model|image|loss|run|show|inference"
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+PACKAGES = "core|families|cyclegan|pix2pix|munit|drit|dcgan|wgan|style"
 
 COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?) scripts/(\w+)\.py([^`\n]*)")
 VARIABLE = re.compile(r'^(\w+)="([^"\n]*)"', re.MULTILINE)
@@ -31,7 +34,7 @@ VARIABLE = re.compile(r'^(\w+)="([^"\n]*)"', re.MULTILINE)
 OPTION = re.compile(rf"(?:^|\s)((?:{SECTIONS})(?:\.[a-zA-Z]\w*)+)(?=$|[:=,\s])")
 SUFFIXES = (".py", ".pt", ".txt", ".json", ".jsonl", ".yaml")
 FILE = re.compile(r"([\w*-]+)/(?:[\w.*-]+/)*(?:[\w.*-]+\.(?:py|md|yaml|jpg))?")
-"""A file or folder; only those in the project's own folders are looked for."""
+OBJECT = re.compile(rf"((?:{PACKAGES})(?:\.[a-zA-Z]\w*)+)(?:\(.*)?")
 
 
 class Parsed(BaseException):
@@ -44,24 +47,23 @@ def entry(script: str) -> Callable[[list[str]], int]:
     return runpy.run_path(str(ROOT / "scripts" / f"{script}.py"))["main"]
 
 
-def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+def commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """(script, arguments) of every command on a page, its shell variables filled in."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     variables = dict(VARIABLE.findall(text))
-    text = re.sub(VARIABLE, "", text)
+    text = VARIABLE.sub("", text.replace("\\\n", " "))
     text = re.sub(r"\$(\w+)", lambda found: variables.get(found[1], found[0]), text)
     for script, rest in COMMAND.findall(text):
         yield script, shlex.split(rest.split(" && ")[0], comments=True)
 
 
-def words(page: Path) -> Iterator[str]:
-    """What stands between backticks, outside of blocks."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    yield from re.findall(r"`([^`\n]+)`", text)
+def words() -> Iterator[tuple[str, str]]:
+    """(page, what stands between backticks), outside of blocks."""
+    for page, text in TEXTS.items():
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        yield from ((page.name, word) for word in re.findall(r"`([^`\n]+)`", prose))
 
 
-@each_page
-def test_every_command_parses(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_parses(monkeypatch: pytest.MonkeyPatch) -> None:
     """With options that exist; a config that it names exists and takes what `--set` says."""
     parse = argparse.ArgumentParser.parse_args
 
@@ -70,40 +72,53 @@ def test_every_command_parses(page: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
     monkeypatch.chdir(ROOT)
-    for script, arguments in commands(page):
-        options = None
-        try:
-            entry(script)(arguments)
-        except Parsed as parsed:
-            (options,) = parsed.args
-        except SystemExit:
-            pytest.fail(f"{page.name}: {script}.py {shlex.join(arguments)}")
-        config = getattr(options, "config", None)
-        if config is not None and config.parts[0] == "configs":
-            load_config(config, TABLE, options.set)
+    number = 0
+    for page, text in TEXTS.items():
+        for script, arguments in commands(text):
+            number += 1
+            options = None
+            try:
+                entry(script)(arguments)
+            except Parsed as parsed:
+                (options,) = parsed.args
+            except SystemExit:
+                pytest.fail(f"{page.name}: {script}.py {shlex.join(arguments)}")
+            config = getattr(options, "config", None)
+            if config is not None and config.parts[0] == "configs":
+                load_config(config, TABLE, options.set)
+    assert number > 100  # the pattern still finds them
 
 
-@each_page
-def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
-        if target.startswith(("http://", "https://")):
-            continue
-        name, _, anchor = target.partition("#")
-        file = page.parent / name if name else page
-        assert file.exists(), f"{page.name}: {target}"
-        if anchor:
-            titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-            slugs = {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
-            assert anchor in slugs, f"{page.name}: {target}"
+def test_every_link_leads_somewhere() -> None:
+    for page, text in TEXTS.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith(("http://", "https://")):
+                continue
+            name, _, anchor = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{page.name}: {target}"
+            if anchor:
+                titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+                assert anchor in slugs, f"{page.name}: {target}"
 
 
-@each_page
-def test_every_file_it_names_exists(page: Path) -> None:
+def test_every_file_they_name_exists() -> None:
+    """Of the project's own folders."""
     ours = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"runs", "datasets"}
-    for word in words(page):
-        found = FILE.fullmatch(word)
-        if found and found[1] in ours:
-            assert any(ROOT.glob(word)), f"{page.name}: {word}"
+    named = [(page, word, FILE.fullmatch(word)) for page, word in words()]
+    missing = [
+        f"{page}: {word}"
+        for page, word, found in named
+        if found and found[1] in ours and not any(ROOT.glob(word))
+    ]
+    assert not missing, missing
+
+
+def test_every_function_they_name_exists() -> None:
+    for page, word in words():
+        if (found := OBJECT.fullmatch(word)) and not word.endswith(SUFFIXES):
+            assert pkgutil.resolve_name(found[1]) is not None, f"{page}: {word}"
 
 
 @cache
@@ -126,12 +141,21 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from flat(value, f"{prefix}{key}.")
 
 
-@each_page
-def test_every_option_it_names_exists(page: Path) -> None:
-    """In prose and in blocks of YAML, in one of the families."""
+def test_every_option_they_name_exists() -> None:
+    """In prose and in blocks of YAML, in one of the families; or it is retired."""
     known = {path for kind in TABLE.values() for path in keys(kind.Config)}
-    named = [option for word in words(page) for option in OPTION.findall(word)]
-    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        named += flat(yaml.safe_load(block))
-    unknown = [name for name in named if name not in known and not name.endswith(SUFFIXES)]
-    assert not unknown, f"{page.name}: {unknown}"
+    known |= {f"{section}.{key}" for section, gone in RETIRED.items() for key in gone}
+    named = [(page, option) for page, word in words() for option in OPTION.findall(word)]
+    for page, text in TEXTS.items():
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+            named += [(page.name, option) for option in flat(yaml.safe_load(block))]
+    unknown = [item for item in named if item[1] not in known and not item[1].endswith(SUFFIXES)]
+    assert not unknown, unknown
+
+
+def test_one_version() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(r"^## (\S+)", TEXTS[ROOT / "CHANGELOG.md"], re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == citation["version"] == settings["project"]["version"] == core.__version__

@@ -52,10 +52,9 @@ def run(file: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def small(config: str, root: Path) -> list[str]:
     sizes = ["load_size=36", "crop_size=32", "num_workers=0"]
-    return [
-        config, f"data.root={root}", *(f"data.{size}" for size in sizes),
-        "train.num_steps=2", "model.ngf=4", "model.ndf=4", "log.num_samples=2",
-    ]  # fmt: skip
+    settings = [f"data.root={root}", *(f"data.{size}" for size in sizes)]
+    settings += ["train.num_steps=2", "model.ngf=4", "model.ndf=4", "log.num_samples=2"]
+    return ["--config", config, "--device", "cpu", *(f"--set={setting}" for setting in settings)]
 
 
 def test_the_page_trains_and_translates(
