@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from core.data.folders import find_paired, find_unpaired, has_split
 from core.data.images import Pixels
 from core.data.sampler import EpochSampler
 from core.data.single import DomainFiles, domain_source, find_domain
-from core.data.source import Images, Source
+from core.data.source import Images, OpensImages, Source
 from core.data.transforms import CropFlip, crop_side, for_testing
 from core.errors import UserError
 from core.family import Batch, ImageBatch, Layout, SampleBatch
@@ -284,7 +284,8 @@ def fixed_batch(
     options = for_testing(data).model_copy(update={"cache": "none"})
     if layout == "single":
         return _fixed_samples(options, channels, num_images)
-    split = "test" if has_split(data.root, "test", paired=layout == "paired") else "train"
+    own, paired = isinstance(data, OpensImages), layout == "paired"
+    split = "test" if own or has_split(data.root, "test", paired=paired) else "train"
     images_a, images_b = _images(options, split, layout, channels)
     columns = [(images_a, 0), (images_a, 1) if images_b is None else (images_b, 0)]
     num_images = min(num_images, *(len(images) for images, _ in columns))
@@ -336,6 +337,9 @@ def _images(
     a, b = channels
     if options.direction == "BtoA":
         a, b = b, a  # the model's A is the data set's B
+    if isinstance(options, OpensImages):
+        first, *second = _opened(options, split, (a, b))
+        return first, second[0] if second else None
     if layout == "paired":
         pairs = find_paired(options.root, split, options.max_images)
         found_split, sources = pairs.split, [Source.pairs(pairs, (a, b), options)]
@@ -352,12 +356,24 @@ def _domain(
     options: DataOptions, split: str, channels: tuple[int, ...]
 ) -> tuple[Images, tuple[str, ...]]:
     """The images of one domain's split, and their captions if there are tags."""
+    if isinstance(options, OpensImages):
+        return _opened(options, split, channels)[0], ()
     (count,) = channels
     found: DomainFiles = find_domain(options.root, split, getattr(options, "tags", None))
     if found.split != split:
         log.info("%s: %s serves split %r", options.root, found.origin, split)
     images = _cached(domain_source(found, count, options), options)
     return images, found.captions[: options.max_images]
+
+
+def _opened(options: Any, split: str, channels: tuple[int, ...]) -> Sequence[Images]:
+    """The images of data options that bring a reader of their own."""
+    if options.cache != "none":
+        raise UserError(
+            f"data.cache: {options.cache}, but only images in files are cached, and {options.root} "
+            "has a reader of its own; set it to none"
+        )
+    return options.open_images(split, channels)
 
 
 def _cached(source: Source, options: DataOptions) -> Images:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -31,6 +32,22 @@ class Images(Protocol):
 
         Raises:
             UserError: A file of the item cannot be read.
+        """
+
+
+@runtime_checkable
+class OpensImages(Protocol):
+    """Data options that bring a reader of their own, of whatever storage (docs/extending.md)."""
+
+    def open_images(self, split: str, channels: tuple[int, ...]) -> Sequence[Images]:
+        """Open the images of a split: [A, B] unpaired, [pairs], or [the one domain].
+
+        Args:
+            split: "train" or "test"; where there is no test split, open the training images.
+            channels: Channels of the data set's A and B, or of the one domain.
+
+        Raises:
+            UserError: The data is missing or unreadable.
         """
 
 
