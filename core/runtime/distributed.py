@@ -94,8 +94,8 @@ def _average(tensors: list[Tensor]) -> None:
 
 
 @torch.no_grad()
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Mean of the gradients over the processes, in place.
+def average_gradients(parameters: Iterable[nn.Parameter], *others: Tensor) -> None:
+    """Replace gradients by their mean over the processes, in place, and `others` along with them.
 
     A parameter without a gradient on this process takes part with zeros, so that every process
     sends the same message.
@@ -106,7 +106,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    _average([p.grad for p in parameters if p.grad is not None])
+    _average([*(p.grad for p in parameters if p.grad is not None), *others])
 
 
 @torch.no_grad()

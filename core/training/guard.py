@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -19,14 +20,41 @@ class StepFlag:
     Attributes:
         step: its number.
         batch: as the loader gave it.
-        skipped: 1 if an update was skipped, else 0 (`core.training.update.Updater`).
+        skipped: 1 if an update was skipped, else 0; on its way to the CPU until `arrived`.
         terms: its losses, on the device.
+        arrived: a GPU's mark behind that copy; None where nothing has to be waited for.
     """
 
     step: int
     batch: Batch
     skipped: Tensor
     terms: dict[str, Tensor]
+    arrived: torch.cuda.Event | None = None
+
+    @classmethod
+    def send(cls, step: int, batch: Batch, skipped: Tensor, terms: dict[str, Tensor]) -> Self:
+        """Make the flag of a step just queued, whose reading later waits for that step alone.
+
+        `Tensor.item` would wait for everything that was queued before it is called.
+
+        Args:
+            step: its number.
+            batch: as the loader gave it.
+            skipped: `core.training.update.Updater.skipped`, on the device.
+            terms: its losses.
+        """
+        if skipped.device.type != "cuda":
+            return cls(step, batch, skipped, terms)
+        host = torch.empty((), dtype=skipped.dtype, pin_memory=True)
+        host.copy_(skipped, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return cls(step, batch, host, terms, arrived)
+
+    def __bool__(self) -> bool:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return bool(self.skipped.item())
 
 
 class NonfiniteGuard:
@@ -44,7 +72,7 @@ class NonfiniteGuard:
 
     def check(self, flag: StepFlag, log: RunLog) -> bool:
         """Read a step's flag, which waits for that step; True when the limit is reached."""
-        if not flag.skipped.item():
+        if not flag:
             self.in_a_row = 0
             return False
         self.in_a_row += 1

@@ -206,7 +206,7 @@ class Trainer:
         self.log.add(terms)
         if self.config.optim.policy == "plateau" and self.family.objective in terms:
             self._epoch_objective.append(terms[self.family.objective])
-        return StepFlag(self.step, batch, self.stepper.update.skipped, terms)
+        return StepFlag.send(self.step, batch, self.stepper.update.skipped, terms)
 
     def _advance_schedule(self) -> None:
         plateau = self.config.optim.policy == "plateau"  # its patience is counted in epochs

@@ -59,20 +59,20 @@ class Updater:
         self.device = torch.device(device)
         self.clip_grad_norm = clip_grad_norm
         self.scaler = scaler
-        self._buffers = [buffer for network in networks for buffer in network.buffers()]
+        self._buffers = _gathered([b for network in networks for b in network.buffers()])
         self._saved: list[Tensor] = []
         self.skipped = torch.zeros((), device=self.device)
         """1 if any update since `begin` was skipped, else 0; a tensor, so that reading waits."""
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Before a training step: remember the buffers."""
+        """Remember the buffers before a training step."""
         self.skipped = torch.zeros((), device=self.device)
         self._saved = [buffer.clone() for buffer in self._buffers]
 
     @torch.no_grad()
     def finish(self) -> None:
-        """After a training step: undo what a non-finite forward did to the buffers."""
+        """Undo after a training step what a non-finite forward did to the buffers."""
         for buffer, saved in zip(self._buffers, self._saved, strict=True):
             buffer.copy_(torch.where(self.skipped > 0, saved, buffer))
         if self.scaler is not None:
@@ -88,38 +88,38 @@ class Updater:
             losses: to be added up.
             clip_grad_norm: largest gradient norm of this update, if below the general one.
         """
-        total = self._backward([optimizer], losses)
-        self._step([optimizer], total, clip_grad_norm, self.scaler)
+        poison = self._backward([optimizer], losses)
+        self._step([optimizer], poison, clip_grad_norm, self.scaler)
 
     def step_together(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
-        """Several steps, one after the other, with the gradients of all at the present weights.
+        """Take several steps, one after the other, with all gradients at the present weights.
 
         For objectives that share a graph and parameters: after the first step the graph would meet
-        weights that are no longer those of its forward. If one gradient is not finite no step is
-        taken.
+        weights that are no longer those of its forward. If one loss or gradient is not finite no
+        step is taken.
 
         Args:
             turns: (optimizers, losses) of each step; the losses of one step are added up.
         """
-        taken = []
+        taken, poisons = [], []
         for number, (optimizers, losses) in enumerate(turns, 1):
-            total = self._backward(optimizers, losses, retain_graph=number < len(turns))
+            poisons.append(self._backward(optimizers, losses, retain_graph=number < len(turns)))
             parameters = _parameters(optimizers)
-            taken.append((optimizers, total, parameters, [p.grad for p in parameters]))
+            gradients = [p.grad for p in parameters]
+            poisons.append(0 * torch.nn.utils.get_total_norm(_given(gradients)))
+            taken.append((optimizers, parameters, gradients))
             for parameter in parameters:
                 parameter.grad = None  # the next backward must not add to it
-        norms = [torch.nn.utils.get_total_norm(_given(grads)) for *_, grads in taken]
-        poison = 0 * torch.stack(norms).sum()  # not a number unless all are finite
-        for number, (optimizers, total, parameters, grads) in enumerate(taken):
-            torch._foreach_add_(_given(grads), poison)
+        poison = torch.stack(poisons).sum()
+        for number, (optimizers, parameters, gradients) in enumerate(taken):
             scaler = self.scaler
             if scaler is not None and number:
                 # The scaler lets an optimizer step only once, and has met any overflow by now.
-                torch._foreach_div_(_given(grads), scaler.scale(torch.ones_like(total.detach())))
+                torch._foreach_div_(_given(gradients), scaler.scale(torch.ones_like(poison)))
                 scaler = None
-            for parameter, gradient in zip(parameters, grads, strict=True):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
-            self._step(optimizers, total, None, scaler)
+            self._step(optimizers, poison, None, scaler)
 
     def _backward(
         self,
@@ -128,7 +128,11 @@ class Updater:
         *,
         retain_graph: bool = False,
     ) -> Tensor:
-        """Leave averaged, still scaled gradients of the sum of `losses`; returns the sum."""
+        """Leave averaged, still scaled gradients of the sum of `losses`.
+
+        Returns:
+            0 if the sum is finite on every process, otherwise not a number.
+        """
         total = torch.stack([loss.reshape(()) for loss in losses]).sum()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -136,13 +140,14 @@ class Updater:
         with torch.autocast(self.device.type, enabled=False):
             scaled = self.scaler.scale(total) if self.scaler is not None else total
             scaled.backward(retain_graph=retain_graph)
-        distributed.average_gradients(_parameters(optimizers))
-        return total
+        poison = 0 * total.detach()
+        distributed.average_gradients(_parameters(optimizers), poison)
+        return poison
 
     def _step(
         self,
         optimizers: Sequence[Optimizer],
-        total: Tensor,
+        poison: Tensor,
         clip_grad_norm: float | None,
         scaler: torch.amp.GradScaler | None,
     ) -> None:
@@ -150,13 +155,16 @@ class Updater:
         parameters = _parameters(optimizers)
         if scaler is not None:
             for optimizer in optimizers:
+                # The scaler looks at gradients alone, and those of an infinite loss may be finite.
+                first = next(p.grad for p in _parameters([optimizer]) if p.grad is not None)
+                first.add_(poison)
                 scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm(_given(p.grad for p in parameters))
         limits = [x for x in (self.clip_grad_norm, clip_grad_norm) if x is not None]
         if limits:
             torch.nn.utils.clip_grads_with_norm_(parameters, min(limits), norm)
-        # The averaged gradient is the same on every process, so all decide alike.
-        bad = (~torch.isfinite(norm)).to(torch.float32)
+        # Gradients and poison are averages, the same on every process, so all decide alike.
+        bad = (~torch.isfinite(norm + poison)).to(torch.float32)
         for optimizer in optimizers:
             if scaler is not None:
                 scaler.step(optimizer)
@@ -166,11 +174,29 @@ class Updater:
                 optimizer.step()
             elif not bad.item():
                 optimizer.step()
+        # A network that is used again within the step must not meet casts of its old weights.
+        torch.clear_autocast_cache()
         if self.scaler is not None:
-            # An overflow of scaled gradients is the scaler's daily business, not an alarm.
-            bad = (~torch.isfinite(total.detach())).to(torch.float32)
-            distributed.maximum(bad)
+            # An overflow of scaled gradients is the scaler's daily business; at a scale of 1 or
+            # less nothing was scaled up, and with an infinite loss nothing could have been.
+            scale = self.scaler.scale(torch.ones_like(bad))
+            bad = torch.where(scale > 1, (~torch.isfinite(poison)).to(bad.dtype), bad)
         self.skipped = torch.maximum(self.skipped, bad.to(self.skipped.device))
+
+
+def _gathered(buffers: Sequence[Tensor]) -> list[Tensor]:
+    """Move buffers into one tensor for each type, of which they become views, and return those.
+
+    Keeping and restoring them then takes a few operations, however many layers there are.
+    """
+    together = []
+    for kind in dict.fromkeys((buffer.dtype, buffer.device) for buffer in buffers):
+        group = [buffer for buffer in buffers if (buffer.dtype, buffer.device) == kind]
+        flat = torch.cat([buffer.reshape(-1) for buffer in group])
+        for buffer, part in zip(group, flat.split([b.numel() for b in group]), strict=True):
+            buffer.data = part.view(buffer.shape)
+        together.append(flat)
+    return together
 
 
 def _parameters(optimizers: Iterable[Optimizer]) -> list[nn.Parameter]:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.nn.norms import BatchNorm2d
 from core.options import OptimOptions
@@ -121,6 +122,68 @@ def test_fp16_scaler_skips_and_halves() -> None:
     assert update.skipped.item() == 1
     assert all(map(torch.equal, before, state_of(net, optimizer)))
     assert scaler.get_scale() == 2.0**9
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_infinite_loss_with_a_finite_gradient_is_no_step(precision: str, fused: bool) -> None:
+    """Whichever of loss and gradient is not finite, in every precision, before the step."""
+    net = network()
+    optimizer = adam([net], OptimOptions()) if fused else torch.optim.Adam(net.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0) if precision == "fp16" else None
+    update = Updater("cpu", [net], scaler=scaler)
+    step(net, optimizer, update)
+    before = state_of(net, optimizer)
+    update.begin()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        loss = net(images()).square().mean()
+    update(optimizer, loss.float(), torch.tensor(math.inf))
+    update.finish()
+    assert update.skipped.item() == 1
+    assert all(map(torch.equal, before, state_of(net, optimizer)))
+
+
+def test_fp16_gradients_that_are_never_finite_are_flagged() -> None:
+    """While there is a scale to halve it is the scaler's business; at 1 it is an alarm."""
+    weight = nn.Parameter(torch.zeros(1))
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    update, flags = Updater(scaler=scaler), []
+    for _ in range(4):
+        update.begin()
+        update(adam([nn.ParameterList([weight])], OptimOptions()), weight.sqrt().sum())
+        update.finish()
+        flags.append(int(update.skipped.item()))
+    assert flags == [0, 0, 1, 1]
+
+
+def test_a_network_used_again_sees_its_new_weights_under_autocast() -> None:
+    net, x = nn.Linear(4, 4), torch.ones(1, 4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        Updater()(optimizer, net(x).sum())
+        again = net(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(again, net(x))
+
+
+def test_keeping_buffers_takes_a_few_operations_however_many_there_are() -> None:
+    class Counter(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            self.count += 1
+            return func(*args, **(kwargs or {}))
+
+    net = nn.Sequential(*(BatchNorm2d(4) for _ in range(20)))
+    update = Updater("cpu", [net])
+    with Counter() as counter:
+        update.begin()
+        update.finish()
+    assert counter.count < 15
+    net(images()[:, :1].expand(2, 4, 8, 8))
+    assert all(int(norm.num_batches_tracked) == 1 for norm in net)  # type: ignore[arg-type]
 
 
 def test_fp16_scaled_step_is_the_plain_one() -> None:
