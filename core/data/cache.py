@@ -200,23 +200,16 @@ def _build(source: Source, path: Path) -> Table:
 
 def _layout(source: Source) -> Table:
     """Shapes and offsets of all images, from their headers."""
-
-    def shapes_of(item: int) -> tuple[Shape, ...] | str:
-        try:
-            return source.shapes(item)
-        except UserError as error:
-            return str(error)
-
     shapes: list[tuple[Shape, ...]] = []
     offsets: list[int] = []
     errors: dict[int, str] = {}
     end = 0
     label = f"measuring {source.label}"
-    with contextlib.closing(in_threads(shapes_of, len(source), label)) as outcomes:
+    with contextlib.closing(in_threads(source.shapes, len(source), label)) as outcomes:
         for item, found in enumerate(outcomes):
-            if isinstance(found, str):
-                errors[item] = found
-            shapes.append(() if isinstance(found, str) else found)
+            if isinstance(found, UserError):
+                errors[item] = str(found)
+            shapes.append(() if isinstance(found, UserError) else found)
             offsets.append(end)
             end += sum(channels * height * width for channels, height, width in shapes[-1])
     table = Table(tuple(shapes), tuple(offsets), end, errors)
@@ -227,24 +220,19 @@ def _layout(source: Source) -> Table:
 def _fill(source: Source, table: Table, write: Write) -> None:
     """Decode every image and `write` it."""
 
-    def one(item: int) -> str | None:
+    def one(item: int) -> None:
         if item in table.errors:
-            return None
-        try:
-            images = source.read(item)
-        except UserError as error:
-            return str(error)
+            return
         offset = table.offsets[item]
-        for image in images:
+        for image in source.read(item):
             write(offset, image)
             offset += image.size
-        return None
 
     label = f"caching {source.label}"
     with contextlib.closing(in_threads(one, len(source), label)) as outcomes:
         for item, error in enumerate(outcomes):
             if error is not None:
-                table.errors[item] = error
+                table.errors[item] = str(error)
                 _refuse_errors(source, table)
 
 

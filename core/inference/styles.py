@@ -74,7 +74,7 @@ def _example_files(path: Path, direction: Direction, max_images: int | None) -> 
     if path.is_dir() and has_split(path, "test", paired=False):
         found = find_unpaired(path, "test", max_images)
         return found.b if direction == "AtoB" else found.a
-    return find_single(path, max_images).files
+    return find_single(path, max_images)
 
 
 def states_domains(path: Path) -> bool:
