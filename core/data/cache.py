@@ -26,16 +26,12 @@ from typing import Any, Literal
 
 import numpy as np
 import PIL
+from filelock import FileLock, Timeout
 
 from core.data.images import Pixels
 from core.data.parallel import in_threads
 from core.data.source import Shape, Source, relative_name
 from core.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: every process builds its own file and the last rename wins
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -315,14 +311,16 @@ def _map(path: Path) -> Pixels:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock between processes that vanishes with its holder."""
-    with path.open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("%s: another process builds this cache; waiting", path)
-                fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s: another process builds this cache; waiting", path)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _installed_memory() -> int | None:
