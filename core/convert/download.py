@@ -1,16 +1,15 @@
 """The published data sets and released generators of CycleGAN and pix2pix: fetch, check, unpack.
 
-One university server has always given them out, and it never published digests, so `sha256` is None
-throughout the table: the digest that is found is reported, to be pinned by whoever trusts the copy
-at hand. Archives are unpacked in a temporary folder beside their destination, refusing members that
-would land elsewhere, and take their final name as a whole.
+One university server has always given them out, and it never published digests: the one that is
+found is reported, to be pinned by whoever trusts the copy at hand. Archives are unpacked in a
+temporary folder beside their destination, refusing members that would land elsewhere, and take
+their final name as a whole.
 """
 
 from __future__ import annotations
 
 import difflib
 import gzip
-import hashlib
 import re
 import tarfile
 import tempfile
@@ -25,64 +24,27 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from core.errors import UserError
-from core.runtime.transfer import fetch
+from core.runtime.transfer import fetch, require_digest
 
 SERVER = "http://efrosgans.eecs.berkeley.edu"
 
-CYCLEGAN_DATA: dict[str, str | None] = {
-    "apple2orange": None,
-    "summer2winter_yosemite": None,
-    "horse2zebra": None,
-    "monet2photo": None,
-    "cezanne2photo": None,
-    "ukiyoe2photo": None,
-    "vangogh2photo": None,
-    "maps": None,
-    "facades": None,
-    "iphone2dslr_flower": None,
-    "ae_photos": None,
-    "mini": None,
-    "mini_pix2pix": None,
-    "mini_colorization": None,
-}
-"""Name -> SHA-256 of the zip archive, None while no one has vouched for one; so below."""
-
-CYCLEGAN_GENERATORS: dict[str, str | None] = {
-    "apple2orange": None,
-    "orange2apple": None,
-    "summer2winter_yosemite": None,
-    "winter2summer_yosemite": None,
-    "horse2zebra": None,
-    "zebra2horse": None,
-    "monet2photo": None,
-    "style_monet": None,
-    "style_cezanne": None,
-    "style_ukiyoe": None,
-    "style_vangogh": None,
-    "sat2map": None,
-    "map2sat": None,
-    "cityscapes_photo2label": None,
-    "cityscapes_label2photo": None,
-    "facades_photo2label": None,
-    "facades_label2photo": None,
-    "iphone2dslr_flower": None,
-}
-
-PIX2PIX_DATA: dict[str, str | None] = {
-    "night2day": None,
-    "edges2handbags": None,
-    "edges2shoes": None,
-    "facades": None,
-    "maps": None,
-}
-
-PIX2PIX_GENERATORS: dict[str, str | None] = {
-    "edges2shoes": None,
-    "sat2map": None,
-    "map2sat": None,
-    "facades_label2photo": None,
-    "day2night": None,
-}
+CYCLEGAN_DATA = (
+    "apple2orange", "summer2winter_yosemite", "horse2zebra", "monet2photo", "cezanne2photo",
+    "ukiyoe2photo", "vangogh2photo", "maps", "facades", "iphone2dslr_flower", "ae_photos",
+    "mini", "mini_pix2pix", "mini_colorization",
+)  # fmt: skip
+CYCLEGAN_GENERATORS = (
+    "apple2orange", "orange2apple", "summer2winter_yosemite", "winter2summer_yosemite",
+    "horse2zebra", "zebra2horse", "monet2photo", "style_monet", "style_cezanne", "style_ukiyoe",
+    "style_vangogh", "sat2map", "map2sat", "cityscapes_photo2label", "cityscapes_label2photo",
+    "facades_photo2label", "facades_label2photo", "iphone2dslr_flower",
+)  # fmt: skip
+PIX2PIX_DATA = (
+    "night2day", "edges2handbags", "edges2shoes", "facades", "maps",
+)  # fmt: skip
+PIX2PIX_GENERATORS = (
+    "edges2shoes", "sat2map", "map2sat", "facades_label2photo", "day2night",
+)  # fmt: skip
 
 SPLITS = {"train", "val", "test", "trainA", "trainB", "testA", "testB"}
 """Folders of a data set itself, as opposed to the one that an archive wraps around them."""
@@ -103,14 +65,12 @@ class Published:
         kind: what it is.
         name: data set, or generator with the suffix `_pretrained` of its official folder.
         path: on the server, and on mirrors laid out like it.
-        sha256: 64 hexadecimal digits where known.
     """
 
     family: str
     kind: Kind
     name: str
     path: str
-    sha256: str | None
 
     @property
     def file_name(self) -> str:
@@ -128,27 +88,17 @@ class Published:
         return folder if self.kind == "data" else folder / "latest_net_G.pth"
 
 
-def _catalogue() -> tuple[Published, ...]:
-    shelves: tuple[tuple[str, Kind, str, dict[str, str | None]], ...] = (
-        ("cyclegan", "data", "cyclegan/datasets/{}.zip", CYCLEGAN_DATA),
-        ("cyclegan", "generator", "cyclegan/pretrained_models/{}.pth", CYCLEGAN_GENERATORS),
-        ("pix2pix", "data", "pix2pix/datasets/{}.tar.gz", PIX2PIX_DATA),
-        ("pix2pix", "generator", "pix2pix/models-pytorch/{}.pth", PIX2PIX_GENERATORS),
-    )
-    return tuple(
-        Published(
-            family,
-            kind,
-            stem if kind == "data" else f"{stem}_pretrained",
-            path.format(stem),
-            sha256,
-        )
-        for family, kind, path, digests in shelves
-        for stem, sha256 in digests.items()
-    )
-
-
-CATALOGUE = _catalogue()
+_SHELVES: tuple[tuple[str, Kind, str, tuple[str, ...]], ...] = (
+    ("cyclegan", "data", "cyclegan/datasets/{}.zip", CYCLEGAN_DATA),
+    ("cyclegan", "generator", "cyclegan/pretrained_models/{}.pth", CYCLEGAN_GENERATORS),
+    ("pix2pix", "data", "pix2pix/datasets/{}.tar.gz", PIX2PIX_DATA),
+    ("pix2pix", "generator", "pix2pix/models-pytorch/{}.pth", PIX2PIX_GENERATORS),
+)
+CATALOGUE = tuple(
+    Published(family, kind, stem if kind == "data" else f"{stem}_pretrained", path.format(stem))
+    for family, kind, path, stems in _SHELVES
+    for stem in stems
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +110,7 @@ class Download:
         url: where it comes from; None if a file that was there already was used.
         num_bytes: size of the downloaded file (of a data set: of its archive).
         sha256: digest found.
-        pinned: whether that digest was known before, and agrees.
+        pinned: whether that digest was asked for.
     """
 
     path: Path
@@ -214,20 +164,10 @@ def address(item: Published, mirror: str) -> str:
     return f"{mirror.rstrip('/')}/{item.path}"
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check(path: Path, sha256: str | None, source: str) -> str:
-    """Digest of a file that is what it claims to be; `source` names it in the error."""
-    found = digest(path)
-    if sha256 and found != sha256:
-        raise UserError(
-            f"{source}: SHA-256 is {found} instead of {sha256}; the file is damaged or another "
-            "one: try another --mirror, or pass this digest with --sha256 if you trust it"
-        )
+def _check(path: Path, sha256: str, source: str) -> str:
+    """Return the digest of a file that is what it claims to be; `source` names it in errors."""
+    advice = "try another --mirror, or pass this digest with --sha256 if you trust the file"
+    found = require_digest(path, sha256, source, advice)
     with path.open("rb") as file:
         start = file.read(4)
     if not start.startswith(MAGIC[path.suffix]):
@@ -362,7 +302,7 @@ def download(
         output: folder to put it in; default `datasets` or `checkpoints`. A data set becomes
             `<output>/<name>/`, a generator `<output>/<model>_pretrained/latest_net_G.pth`.
         mirror: see `address`.
-        sha256: digest that the file must have; default the one of the table, if any.
+        sha256: digest that the file must have, if one is known.
         force: replace what is there.
 
     Raises:
@@ -371,7 +311,7 @@ def download(
     """
     item = find(name)
     url = address(item, mirror)
-    expected = sha256.lower() if sha256 else item.sha256
+    expected = sha256.lower() if sha256 else ""
     if expected and not re.fullmatch("[0-9a-f]{64}", expected):
         raise UserError(f"--sha256 {sha256}: not a digest; it has 64 hexadecimal digits")
     output = output or item.default_output

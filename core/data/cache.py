@@ -26,16 +26,12 @@ from typing import Any, Literal
 
 import numpy as np
 import PIL
+from filelock import FileLock, Timeout
 
 from core.data.images import Pixels
 from core.data.parallel import in_threads
 from core.data.source import Shape, Source, relative_name
 from core.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: every process builds its own file and the last rename wins
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -200,23 +196,16 @@ def _build(source: Source, path: Path) -> Table:
 
 def _layout(source: Source) -> Table:
     """Shapes and offsets of all images, from their headers."""
-
-    def shapes_of(item: int) -> tuple[Shape, ...] | str:
-        try:
-            return source.shapes(item)
-        except UserError as error:
-            return str(error)
-
     shapes: list[tuple[Shape, ...]] = []
     offsets: list[int] = []
     errors: dict[int, str] = {}
     end = 0
     label = f"measuring {source.label}"
-    with contextlib.closing(in_threads(shapes_of, len(source), label)) as outcomes:
+    with contextlib.closing(in_threads(source.shapes, len(source), label)) as outcomes:
         for item, found in enumerate(outcomes):
-            if isinstance(found, str):
-                errors[item] = found
-            shapes.append(() if isinstance(found, str) else found)
+            if isinstance(found, UserError):
+                errors[item] = str(found)
+            shapes.append(() if isinstance(found, UserError) else found)
             offsets.append(end)
             end += sum(channels * height * width for channels, height, width in shapes[-1])
     table = Table(tuple(shapes), tuple(offsets), end, errors)
@@ -227,24 +216,19 @@ def _layout(source: Source) -> Table:
 def _fill(source: Source, table: Table, write: Write) -> None:
     """Decode every image and `write` it."""
 
-    def one(item: int) -> str | None:
+    def one(item: int) -> None:
         if item in table.errors:
-            return None
-        try:
-            images = source.read(item)
-        except UserError as error:
-            return str(error)
+            return
         offset = table.offsets[item]
-        for image in images:
+        for image in source.read(item):
             write(offset, image)
             offset += image.size
-        return None
 
     label = f"caching {source.label}"
     with contextlib.closing(in_threads(one, len(source), label)) as outcomes:
         for item, error in enumerate(outcomes):
             if error is not None:
-                table.errors[item] = error
+                table.errors[item] = str(error)
                 _refuse_errors(source, table)
 
 
@@ -327,14 +311,16 @@ def _map(path: Path) -> Pixels:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock between processes that vanishes with its holder."""
-    with path.open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("%s: another process builds this cache; waiting", path)
-                fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s: another process builds this cache; waiting", path)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _installed_memory() -> int | None:

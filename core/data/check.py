@@ -181,14 +181,14 @@ def _add_single(report: Report) -> None:
         report.parts.append(Part(split, ((width, height),) * number, ("L",) * number))
     if report.parts:
         return
-    single = find_single(folder)
+    files = find_single(folder)
     report.layouts.append("a folder of images: one domain to draw from noise, or to be translated")
     report.hints.append(_what_training_needs(folder))
-    _add_part(report, folder.name, single.files)
+    _add_part(report, folder.name, files)
     if (folder / _TAGS).is_file():
         report.tags = _TAGS
         try:
-            captions = match_tags(folder / _TAGS, single.files)
+            captions = match_tags(folder / _TAGS, files)
             report.hints.append(f"{_TAGS}: captions know {Vocabulary.learn(captions)}")
         except UserError as error:
             report.problems.append(str(error))
@@ -261,19 +261,13 @@ def _add_data(report: Report, data: UnpairedFiles | PairedFiles) -> None:
 
 def _add_part(report: Report, name: str, files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
     """Decode `files`, note what is unreadable, and return the sizes of the others."""
-
-    def describe(index: int) -> tuple[int, int, str] | str:
-        try:
-            return describe_image(files[index])
-        except UserError as error:
-            return str(error)
-
     sizes: dict[Path, tuple[int, int]] = {}
     modes = []
-    with contextlib.closing(in_threads(describe, len(files), f"checking {name}")) as outcomes:
+    described = in_threads(lambda i: describe_image(files[i]), len(files), f"checking {name}")
+    with contextlib.closing(described) as outcomes:
         for path, outcome in zip(files, outcomes, strict=True):
-            if isinstance(outcome, str):
-                report.problems.append(outcome)
+            if isinstance(outcome, UserError):
+                report.problems.append(str(outcome))
                 report.num_unreadable += 1
             else:
                 sizes[path] = outcome[:2]

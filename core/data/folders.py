@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.data.images import IMAGE_EXTENSIONS, has_image_extension
+from core.data.lines import read_lines
 from core.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -59,14 +60,6 @@ class PairedFiles:
     origin: str
 
 
-@dataclass(frozen=True)
-class SingleFiles:
-    """Images of one domain, as the test script takes them."""
-
-    root: Path
-    files: tuple[Path, ...]
-
-
 def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -> UnpairedFiles:
     """Find `<root>/<split>A` and `<root>/<split>B`, each a folder or a list file `.txt`.
 
@@ -79,7 +72,7 @@ def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -
         UserError: A domain is missing, empty, given twice, or its list names missing files.
     """
     folder = require_folder(root)
-    for name in _names_to_try(split):
+    for name in names_to_try(split):
         if any(_domain_exists(folder, f"{name}{domain}") for domain in "AB"):
             a, b = (_domain_files(folder, f"{name}{domain}") for domain in "AB")
             origin = f"{name}A and {name}B"
@@ -102,7 +95,7 @@ def find_paired(root: str | Path, split: str, max_images: int | None = None) -> 
         UserError: No layout or several are there, a side is empty, or partners are missing.
     """
     folder = require_folder(root)
-    for name in _names_to_try(split):
+    for name in names_to_try(split):
         layouts = paired_layouts(folder, name)
         if len(layouts) > 1:
             raise UserError(
@@ -119,7 +112,7 @@ def find_paired(root: str | Path, split: str, max_images: int | None = None) -> 
     )
 
 
-def find_single(path: str | Path, max_images: int | None = None) -> SingleFiles:
+def find_single(path: str | Path, max_images: int | None = None) -> tuple[Path, ...]:
     """Find images of one domain: a folder (searched recursively), a list file, or one image.
 
     Raises:
@@ -127,13 +120,13 @@ def find_single(path: str | Path, max_images: int | None = None) -> SingleFiles:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        return SingleFiles(path, list_images(path)[:max_images])
+        return list_images(path)[:max_images]
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; {_nearest(path)}")
     if path.suffix.lower() == ".txt":
-        return SingleFiles(path.parent, _read_list(path, path.parent)[:max_images])
+        return _read_list(path, path.parent)[:max_images]
     if has_image_extension(path):
-        return SingleFiles(path.parent, (path,))
+        return (path,)
     raise UserError(f"{path}: neither a folder, nor a list file .txt, nor an image")
 
 
@@ -155,7 +148,7 @@ def has_split(root: str | Path, split: str, *, paired: bool) -> bool:
     Raises:
         UserError: `root` is no folder.
     """
-    return not set(_names_to_try(split)).isdisjoint(splits_present(root, paired=paired))
+    return not set(names_to_try(split)).isdisjoint(splits_present(root, paired=paired))
 
 
 def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], PairedFiles]]:
@@ -220,7 +213,8 @@ def _refuse_unlistable(error: OSError) -> None:
     raise UserError(f"{error.filename}: the folder cannot be listed ({error.strerror})") from error
 
 
-def _names_to_try(split: str) -> tuple[str, ...]:
+def names_to_try(split: str) -> tuple[str, ...]:
+    """The split's own name, then the one that may stand in for it."""
     return (split, _STAND_INS[split]) if split in _STAND_INS else (split,)
 
 
@@ -258,12 +252,8 @@ def _domain_files(root: Path, name: str) -> tuple[Path, ...]:
 
 def _list_lines(list_file: Path) -> list[tuple[int, str]]:
     """Numbered lines without blank ones and `#` comments."""
-    try:
-        text = list_file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{list_file}: not a UTF-8 text file; save the list as UTF-8") from None
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    found = read_lines(list_file, list_file)
+    lines = [(number, line) for number, line in found if not line.startswith("#")]
     if not lines:
         raise UserError(f"{list_file}: names no files; give one path a line")
     return lines

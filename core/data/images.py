@@ -9,7 +9,6 @@ white instead of exposing the colours underneath, 16-bit gray is scaled instead 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,23 +47,6 @@ def read_image(path: Path, channels: int) -> Pixels:
             holds pixels without an agreed range (32-bit integers or floats).
     """
     return as_array(open_image(path), channels)
-
-
-def read_image_with_alpha(path: Path) -> tuple[Pixels, Pixels | None]:
-    """Read an image whose transparency is to be put back onto the result.
-
-    Returns:
-        rgb: uint8 [H, W, 3], the colours as stored (NOT laid over white).
-        alpha: uint8 [H, W, 1], or None where the file has no transparency.
-
-    Raises:
-        UserError: As `read_image`.
-    """
-    image = open_image(path)
-    if image.mode != "RGBA":
-        return as_array(image, 3), None
-    rgba = np.asarray(image)
-    return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3:])
 
 
 def open_image(path: Path) -> Image.Image:
@@ -170,24 +152,6 @@ def describe_image(path: Path) -> tuple[int, int, str]:
     image = _decode(path)
     normalised(image, path)
     return image.width, image.height, image.mode
-
-
-def official_uint8(image: npt.NDArray[Any]) -> Pixels:
-    """The 8-bit picture that the official code saves (`util/util.py: tensor2im`).
-
-    (x + 1) / 2 * 255, TRUNCATED: on average half a grey level darker than rounding. One channel
-    is repeated to three. Values outside [-1, 1] are clipped where the official code wraps round.
-
-    Args:
-        image: float [C, H, W] in [-1, 1], C = 1 or 3.
-
-    Returns:
-        uint8 [H, W, 3].
-    """
-    if image.shape[0] == 1:
-        image = np.repeat(image, 3, axis=0)
-    scaled = (image.transpose(1, 2, 0) + 1) / 2.0 * 255.0
-    return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
 def _open(path: Path) -> Image.Image:

@@ -384,12 +384,7 @@ def _cached(source: Source, options: DataOptions) -> Images:
 
 
 def _require_room_to_crop(data: DataOptions) -> None:
-    cropping = data.preprocess in {
-        "resize_and_crop",
-        "scale_width_and_crop",
-        "scale_shorter_and_crop",
-        "scale_and_center_crop",
-    }
+    cropping = crop_side(data) is not None and data.preprocess != "crop"
     if cropping and data.load_size < data.crop_size:
         raise UserError(
             f"data.load_size = {data.load_size} is smaller than data.crop_size = "

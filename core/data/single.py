@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from core.data.folders import SPLITS, list_images, require_folder, splits_present
+from core.data.folders import SPLITS, list_images, names_to_try, require_folder, splits_present
 from core.data.idx import IdxSource, idx_splits, read_idx
 from core.data.source import Source
 from core.data.tags import match_tags
@@ -16,8 +16,6 @@ from core.options import DataOptions
 from core.text import Vocabulary
 
 C = TypeVar("C", bound=GenerativeConfig)
-
-_ORDER = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def find_domain(root: str | Path, split: str, tags: str | None = None) -> Domain
         files = list_images(folder)
         captions = match_tags(folder / tags, files) if tags is not None else ()
         return DomainFiles(folder, "train", files, captions, False, "one folder for every split")
-    found = next((name for name in _ORDER[split] if name in there), "")
+    found = next((name for name in names_to_try(split) if name in there), "")
     if not found:
         raise UserError(
             f"{folder}: no images for split {split!r}; there is {', '.join(there)}/, so "

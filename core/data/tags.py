@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.data.lines import read_lines
 from core.errors import UserError
 
 
@@ -17,22 +18,12 @@ def read_tags(path: Path) -> dict[str, str]:
         UserError: The file is missing, empty, not UTF-8, or a line is not of that form or repeats
             an id.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"data.tags: {path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"data.tags: {path}: cannot be read ({reason})") from None
     captions: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path, f"data.tags: {path}"):
         name, comma, caption = (part.strip() for part in line.partition(","))
         if not (name and comma and caption):
             raise UserError(
-                f"{path}, line {number}: {line.strip()!r} is not `id,caption`, "
-                "e.g. `7,blue hair red eyes`"
+                f"{path}, line {number}: {line!r} is not `id,caption`, e.g. `7,blue hair red eyes`"
             )
         if name in captions:
             raise UserError(f"{path}, line {number}: id {name} stands there twice; remove one")

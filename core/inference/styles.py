@@ -15,6 +15,7 @@ from core.data.folders import find_single, find_unpaired, has_split
 from core.data.images import open_image
 from core.data.names import unique_stems
 from core.errors import UserError
+from core.inference.latent import read_numbers
 from core.inference.translator import Translator
 from core.options import Direction
 from core.report.pictures import write_file
@@ -45,22 +46,14 @@ def read_codes(path: Path, style_dim: int) -> Tensor:
     """Codes of a .npy file: [K, style_dim], or one code [style_dim].
 
     Raises:
-        UserError: not such a file, or numbers that are not finite.
+        UserError: as `read_numbers`, or of another shape.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npy file ({error})") from error
-    array = np.atleast_2d(array)
-    numeric = np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)
-    if array.ndim != 2 or array.shape[1] != style_dim or not len(array) or not numeric:
+    codes = torch.atleast_2d(read_numbers(path))
+    if codes.dim() != 2 or codes.shape[1] != style_dim or not len(codes):
         raise UserError(
-            f"{path}: {array.dtype} of shape {array.shape}; style codes of this checkpoint are "
-            f"numbers [number of styles, {style_dim}]"
+            f"{path}: shape {list(codes.shape)}; style codes of this checkpoint are numbers "
+            f"[number of styles, {style_dim}]"
         )
-    codes = torch.from_numpy(array.astype(np.float32))
-    if not bool(torch.isfinite(codes).all()):
-        raise UserError(f"{path}: holds values that are not finite")
     return codes
 
 
@@ -74,7 +67,7 @@ def _example_files(path: Path, direction: Direction, max_images: int | None) -> 
     if path.is_dir() and has_split(path, "test", paired=False):
         found = find_unpaired(path, "test", max_images)
         return found.b if direction == "AtoB" else found.a
-    return find_single(path, max_images).files
+    return find_single(path, max_images)
 
 
 def states_domains(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.data.lines import read_lines
 from core.errors import UserError
 from core.inference.latent import read_numbers
 from core.inference.sampler import Sampler
@@ -27,12 +28,7 @@ def read_captions(path: Path) -> list[str]:
     Raises:
         UserError: The file cannot be read or is empty.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"--texts {path}: cannot be read ({reason})") from None
-    captions = [line.strip() for line in lines if line.strip()]
+    captions = [line for _, line in read_lines(path, f"--texts {path}")]
     if not captions:
         raise UserError(f"--texts {path}: holds no captions; give one a line")
     return captions

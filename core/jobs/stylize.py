@@ -131,8 +131,8 @@ def find_jobs(
     Raises:
         UserError: nothing there, or a mask for several contents.
     """
-    contents = find_single(content).files
-    files = [file for path in styles for file in find_single(path).files]
+    contents = find_single(content)
+    files = [file for path in styles for file in find_single(path)]
     if every_pair:
         return grid_jobs(contents, files)
     return blending_jobs(contents, files, content_mask, style_masks)

@@ -81,11 +81,11 @@ def find_jobs(
             names = unique_stems(files, path)
             jobs += [Job(file, name, d) for file, name in zip(files, names, strict=True)]
         return jobs
-    single = find_single(path, max_images)
+    files = find_single(path, max_images)
     root = path if path.is_dir() else path.parent
     return [
         Job(file, name, direction or directions[0])
-        for file, name in zip(single.files, unique_stems(single.files, root), strict=True)
+        for file, name in zip(files, unique_stems(files, root), strict=True)
     ]
 
 

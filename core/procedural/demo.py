@@ -98,7 +98,7 @@ def demo_of_stylizer(kind: type[Stylizer], config: Any, output: Path, world: Wor
     """
     root = Path("datasets/demo/style")
     make_seasons(root, layout="unpaired", size=512, num_train=1, num_test=2)
-    contents, winters = (find_single(root / folder).files for folder in ("testA", "testB"))
+    contents, winters = (find_single(root / folder) for folder in ("testA", "testB"))
     jobs = grid_jobs(contents, [*winters[:1], *make_paintings(root / "paintings", size=512)])
     stylizer = kind.build(config, world.device)
     failures = stylize_all(stylizer, jobs, config, output, Showing(resume=True))

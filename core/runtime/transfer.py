@@ -1,4 +1,4 @@
-"""Fetch one file over HTTP so that an interruption costs nothing but the wait.
+"""Fetch and check one file over HTTP so that an interruption costs nothing but the wait.
 
 What has arrived lies in `<file>.part`; `<file>.part.json` notes which version of which address it
 is a piece of. A later attempt asks the server for the rest under the condition that the version is
@@ -7,6 +7,7 @@ still the same (RFC 9110, If-Range), and begins anew where the server cannot pro
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -25,6 +26,32 @@ from core.errors import UserError
 CHUNK_BYTES = 1 << 16
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 """Status codes after which the same request may succeed later."""
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_digest(path: Path, sha256: str, source: object, advice: str) -> str:
+    """Return the SHA-256 of a file that is the expected one.
+
+    Args:
+        path: the file.
+        sha256: its digest, or the first digits of it as far as they are known.
+        source: the file's name in the error.
+        advice: what the user can do about another file; ends the error line.
+
+    Raises:
+        UserError: the file has another digest.
+    """
+    found = digest(path)
+    if not found.startswith(sha256):
+        raise UserError(
+            f"{source}: SHA-256 is {found} instead of {sha256}: damaged or another file; {advice}"
+        )
+    return found
 
 
 class _InterruptedError(Exception):

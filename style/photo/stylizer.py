@@ -19,10 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from core.checkpoints.official_files import read_state
-from core.convert.download import digest
 from core.data.images import as_array, normalised
 from core.errors import UserError
-from core.runtime.transfer import fetch
+from core.runtime.transfer import fetch, require_digest
 from core.stylizer import Look, Progress
 from style.labels import LabelMap, Labels, read_maps
 from style.photo import official
@@ -74,11 +73,9 @@ def _weights_file(config: PhotoConfig) -> Path:
         if config.encoder != "photo_wct":
             raise UserError(f"weights: {path}: there is no such file; put it there, {advice}")
         fetch(official.URL, path, advice=f"or put {official.FILE} at {path} yourself, {advice}")
-    if config.weights_sha256 is not None and digest(path) != config.weights_sha256:
-        raise UserError(
-            f"weights: {path}: SHA-256 is {digest(path)} instead of {config.weights_sha256}; the "
-            "file is damaged or another one: delete it, or change weights_sha256 if you trust it"
-        )
+    if config.weights_sha256 is not None:
+        advice = "delete it, or change weights_sha256 if you trust it"
+        require_digest(path, config.weights_sha256, f"weights: {path}", advice)
     return path
 
 

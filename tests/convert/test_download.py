@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from core.convert.download import CATALOGUE, SERVER, address, digest, download, find, unpack
+from core.convert.download import CATALOGUE, SERVER, address, download, find, unpack
 from core.errors import UserError
 from core.runtime import transfer
 from core.runtime.transfer import fetch
@@ -538,7 +538,7 @@ def test_file_put_there_by_hand_is_used_and_kept(tmp_path: Path) -> None:
     archive.write_bytes(zipped("trainA/1.jpg"))
     done = download("horse2zebra", output=tmp_path, mirror="http://127.0.0.1:9")
     assert done.url is None
-    assert done.sha256 == digest(archive)
+    assert done.sha256 == transfer.digest(archive)
     (tmp_path / "map2sat.pth").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"map2sat\.pth: SHA-256"):
         download("pix2pix/map2sat_pretrained", output=tmp_path, sha256="0" * 64)

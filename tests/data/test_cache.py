@@ -226,7 +226,6 @@ def build_and_count(source: Source, folder: Path, built: list[int]) -> None:
     assert_same(cached(source, "disk", folder), source)
 
 
-@pytest.mark.skipif(cache.fcntl is None, reason="no file locks here")
 def test_of_several_processes_one_builds(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     context = multiprocessing.get_context("fork")

@@ -182,11 +182,11 @@ def test_pairs_given_twice_are_refused(tmp_path: Path) -> None:
 
 def test_a_single_domain_is_a_folder_a_list_or_an_image(tmp_path: Path) -> None:
     touch(tmp_path, "b.png", "a.png", "notes.md")
-    assert relative(tmp_path, find_single(tmp_path).files) == ["a.png", "b.png"]
-    assert find_single(tmp_path, max_images=1).files == (tmp_path / "a.png",)
-    assert find_single(tmp_path / "b.png").files == (tmp_path / "b.png",)
+    assert relative(tmp_path, find_single(tmp_path)) == ["a.png", "b.png"]
+    assert find_single(tmp_path, max_images=1) == (tmp_path / "a.png",)
+    assert find_single(tmp_path / "b.png") == (tmp_path / "b.png",)
     (tmp_path / "list.txt").write_text("b.png\n")
-    assert find_single(tmp_path / "list.txt").files == (tmp_path / "b.png",)
+    assert find_single(tmp_path / "list.txt") == (tmp_path / "b.png",)
     with pytest.raises(UserError, match="neither a folder"):
         find_single(tmp_path / "notes.md")
     with pytest.raises(UserError, match="did you mean"):

@@ -12,9 +12,8 @@ from core.data.images import (
     describe_image,
     has_image_extension,
     image_size,
-    official_uint8,
+    open_image,
     read_image,
-    read_image_with_alpha,
 )
 from core.errors import UserError
 from tests.data.image_files import write_image
@@ -92,8 +91,8 @@ def test_a_transparent_palette_entry_counts_as_transparency(tmp_path: Path) -> N
     image.putpixel((0, 0), 0)
     path = save(tmp_path / "x.png", image, transparency=0)
     assert read_image(path, 3)[0].tolist() == [[255, 255, 255], [50, 60, 70]]
-    _, alpha = read_image_with_alpha(path)
-    assert alpha is not None and alpha[0, :, 0].tolist() == [0, 255]
+    image = open_image(path)
+    assert image.mode == "RGBA" and list(image.getchannel("A").getdata()) == [0, 255]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
@@ -104,13 +103,12 @@ def test_a_transparent_colour_counts_as_transparency(tmp_path: Path, mode: str) 
     assert (read_image(path, 3) == 255).all()
 
 
-def test_alpha_is_given_apart_with_the_colours_as_stored(tmp_path: Path) -> None:
+def test_transparency_comes_with_the_colours_as_stored(tmp_path: Path) -> None:
     path = write_image(tmp_path / "x.png", mode="RGBA")
-    rgb, alpha = read_image_with_alpha(path)
-    assert alpha is not None
-    np.testing.assert_array_equal(np.concatenate([rgb, alpha], axis=2), read_image(path, 4))
-    opaque, none = read_image_with_alpha(write_image(tmp_path / "y.png"))
-    assert none is None and opaque.shape == (10, 12, 3)
+    image = open_image(path)
+    assert image.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(image), read_image(path, 4))
+    assert open_image(write_image(tmp_path / "y.png")).mode == "RGB"
 
 
 @pytest.mark.parametrize("extension", ["jpg", "png", "tif", "webp"])
@@ -193,10 +191,3 @@ def test_a_description_gives_the_stored_mode(tmp_path: Path) -> None:
 def test_extensions_are_compared_ignoring_case() -> None:
     assert has_image_extension(Path("a.JpG")) and has_image_extension(Path("a.WEBP"))
     assert not has_image_extension(Path("a.gif")) and not has_image_extension(Path("jpg"))
-
-
-def test_the_official_picture_is_truncated() -> None:
-    values = np.array([-1.0, -0.001, 0.0, 0.999, 1.0, 1.5, -2.0])
-    picture = official_uint8(values.reshape(1, 1, 7))
-    assert picture.shape == (1, 7, 3)
-    assert picture[0, :, 1].tolist() == [0, 127, 127, 254, 255, 255, 0]

@@ -338,7 +338,7 @@ def test_weights_are_checked_and_named(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(weights.MissingError, match=r"alex.pth is not there; fetch it with --downl"):
         weights.locate(weights.LPIPS_ALEXNET, tmp_path)
     (tmp_path / "alex.pth").write_bytes(b"other")
-    with pytest.raises(UserError, match=r"SHA-256 is .* expected df73285e"):
+    with pytest.raises(UserError, match=r"SHA-256 is .* instead of df73285e"):
         weights.locate(weights.LPIPS_ALEXNET, tmp_path)
     with pytest.raises(UserError, match="not weights that can be read safely"):
         read_state(tmp_path / "alex.pth")

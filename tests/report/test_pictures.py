@@ -43,11 +43,14 @@ def test_truncation_equals_the_official_arithmetic() -> None:
     assert np.array_equal(to_uint8(images, rounding="truncate").numpy(), official)
     difference = to_uint8(images).int() - to_uint8(images, rounding="truncate").int()
     assert set(difference.unique().tolist()) == {0, 1}
+    levels = to_uint8(torch.tensor([-1.0, -0.001, 0.0, 0.999, 1.0]), rounding="truncate")
+    assert levels.tolist() == [0, 127, 127, 254, 255]
 
 
 def test_values_outside_are_clipped_and_low_contrast_is_not_stretched() -> None:
     outside = torch.tensor([-torch.inf, -1.5, 1.5, torch.inf]).reshape(1, 1, 2, 2)
-    assert to_uint8(outside).flatten().tolist() == [0, 0, 255, 255]
+    for rounding in ("nearest", "truncate"):
+        assert to_uint8(outside, rounding).flatten().tolist() == [0, 0, 255, 255]
     flat = torch.full((1, 3, 4, 4), 0.1)
     flat[..., 0] = 0.0
     assert set(to_uint8(flat).unique().tolist()) == {128, 140}

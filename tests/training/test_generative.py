@@ -243,7 +243,7 @@ def test_samples_of_captions(text_run: Path, tmp_path: Path, script: Script) -> 
         ("plain", ["--noise", "text.npy"], "not a .npy file of plain numbers"),
         ("plain", ["--noise", "absent.npy"], "No such file"),
         ("plain", ["--noise", "z.npy", "--num", 2], "give one of the two"),
-        ("plain", ["--texts", "absent.txt"], "No such file"),
+        ("plain", ["--texts", "absent.txt"], "there is no such file"),
         ("plain", ["--texts", "blank.txt"], "holds no captions"),
         ("plain", ["--input", "."], "makes pictures from noise and translates none"),
     ],

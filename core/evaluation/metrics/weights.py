@@ -5,7 +5,6 @@ Nothing is fetched unless `fetch_missing` is called: what is not there is named 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError
-from core.runtime.transfer import fetch
+from core.runtime.transfer import fetch, require_digest
 
 
 @dataclass(frozen=True)
@@ -120,10 +119,4 @@ def _packaged() -> Path | None:
 
 
 def _check(path: Path, item: Published) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(item.sha256):
-        raise UserError(
-            f"{path}: SHA-256 is {found}, expected {item.sha256}...: damaged or another file; "
-            f"remove it and get {item.url} again"
-        )
+    require_digest(path, item.sha256, path, f"remove it and get {item.url} again")
