@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+from collections.abc import Iterator
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -13,12 +14,19 @@ import pytest
 # Threads that wait by spinning slow a busy machine tenfold; OpenMP reads this when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
 import torch
+from hypothesis import settings
+from PIL import Image
 
 from tests.processes import SERVER, Done, Script
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+# The same examples at every run, however long one takes.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 def reference_dir() -> Path:
@@ -53,6 +61,40 @@ def quick_spawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(multiprocessing, "get_context", get_context)
     monkeypatch.setattr("core.runtime.processes.get_context", get_context)
+
+
+@pytest.fixture(scope="session")
+def unpaired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven images of A and five of B, 40x36 px, and three test images of each."""
+    root = tmp_path_factory.mktemp("unpaired")
+    generator = np.random.default_rng(0)
+    for folder, count in (("trainA", 7), ("trainB", 5), ("testA", 3), ("testB", 3)):
+        (root / folder).mkdir()
+        for number in range(count):
+            pixels = generator.integers(0, 256, (36, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five side-by-side pairs, each half 36x36 px, and two for testing."""
+    root = tmp_path_factory.mktemp("paired")
+    generator = np.random.default_rng(1)
+    for folder, count in (("train", 5), ("val", 2)):
+        (root / folder).mkdir()
+        for number in range(count):
+            pixels = generator.integers(0, 256, (36, 72, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _freed_memory_is_returned() -> Iterator[None]:
+    # A process that keeps what it frees grows to gigabytes over a thousand tests of many sizes.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.cpu.accelerate.keep_freed_memory", lambda: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

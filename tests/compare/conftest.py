@@ -19,8 +19,8 @@ from core.compare.drawing import Drawing
 from core.compare.entries import Method
 from core.config import load_config, validate
 from families import FAMILIES, STYLIZERS
+from tests.runs import Tree, changed, make_trainer, small_tree
 from tests.small import family
-from tests.training.conftest import Tree, changed, make_trainer, small_tree
 
 SIDE = 32
 SHARP = 'Sharp <b>"1"</b> | *x*'

@@ -38,7 +38,7 @@ from tests.compare.conftest import (
     write_config,
 )
 from tests.compare.workers import stopped_from_outside
-from tests.training.conftest import differences, make_trainer
+from tests.runs import differences, make_trainer
 
 # -- a process of its own -------------------------------------------------------------------------
 

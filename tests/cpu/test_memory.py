@@ -10,9 +10,9 @@ import pytest
 _PROGRAM = """
 import resource
 import torch
-from core.cpu.memory import keep_freed_memory
+from core.cpu.accelerate import accelerate
 
-keep_freed_memory()
+accelerate([], winograd=False, keep_memory=True)
 
 def add():
     return torch.ones(10_000_000) + 1  # two tensors of 40 MB

@@ -12,15 +12,8 @@ import yaml
 
 from core.checkpoints import store
 from tests.conftest import ROOT
-from tests.processes import Done, run_ranks
-from tests.training.conftest import (
-    Tree,
-    changed,
-    differences,
-    environment,
-    make_trainer,
-    small_tree,
-)
+from tests.processes import Done
+from tests.runs import assert_resumes, changed, environment, make_trainer, small_tree, train_two
 
 
 def under_torchrun(config: Path, run_dir: Path) -> Done:
@@ -36,14 +29,6 @@ def under_torchrun(config: Path, run_dir: Path) -> Done:
         timeout=300,
     )
     return Done(done.returncode, done.stdout, done.stderr)
-
-
-def train_two(config: Path, run_dir: Path, *more: str) -> Done:
-    """Train in two processes, as under torchrun but without its seconds."""
-    options = ("--config", config, "--device", "cpu", "--run-dir", run_dir, *more)
-    done = run_ranks(config.parent, "train", *options)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.mark.parametrize("family", ["cyclegan", "pix2pix"])
@@ -71,16 +56,6 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
             torch.testing.assert_close(two["networks"][name][key], value, rtol=1e-4, atol=1e-6)
 
     assert_resumes(config, tmp_path / "two")
-
-
-def assert_resumes(config: Path, run_dir: Path) -> Tree:
-    """Again from the middle: each process finds its own state. Returns the last checkpoint's."""
-    newest = store.find(run_dir)[0]
-    two = store.load(newest)
-    newest.unlink()
-    assert "resuming" in train_two(config, run_dir, "--resume").stdout
-    assert differences(two, store.load(newest)) == []
-    return two
 
 
 def test_two_processes_with_random_styles(unpaired: Path, tmp_path: Path) -> None:

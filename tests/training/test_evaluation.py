@@ -11,7 +11,7 @@ from core.checkpoints import store
 from core.errors import UserError
 from core.evaluation.model import Evaluator
 from scripts import evaluate, export
-from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
+from tests.runs import Tree, changed, differences, make_trainer, small_tree
 
 
 @pytest.fixture(autouse=True)

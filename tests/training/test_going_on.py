@@ -19,7 +19,7 @@ from core.training.run_lock import RunLock
 from core.training.trainer import Trainer
 from families import FAMILIES
 from tests.processes import call_elsewhere
-from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
+from tests.runs import Tree, changed, differences, make_trainer, small_tree
 
 
 def steps(run: Path) -> list[int]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,15 +14,16 @@ import yaml
 from core.checkpoints import store
 from families import load
 from scripts.train import main
-from tests.conftest import ROOT
 from tests.processes import Script
-from tests.training.conftest import (
+from tests.runs import (
     Tree,
     changed,
     differences,
-    environment,
     make_trainer,
     small_tree,
+    start_training,
+    train_to_end,
+    train_until_signal,
 )
 
 VARIANTS: dict[str, Tree] = {
@@ -40,53 +39,16 @@ VARIANTS: dict[str, Tree] = {
 }
 
 
-# Without the options that only the networks of CycleGAN and pix2pix have.
-COMMON = ("plain", "workers", "ema", "bf16", "plateau", "previews")
 RUNS = [(family, variant) for family in ("cyclegan", "pix2pix") for variant in VARIANTS]
-RUNS += [("munit", variant) for variant in COMMON] + [("unit", "plain"), ("unit", "previews")]
-
-
-def variant_of(family: str, variant: str) -> Tree:
-    """The variant without what this family's model does not know."""
-    sections = VARIANTS[variant]
-    known = family in ("cyclegan", "pix2pix")
-    return sections if known else {n: s for n, s in sections.items() if n != "model"}
-
-
-def train_to_end(tree: Tree, run_dir: Path, resume: Tree | None = None) -> Tree:
-    """Train, and return the state of the last checkpoint."""
-    assert make_trainer(tree, run_dir, resume).train()
-    return store.load(store.find(run_dir)[0])
-
-
-def train_until_signal(tree: Tree, run_dir: Path, step: int) -> Tree:
-    """Train, receive SIGTERM in the middle of `step`, and return the checkpoint's state."""
-    trainer = make_trainer(tree, run_dir)
-    inner = trainer.family.training_step
-
-    def training_step(*args: object) -> object:
-        if trainer.step == step - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return inner(*args)
-
-    trainer.family.training_step = training_step  # type: ignore[method-assign]
-    assert not trainer.train()
-    state = store.load(store.find(run_dir)[0])
-    assert state["step"] == step
-    return state
-
-
-def start_training(config: Path, run_dir: Path) -> subprocess.Popen[str]:
-    """Start `python scripts/train.py` in a process group of its own, as from a terminal."""
-    script = str(ROOT / "scripts" / "train.py")
-    return subprocess.Popen(
-        [sys.executable, script, "--config", str(config), "--run-dir", str(run_dir)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+# What the loop does for every family, in one run: each part was resumed by itself above.
+TOGETHER: Tree = {
+    "data": VARIANTS["workers"]["data"],
+    "train": VARIANTS["ema"]["train"] | VARIANTS["bf16"]["train"],
+    "optim": VARIANTS["plateau"]["optim"],
+    "log": VARIANTS["previews"]["log"],
+}
+VARIANTS["together"] = TOGETHER
+RUNS += [(family, variant) for family in ("munit", "unit") for variant in ("plain", "together")]
 
 
 @pytest.mark.parametrize(("family", "variant"), RUNS)
@@ -94,7 +56,7 @@ def test_resumed_equals_unbroken(
     family: str, variant: str, unpaired: Path, paired: Path, tmp_path: Path
 ) -> None:
     root = paired if family == "pix2pix" else unpaired
-    tree = changed(small_tree(family, root), **variant_of(family, variant))
+    tree = changed(small_tree(family, root), **VARIANTS[variant])
     unbroken = train_to_end(tree, tmp_path / "unbroken")
     # Step 3 lies inside the first unpaired epoch (4 steps), and at the end of pix2pix's.
     state = train_until_signal(tree, tmp_path / "broken", 3)

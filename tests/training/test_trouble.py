@@ -15,7 +15,7 @@ import cyclegan.family
 from core.checkpoints import store
 from core.errors import UserError
 from tests.processes import Done, Script, file_size_limit
-from tests.training.conftest import Tree, changed, make_trainer, small_tree
+from tests.runs import Tree, changed, make_trainer, small_tree
 
 
 def one_line(done: Done) -> str:

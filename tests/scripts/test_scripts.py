@@ -18,7 +18,7 @@ from core.runtime.distributed import World
 from families import FAMILIES, load
 from tests.conftest import ROOT
 from tests.processes import Script
-from tests.training.conftest import changed, make_trainer, small_tree
+from tests.runs import changed, make_trainer, small_tree
 
 CONFIGS = [
     path

@@ -16,7 +16,7 @@ from core.procedural.sets import make_faces
 from families import load_sampler
 from tests.conftest import ROOT
 from tests.processes import Script
-from tests.training.conftest import Tree, changed, differences, make_trainer
+from tests.runs import Tree, changed, differences, make_trainer
 
 PENALTY: Tree = {
     "model": {"nz": 5, "ngf": 4, "ndf": 4, "num_critic": 2},

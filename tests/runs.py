@@ -1,49 +1,24 @@
-"""A tiny data set on disk, and runs on it."""
+"""Small trainings: their options, ways to run them, and the comparison of their checkpoints."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 import torch
-from PIL import Image
 
+from core.checkpoints import store
 from core.config import validate
 from core.training.trainer import Trainer
 from families import FAMILIES
 from tests.conftest import ROOT
+from tests.processes import Done, run_ranks
 
 Tree = dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-def unpaired(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven images of A and five of B, 40x36 px, and three test images of each."""
-    root = tmp_path_factory.mktemp("unpaired")
-    generator = np.random.default_rng(0)
-    for folder, count in (("trainA", 7), ("trainB", 5), ("testA", 3), ("testB", 3)):
-        (root / folder).mkdir()
-        for number in range(count):
-            pixels = generator.integers(0, 256, (36, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / folder / f"{number}.png")
-    return root
-
-
-@pytest.fixture(scope="session")
-def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five side-by-side pairs, each half 36x36 px, and two for testing."""
-    root = tmp_path_factory.mktemp("paired")
-    generator = np.random.default_rng(1)
-    for folder, count in (("train", 5), ("val", 2)):
-        (root / folder).mkdir()
-        for number in range(count):
-            pixels = generator.integers(0, 256, (36, 72, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / folder / f"{number}.png")
-    return root
-
 
 RESNET: Tree = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "num_layers_dis": 2}
 VAE: Tree = {"gen": {"dim": 4, "n_res": 1}, "dis": {"dim": 4, "n_layer": 2, "num_scales": 2}}
@@ -105,3 +80,57 @@ def differences(x: Any, y: Any, path: str = "") -> list[str]:
 def environment() -> dict[str, str]:
     """Of a script: the project on the path, one thread."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+
+
+def train_to_end(tree: Tree, run_dir: Path, resume: Tree | None = None) -> Tree:
+    """Train, and return the state of the last checkpoint."""
+    assert make_trainer(tree, run_dir, resume).train()
+    return store.load(store.find(run_dir)[0])
+
+
+def train_until_signal(tree: Tree, run_dir: Path, step: int) -> Tree:
+    """Train, receive SIGTERM in the middle of `step`, and return the checkpoint's state."""
+    trainer = make_trainer(tree, run_dir)
+    inner = trainer.family.training_step
+
+    def training_step(*args: object) -> object:
+        if trainer.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(*args)
+
+    trainer.family.training_step = training_step  # type: ignore[method-assign]
+    assert not trainer.train()
+    state = store.load(store.find(run_dir)[0])
+    assert state["step"] == step
+    return state
+
+
+def start_training(config: Path, run_dir: Path) -> subprocess.Popen[str]:
+    """Start `python scripts/train.py` in a process group of its own, as from a terminal."""
+    script = str(ROOT / "scripts" / "train.py")
+    return subprocess.Popen(
+        [sys.executable, script, "--config", str(config), "--run-dir", str(run_dir)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def train_two(config: Path, run_dir: Path, *more: str) -> Done:
+    """Train in two processes, as under torchrun but without its seconds."""
+    options = ("--config", config, "--device", "cpu", "--run-dir", run_dir, *more)
+    done = run_ranks(config.parent, "train", *options)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def assert_resumes(config: Path, run_dir: Path) -> Tree:
+    """Again from the middle: each process finds its own state. Returns the last checkpoint's."""
+    newest = store.find(run_dir)[0]
+    two = store.load(newest)
+    newest.unlink()
+    assert "resuming" in train_two(config, run_dir, "--resume").stdout
+    assert differences(two, store.load(newest)) == []
+    return two

@@ -20,9 +20,17 @@ from core.training.alarms import Alarms
 from families import load_sampler
 from tests.conftest import ROOT
 from tests.processes import Script
-from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
-from tests.training.test_distributed import assert_resumes, train_two
-from tests.training.test_resume import train_to_end, train_until_signal
+from tests.runs import (
+    Tree,
+    assert_resumes,
+    changed,
+    differences,
+    make_trainer,
+    small_tree,
+    train_to_end,
+    train_two,
+    train_until_signal,
+)
 
 HAIR, EYES = ("blue", "green", "red"), ("blue", "red")
 

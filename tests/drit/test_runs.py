@@ -9,9 +9,17 @@ import pytest
 import yaml
 
 from core.errors import UserError
-from tests.training.conftest import Tree, changed, differences, make_trainer, small_tree
-from tests.training.test_distributed import assert_resumes, train_two
-from tests.training.test_resume import train_to_end, train_until_signal
+from tests.runs import (
+    Tree,
+    assert_resumes,
+    changed,
+    differences,
+    make_trainer,
+    small_tree,
+    train_to_end,
+    train_two,
+    train_until_signal,
+)
 
 VARIANTS: dict[str, Tree] = {
     "plain": {},
