@@ -24,14 +24,14 @@ from core.report.pictures import write_file
 from core.training.benchmark import machine
 
 _DEFAULT_SIZE = 256
-"""Pixels; for timing, where images are taken as they are."""
+"""Side in pixels of the images that are timed, where images are taken as they are."""
 _OPEN, _CLOSE = "<!-- compare -->", "<!-- /compare -->"
 PICTURE = Path("docs") / "images" / "compare.jpg"
-"""Relative to the README's folder."""
+"""The overview in a README, relative to its folder."""
 
 
 def find_test_set(config: Config) -> EvaluationSet:
-    """The images that every entry gets, drawn first if they are procedural.
+    """Find the images that every entry gets; draw them first if they are procedural.
 
     Raises:
         UserError: no test images, or one that cannot be read: now rather than after the trainings.
@@ -68,7 +68,7 @@ def _measure(method: Method, config: Config, test_set: EvaluationSet) -> None:
 
 
 def _notes(methods: Sequence[Method], test_set: EvaluationSet) -> list[str]:
-    """On the measures, each said once."""
+    """Collect what a reader of the measures should know, each note once."""
     found = [note for m in methods if m.evaluation for note in m.evaluation.notes]
     if test_set.truth_a is not None or test_set.truth_b is not None:
         found.append(
@@ -90,7 +90,7 @@ def _notes(methods: Sequence[Method], test_set: EvaluationSet) -> list[str]:
 def compare(
     config: Config, folder: Path, families: FamilyTable, stylizers: Stylizers, device: str = "auto"
 ) -> tuple[list[Method], Drawing]:
-    """Do all of it and write the report into `folder`.
+    """Prepare, measure and draw every entry, and write the report into `folder`.
 
     Args:
         config: what to compare.
@@ -131,7 +131,7 @@ def _write(
     methods: Sequence[Method],
     drawing: Drawing,
 ) -> None:
-    """Page, tables and the picture of all."""
+    """Write the page, the tables, and the overview of all methods."""
     notes = _notes(methods, test_set)
     size = f"{config.data.size} px" if config.data.size else "as they are"
     computer = machine(torch.device("cpu"))

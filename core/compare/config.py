@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from core.options import CountInt, EvaluateOptions, NamedConfig, Options, PositiveInt
 
 RESERVED = ("input", "example", "truth", "reconstruction")
-"""What pictures beside those of the methods are called."""
+"""Labels of the pictures beside those of the methods."""
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name or an address: lower case, digits and underscores."""
+    """Turn a name into a part of file names and addresses: lower case, digits, underscores."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 

@@ -22,12 +22,12 @@ Loaded = Translator | StyleMethod
 Source = Callable[[], Loaded]
 """Loads a method, here or in another process."""
 _SECONDS = 8.0
-"""Of a slow method no further run is begun after so long."""
+"""No further run of a slow method is begun after so long."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one image size.
+    """What an image of one size costs.
 
     Attributes:
         size: pixels; side of the square image.
@@ -47,7 +47,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a method.
+    """What a method costs.
 
     Attributes:
         parameters: of all its networks.
@@ -63,7 +63,7 @@ class Cost:
 
 
 def _once(translator: Loaded, size: int) -> tuple[int, int]:
-    """One image of noise through the method; the size of the result."""
+    """Send one image of noise through the method; return (width, height) of the result."""
     generator = torch.Generator().manual_seed(size)
     if isinstance(translator, StyleMethod):
         noise = torch.rand(2, 3, size, size, generator=generator).mul(255).byte()
@@ -91,7 +91,7 @@ def _forget_peak() -> None:
 def time_images(
     source: Source, device: torch.device, sizes: tuple[int, ...], repeats: int
 ) -> tuple[list[Timing], list[str]]:
-    """Load and time; meant for a process of its own (`apart`), whose memory is then the method's.
+    """Load and time a method, in a process of its own, whose memory is then the method's.
 
     Returns:
         Timings, and what a size was refused for.

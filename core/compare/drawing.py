@@ -56,7 +56,7 @@ class Drawing:
     grids: dict[Direction, dict[str, str]] = field(default_factory=dict)
 
     def columns(self, direction: Direction, names: Sequence[str]) -> list[str]:
-        """Labels of a direction in their order, with a place for every method of `names`."""
+        """Return the labels of a direction in order, with a place for every method of `names`."""
         found = dict.fromkeys(
             label for row in self.rows if row.direction == direction for label in row.images
         )
@@ -65,7 +65,7 @@ class Drawing:
 
 
 def reconstruction_label(method: Method) -> str:
-    """`MUNIT: own style`, or `CycleGAN: there and back`; empty where there is none."""
+    """Return `MUNIT: own style`, or `CycleGAN: there and back`; empty where there is none."""
     translator = method.translator
     if translator is None or isinstance(translator, StyleMethod) or not translator.reconstruction:
         return ""
@@ -73,7 +73,7 @@ def reconstruction_label(method: Method) -> str:
 
 
 class Drawer:
-    """Draws the methods of a comparison on its first test images.
+    """Draw the methods of a comparison on its first test images.
 
     Args:
         test_set: where inputs, examples and truths come from.
@@ -110,7 +110,7 @@ class Drawer:
         return [to_float(reals.read(k)) for k in range(min(self._show.num_examples, len(reals)))]
 
     def _inputs(self, direction: Direction, with_example: bool) -> list[Row]:
-        """Rows with the input, the style example where a method takes one, the truth if known."""
+        """Write the inputs, the style example where a method takes one, the truth if known."""
         inputs, truths, rows = self._set.inputs(direction), self._set.truths(direction), []
         for i in range(min(self._show.num_images, len(inputs))):
             name = inputs.name(i)
@@ -130,7 +130,7 @@ class Drawer:
         return path
 
     def _draw_method(self, method: Method, direction: Direction, rows: Sequence[Row]) -> str:
-        """Pictures of one method, and its grid: contents down, styles or stages across."""
+        """Draw one method; return its grid, contents down, styles or stages across."""
         examples = self._examples(direction) if method.kind != "translator" else []
         inputs = self._set.inputs(direction)
         lines: list[list[Image.Image | Path | None]] = []
@@ -161,7 +161,7 @@ class Drawer:
     def _columns(
         self, method: Method, image: Tensor, direction: Direction, examples: Sequence[Tensor]
     ) -> dict[str, Tensor]:
-        """{label: picture} of one input; the first is what stands for the method."""
+        """Return {label: picture} of one input; the first is what stands for the method."""
         translator = method.translator
         assert translator is not None, "of methods that are there"
         made: dict[str, Tensor] = {}
@@ -190,7 +190,7 @@ class Drawer:
 def overview(
     drawing: Drawing, methods: Sequence[Method], folder: Path, num_rows: int = 2
 ) -> Image.Image | None:
-    """The first inputs of each direction in one picture; None where nothing was drawn."""
+    """Lay out the first inputs of each direction in one picture; None if nothing was drawn."""
     names = [INPUT, EXAMPLE, *(m.name for m in methods if m.translator), TRUTH]
     rows: list[Row] = []
     for direction in DIRECTIONS:

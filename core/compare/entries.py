@@ -1,4 +1,4 @@
-"""From an entry of a comparison to a method that translates, trained first where it has to be."""
+"""Turn an entry of a comparison into a method that translates; train it first if need be."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Method:
 
     @property
     def kind(self) -> Literal["translator", "styles", "style method", ""]:
-        """One translation of each input, many, or by examples alone."""
+        """Whether it gives an input one translation, many, or translates by examples alone."""
         if self.translator is None:
             return ""
         if isinstance(self.translator, StyleMethod):
@@ -84,13 +84,13 @@ class Method:
 
 
 def _train(kind: type[Family], config: Any, run_dir: Path, device: str) -> bool:
-    """Train from the start or from the newest intact checkpoint; True when finished."""
+    """Train from the start or the newest intact checkpoint; return whether it is finished."""
     world = distributed.start(device)
     return Trainer(kind, config, run_dir, world, store.newest(run_dir)).train()
 
 
 def _finished(state: Mapping[str, Any]) -> bool:
-    """Whether a run's checkpoint is that of its last step."""
+    """Return whether a run's checkpoint is that of its last step."""
     train = state["config"]["train"]
     if train["num_steps"] is not None:
         return bool(state["step"] >= train["num_steps"] + train["num_steps_decay"])
@@ -98,7 +98,7 @@ def _finished(state: Mapping[str, Any]) -> bool:
 
 
 def _read_run(file: Path, method: Method) -> None:
-    """What the checkpoint and the log beside it say of the training."""
+    """Read what the checkpoint and the log beside it say of the training."""
     state = store.load(file)
     if "optimizers" not in state:
         return  # converted: who trained it, how long, is not known
@@ -125,7 +125,7 @@ def _source(
     stylizers: Stylizers,
     device: str,
 ) -> Source:
-    """Where the entry's networks come from; trains them first where they are to be trained."""
+    """Find what loads the entry's networks; train them first where they are to be trained."""
     place = distributed.start(device).device
     start = Path(entry.checkpoint) if entry.checkpoint is not None else None
     if entry.config is not None:
@@ -145,7 +145,7 @@ def _source(
 
 
 def _is_complete(run_dir: Path, config: Any) -> bool:
-    """Whether the run folder holds this training to its end, so that nothing is to be done."""
+    """Return whether the run folder holds this training to its end."""
     state = store.newest(run_dir)
     if state is None or "optimizers" not in state:
         return False

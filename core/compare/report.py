@@ -50,7 +50,7 @@ def _charts(methods: Sequence[Method], direction: str) -> list[Chart]:
 
 
 def _course(method: Method, name: str) -> list[tuple[float, float]]:
-    """(minutes, value) of a measure that the run took of itself."""
+    """Return (minutes, value) of a measure that the run took of itself."""
     if method.training is None:
         return []
     record = method.training.record

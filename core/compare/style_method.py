@@ -15,7 +15,7 @@ from core.stylizer import Stylizer
 
 
 class StyleMethod:
-    """Gives an image of one domain the style of real images of the other.
+    """Give an image of one domain the style of real images of the other.
 
     A result of another size than its content (neural style works at its own scales, the published
     matting cuts a border off) is resized to it, so that it can be held against input and truth.
@@ -34,12 +34,12 @@ class StyleMethod:
 
     @property
     def num_parameters(self) -> int:
-        """Of the networks that look at the pictures; none of them is trained here."""
+        """Parameters of the networks that look at the pictures; none of them is trained here."""
         parts = (part for part in vars(self.stylizer).values() if isinstance(part, nn.Module))
         return sum(p.numel() for part in parts for p in part.parameters())
 
     def __call__(self, content: Image.Image, example: Image.Image) -> Image.Image:
-        """The stylized picture, in the size that the method gives."""
+        """Stylize a picture, in the size that the method gives."""
         return self.stylizer.stylize(content, [example])
 
     def in_style_of(self, image: Tensor, example: Tensor, direction: Direction) -> Tensor:
@@ -54,7 +54,7 @@ class StyleMethod:
     def translations(
         self, image: Tensor, direction: Direction, num: int, seed: int
     ) -> list[Tensor]:
-        """In the styles of `num` examples, or of all, if there are fewer."""
+        """Translate in the styles of `num` examples, or of all, if there are fewer."""
         examples = self._set.reals(direction)
         # From the one after: of pairs, the example of the same number is the truth itself.
         first = seed + 1

@@ -48,7 +48,7 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """The title, with an arrow the better way."""
+        """The title, with an arrow that points the better way."""
         return self.title + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
 
 
@@ -120,7 +120,7 @@ def _number(key: str, value: float) -> str:
 
 
 def cost_table(methods: Sequence[Method]) -> Table:
-    """A row for each method: what its training took, what an image takes."""
+    """Build the table of what a training took and what an image takes, method by method."""
     failed = [m.name for m in methods if m.translator is None]
     sizes = sorted({timing.size for m in methods if m.cost for timing in m.cost.timings})
     columns = {
@@ -152,7 +152,7 @@ def cost_table(methods: Sequence[Method]) -> Table:
 
 
 def quality_table(methods: Sequence[Method], direction: str) -> Table:
-    """A row for each method that translates this way, and one for the input handed back."""
+    """Build the table of what was measured, with a row for the input handed back."""
     rows, copied, columns = [], {}, {}
     for method in methods:
         if method.evaluation is None or direction not in method.evaluation.directions:
@@ -171,12 +171,12 @@ def quality_table(methods: Sequence[Method], direction: str) -> Table:
 
 
 def directions(methods: Iterable[Method]) -> list[str]:
-    """Of all methods, AtoB first."""
+    """Return the directions that any method was measured in, AtoB first."""
     return sorted({d for m in methods if m.evaluation for d in m.evaluation.directions})
 
 
 def tables(methods: Sequence[Method]) -> list[Table]:
-    """All of them, quality first."""
+    """Build all tables, quality first."""
     quality = [quality_table(methods, direction) for direction in directions(methods)]
     return [*quality, cost_table(methods)]
 
@@ -185,13 +185,13 @@ def tables(methods: Sequence[Method]) -> list[Table]:
 
 
 def markdown_text(text: str) -> str:
-    """Any string as one piece of plain text inside a Markdown table."""
+    """Escape any string as one piece of plain text inside a Markdown table."""
     flat = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", flat)
 
 
 def _markdown_table(table: Table) -> str:
-    """The best of a column in bold."""
+    """Write a table, the best of a column in bold."""
     lines = [[markdown_text(column.heading) for column in table.columns.values()]]
     lines.append(["---", *["---:"] * (len(table.columns) - 1)])
     for row in table.cells():
@@ -201,7 +201,7 @@ def _markdown_table(table: Table) -> str:
 
 
 def markdown(methods: Sequence[Method], notes: Sequence[str]) -> str:
-    """All tables, what is wrong with an entry, and the notes."""
+    """Write all tables, what is wrong with an entry, and the notes."""
     parts = [f"**{table.title}**\n\n{_markdown_table(table)}" for table in tables(methods)]
     lines = [
         f"- {markdown_text(method.name)}: {markdown_text(problem)}"
@@ -213,14 +213,14 @@ def markdown(methods: Sequence[Method], notes: Sequence[str]) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    """A spreadsheet takes text that begins like this for a formula."""
+    """Quote text that a spreadsheet would take for a formula."""
     if isinstance(value, str) and value[:1] in tuple("=+-@\t\r"):
         return f"'{value}"
     return value if _there(value) else ""
 
 
 def csv_text(methods: Sequence[Method]) -> str:
-    """A line for each method and direction, full precision, seconds and bytes."""
+    """Write a line for each method and direction, in full precision, seconds and bytes."""
     costs = cost_table(methods)
     quality = {d: quality_table(methods, d) for d in directions(methods)}
     keys = dict.fromkeys(key for table in quality.values() for key in table.columns)
@@ -243,7 +243,7 @@ def csv_text(methods: Sequence[Method]) -> str:
 
 
 def tree(methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """Plain containers for JSON."""
+    """Return everything as plain containers for JSON."""
     return [
         {
             "name": method.name,

@@ -17,7 +17,7 @@ from core.report.plots import curves
 from core.report.run_record import read_record
 
 MAX_ABREAST = 8
-"""Pictures of one input beside each other; further ones begin a new line."""
+"""Pictures of one input beside each other at most; further ones begin a new line."""
 FILM = "samples/samples.gif"
 """All sample grids of a run in one film, where there is one; relative to the run folder."""
 

@@ -63,7 +63,7 @@ def to_uint8(images: Tensor, rounding: Literal["nearest", "truncate"] = "nearest
 
 
 def to_rgb(image: Tensor) -> Tensor:
-    """[C, H, W] to [3, H, W]: gray repeated, transparency left out."""
+    """Turn [C, H, W] into [3, H, W]: repeat gray, leave transparency out."""
     return image.expand(3, -1, -1) if len(image) == 1 else image[:3]
 
 
@@ -93,7 +93,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """RGB of any mode; transparency shows the background instead of arbitrary hidden colours."""
+    """Convert any mode to RGB; transparency shows the background, not arbitrary hidden colours."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     paper = Image.new("RGBA", image.size, (*BACKGROUND, 255))
@@ -101,7 +101,7 @@ def _flat(image: Image.Image) -> Image.Image:
 
 
 def _cell(image: Tensor) -> Image.Image:
-    """RGB picture of one grid cell, NaN pixels painted in `NAN_COLOR`."""
+    """Draw one grid cell in RGB, with NaN pixels painted in `NAN_COLOR`."""
     bad = image.isnan().any(dim=0)
     if not bad.any():
         return _flat(to_pil(image))
@@ -156,7 +156,7 @@ def thumbnail(picture: Image.Image, side: int = CELL_SIDE) -> Image.Image:
 
 
 def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Letters for a header or caption of pictures that are `height` pixels high."""
+    """Load the letters for headers and captions of pictures that are `height` pixels high."""
     return ImageFont.load_default(min(max(height // 16, 11), 28))
 
 
@@ -245,7 +245,7 @@ def _thumbnail(cell: Image.Image | Path | None) -> Image.Image | None:
 
 
 def square_columns(images: Tensor) -> dict[str, Tensor]:
-    """Images [N, C, H, W] as columns of a `grid` that is as square as can be, row by row."""
+    """Arrange images [N, C, H, W] as columns of a `grid` that is as square as can be."""
     width = math.ceil(math.sqrt(len(images)))
     return {str(column): images[column::width] for column in range(width)}
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""Their numbers have no factor in common, so that many methods all look different."""
+"""The lengths of the three have no factor in common, so that many methods look different."""
 MAX_POINTS = 240
-"""Of a curve; more than its pixels would only make the page heavy."""
+"""Points of a curve at most; more than its pixels would only make the page heavy."""
 _PAGE_COLORS = {
     "#010101": "accent",
     "#020202": "text",
@@ -32,7 +32,7 @@ _PAGE_COLORS = {
     "#040404": "line",
     "#050505": "card",
 }
-"""What matplotlib is told, and the variable of the page that stands there instead."""
+"""Colour given to matplotlib -> variable of the page's style that replaces it."""
 _ACCENT, _TEXT, _SOFT, _LINE, _CARD = _PAGE_COLORS
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -72,7 +72,7 @@ class Curve:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the latest value is."""
+        """Whether the latest value is finite."""
         return math.isfinite(self.last)
 
 

@@ -61,7 +61,7 @@ class RunRecord:
     num_unreadable: int = 0
 
     def add(self, step: int, record: Mapping[str, Any], latest: int) -> None:
-        """One line.
+        """Take up one line.
 
         Args:
             step: of the line.
@@ -86,14 +86,14 @@ class RunRecord:
             self.alarms.append((step, str(record["alarm"])))
 
     def forget(self, step: int) -> None:
-        """The run went back to a checkpoint: what was logged from `step` on did not happen."""
+        """Drop what was logged from `step` on, since the run went back to before it."""
         self.losses = {s: terms for s, terms in self.losses.items() if s < step}
         self.measures = {s: values for s, values in self.measures.items() if s < step}
         self.seconds = {s: value for s, value in self.seconds.items() if s < step}
         self.alarms = [alarm for alarm in self.alarms if alarm[0] < step]
 
     def seconds_at(self, step: int) -> float | None:
-        """Wall time up to a step, between the two lines next to it; None before the first."""
+        """Interpolate the wall time up to a step between log lines; None before the first."""
         before = max((s for s in self.seconds if s <= step), default=None)
         after = min((s for s in self.seconds if s >= step), default=None)
         if before is None or after is None:

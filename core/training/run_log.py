@@ -26,19 +26,18 @@ class RunLog:
     Args:
         run_dir: the run folder; None writes nothing (ranks other than 0).
         step: the step that is resumed from; later lines of an older log are dropped.
-        **about: what holds for the whole run, for a line of its own.
+        **about: what holds for the whole run; log.jsonl repeats it in each window's line.
     """
 
     def __init__(self, run_dir: Path | None, step: int = 0, **about: Any) -> None:
         self._terms: dict[str, list[Tensor]] = {}
+        self._about = about
         self._path = run_dir / "log.jsonl" if run_dir else None
         self._board: SummaryWriter | None = None
         if run_dir is not None and self._path is not None:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (only when training)
 
             self._drop_after(step)
-            if about:
-                self._line({"step": step, "time": time.time(), **about})
             self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
 
     def _drop_after(self, step: int) -> None:
@@ -82,7 +81,8 @@ class RunLog:
 
     def scalars(self, step: int, terms: Mapping[str, float], progress: Mapping[str, float]) -> None:
         """One window: loss terms under `loss/`, rates and speeds under `progress/`."""
-        self._line({"step": step, "time": time.time(), "losses": dict(terms), **progress})
+        entry = {"step": step, "time": time.time(), "losses": dict(terms)}
+        self._line({**entry, **progress, **self._about})
         if self._board is not None:
             for name, value in terms.items():
                 self._board.add_scalar(f"loss/{name}", value, step)

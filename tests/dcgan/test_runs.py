@@ -19,6 +19,7 @@ from core.procedural.known_truth import caption_agreement, score_captions
 from core.training.alarms import Alarms
 from families import load_sampler
 from tests.conftest import ROOT
+from tests.pages import Page
 from tests.processes import Script
 from tests.runs import (
     Tree,
@@ -103,6 +104,9 @@ def test_previews_of_the_same_noise_at_every_epoch(tagged: Path, tmp_path: Path)
     with Image.open(tmp_path / "samples" / "samples.gif") as film:
         assert film.n_frames == 3
         assert film.size == Image.open(samples[0]).size
+    page = Page(tmp_path / "index.html")
+    assert page.images[0]["src"] == "samples/samples.gif" and len(page.images) == 4
+    assert "step 8 of 8" in page.words and "CPU, 1 thread" in page.words
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     measured = [record["measures"] for record in records if "measures" in record]
     assert [m.keys() for m in measured] == [{"diversity", "diversity_real"}] * 3

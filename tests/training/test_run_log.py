@@ -13,7 +13,7 @@ from core.training.run_log import RunLog
 
 
 def test_means_of_finite_values(tmp_path: Path) -> None:
-    log = RunLog(tmp_path)
+    log = RunLog(tmp_path, device="CPU", num_steps=9)
     for value in (1.0, math.nan, 3.0):
         log.add({"G": torch.tensor(value), "D": torch.tensor(math.inf)})
     means = log.means()
@@ -23,7 +23,9 @@ def test_means_of_finite_values(tmp_path: Path) -> None:
     log.scalars(3, means, {"lr": 0.1})
     log.close()
     (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert json.loads(line)["losses"] == {"G": 2.0, "D": None}
+    record = json.loads(line)
+    assert record["losses"] == {"G": 2.0, "D": None}
+    assert (record["lr"], record["device"], record["num_steps"]) == (0.1, "CPU", 9)
 
 
 def test_measures_stand_in_lines_of_their_own(tmp_path: Path) -> None:
