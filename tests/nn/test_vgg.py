@@ -11,6 +11,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from core.cpu.accelerate import accelerate
 from core.errors import UserError
@@ -20,7 +21,14 @@ from core.nn.vgg import VGG, Pooling, VGGDepth, load_vgg, vgg_input, vgg_state
 @pytest.mark.parametrize(("depth", "last"), [(16, "relu5_3"), (19, "relu5_4"), (19, "relu4_1")])
 def test_torchvisions_weights_and_features(depth: VGGDepth, last: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    theirs = getattr(torchvision.models, f"vgg{depth}")(weights=None).features.eval()
+    with torch.device("meta"):  # its classifier alone would take a second to fill
+        theirs = getattr(torchvision.models, f"vgg{depth}")(weights=None).features.eval()
+    theirs.to_empty(device="cpu")
+    for name, parameter in theirs.named_parameters():
+        if name.endswith("weight"):
+            nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.zeros_(parameter)
     torch.save({f"features.{k}": v for k, v in theirs.state_dict().items()}, tmp_path / "vgg.pth")
     ours, x = VGG(depth, last), torch.rand(1, 3, 32, 48)
     load_vgg(ours, tmp_path / "vgg.pth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
+import core.procedural.demo
 from core.config import load_config
 from core.errors import UserError
 from core.jobs.stylize import (
@@ -200,8 +202,15 @@ def test_pairs_need_partners(inputs: Path) -> None:
         pair_jobs(inputs)
 
 
+def of_64_px(make: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **options: make(*args, **options | {"size": 64})
+
+
 def test_demo_paints_summers(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(inputs)
+    for name in ("make_seasons", "make_paintings"):
+        made = of_64_px(getattr(core.procedural.demo, name))
+        monkeypatch.setattr(core.procedural.demo, name, made)
     assert run(demo, "--config", "small.yaml", "--output", "shown", "--device", "cpu") == 0
     assert len(list((inputs / "shown" / "images").iterdir())) == 8
     assert (inputs / "shown" / "grid.png").is_file()

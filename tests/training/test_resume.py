@@ -35,7 +35,7 @@ VARIANTS: dict[str, Tree] = {
     "pool": {"model": {"pool_size": 3}},
     "plateau": {"optim": {"policy": "plateau"}},
     "previews": {"log": {"samples_every": 3}, "model": {"dropout": True}},
-    "evaluations": {"evaluate": {"every": 1, "max_images": 1}, "model": {"dropout": True}},
+    "evaluations": {"evaluate": {"every": 3, "max_images": 1}, "model": {"dropout": True}},
 }
 
 
@@ -101,7 +101,7 @@ def test_power_loss_and_a_damaged_checkpoint(
     """kill -9 in the middle; the newest file is cut; the one before it is taken, and it is said."""
     tree = changed(
         small_tree("cyclegan", unpaired),
-        train={"num_epochs": 6},
+        train={"num_epochs": 3},
         checkpoint={"every": 2, "keep_last": 100},
     )
     config, run = tmp_path / "small.yaml", tmp_path / "run"
