@@ -54,8 +54,17 @@ _Loader.add_implicit_resolver(
 )
 
 
+_MOST_KEYS = 20_000
+"""Keys and list entries of a config; aliases within aliases multiply without end."""
+
+
 def _walk(node: yaml.Node, path: KeyPath, source: str, marks: Marks) -> None:
     """Note the line of every key; refuse a key that stands twice and what JSON cannot hold."""
+    if len(marks) > _MOST_KEYS:
+        raise UserError(
+            f"{source}: more than {_MOST_KEYS:,} entries once aliases are written out; a config "
+            "has a few dozen"
+        )
     if node.tag not in _TAGS:
         raise UserError(
             f"{source}:{node.start_mark.line + 1}: {_dotted(path)}: tag {node.tag} is not "

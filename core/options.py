@@ -6,9 +6,10 @@ file states only the data and its deviations. Reading YAML into these models is 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 CountInt = Annotated[int, Field(ge=0)]
@@ -109,7 +110,7 @@ class TrainOptions(Options):
     num_steps_decay: CountInt = 0
     batch_size: PositiveInt = 1
     """Images per process and step."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     deterministic: bool = False
     """Only deterministic kernels (slower on CUDA)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -205,7 +206,15 @@ class NamedConfig(Options):
     """Folder of its config files below `configs/`; empty: the family's name."""
     family: str
     name: str = ""
-    """Name of what comes out; default: the config's `<folder>/<file stem>`."""
+    """Name of what comes out; default: the config's `<folder>/<file stem>`. Also its folder below
+    `runs/` or `results/`."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_stays_below_its_folder(cls, name: str) -> str:
+        if name.startswith(("/", "~")) or {"..", "."} & set(re.split(r"[/\\\\]", name)):
+            raise ValueError("a name is a relative path without `.` and `..`")
+        return name
 
 
 class RunConfig(NamedConfig):

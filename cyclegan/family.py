@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss, l1
+from core.losses import dis_loss, gen_loss, gradient_penalty, l1
 from core.nn.factory import Generator, make_discriminator, make_generator
 from core.nn.joint import forward_each, is_independent
 from core.options import Direction
@@ -121,10 +121,14 @@ class CycleGAN:
         return Translations(fake_B, rec_A, fake_A, rec_B, G_A(real_B), G_B(real_A))
 
     def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """Return half the sum of the real and the fake term; `fake` is detached."""
-        mode = self.config.model.gan_mode
+        """Return half the sum of its terms, a critic's penalty among them; `fake` is detached."""
+        model = self.config.model
         on_real, on_fake = forward_each(D, real, fake.detach())
-        return 0.5 * (dis_loss(on_real, mode, real=True) + dis_loss(on_fake, mode, real=False))
+        loss = dis_loss(on_real, model.gan_mode, real=True)
+        loss = loss + dis_loss(on_fake, model.gan_mode, real=False)
+        if model.gan_mode == "wgangp":
+            loss = loss + gradient_penalty(D, real, fake, weight=model.lambda_gp)
+        return 0.5 * loss
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
         """Update both generators; then both discriminators, on the fakes made before that."""

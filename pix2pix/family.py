@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss, l1
+from core.losses import dis_loss, gen_loss, gradient_penalty, l1
 from core.nn.factory import Generator, make_discriminator, make_generator
 from core.nn.joint import forward_each
 from core.options import Direction
@@ -84,11 +84,14 @@ class Pix2Pix:
         G, D = self.networks["G"], self.networks["D"]
         fake_B = G(real_A)
 
-        fake_pair = self.state["pool"].query(pair(real_A, fake_B))
-        on_fake, on_real = forward_each(D, fake_pair, pair(real_A, real_B))
+        real_pair, fake_pair = pair(real_A, real_B), self.state["pool"].query(pair(real_A, fake_B))
+        on_fake, on_real = forward_each(D, fake_pair, real_pair)
         D_fake = dis_loss(on_fake, model.gan_mode, real=False)
         D_real = dis_loss(on_real, model.gan_mode, real=True)
         loss_D = 0.5 * (D_fake + D_real)
+        if model.gan_mode == "wgangp":
+            penalty = gradient_penalty(D, real_pair, fake_pair, weight=model.lambda_gp)
+            loss_D = loss_D + 0.5 * penalty
         update(self.optimizers["D"], loss_D)
 
         with frozen(D):

@@ -26,7 +26,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def serve(args: argparse.Namespace) -> None:
     """Find runs, serve the page."""
     from core.inference.app import Demo, build_page, find_runs, launch
-    from core.inference.loading import pick_device
+    from core.runtime.distributed import pick_device
     from families import FAMILIES
 
     page = build_page(Demo(find_runs(args.runs), pick_device(args.device), FAMILIES))

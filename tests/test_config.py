@@ -144,6 +144,23 @@ def test_mistake_in_an_override(tmp_path: Path, override: str, parts: list[str])
     assert all(part in message for part in parts), message
 
 
+def test_aliases_that_multiply_are_refused(tmp_path: Path) -> None:
+    """Six levels of ten would be a million entries; plain anchors are fine."""
+    levels = "\n".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]" for i in range(1, 7))
+    assert "aliases" in refusal(tmp_path, f"{GOOD}l0: &l0 x\n{levels}\n")
+    assert load(tmp_path, GOOD.replace("somewhere", "&here somewhere")).data.root == "somewhere"
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x", "~x", "a/../b", "a/./b"])
+def test_a_name_stays_below_its_folder(tmp_path: Path, name: str) -> None:
+    assert "name: a name is a relative path" in refusal(tmp_path, GOOD, f"name={name}")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_that_torch_cannot_take(tmp_path: Path, seed: int) -> None:
+    assert "train.seed" in refusal(tmp_path, GOOD, f"train.seed={seed}")
+
+
 def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         load_config(tmp_path / "absent.yaml", TABLE)

@@ -28,6 +28,7 @@ import numpy as np
 import PIL
 from filelock import FileLock, Timeout
 
+from core.data.folders import expanded
 from core.data.images import Pixels
 from core.data.parallel import in_threads
 from core.data.source import Shape, Source, relative_name
@@ -119,7 +120,7 @@ def cached(
     """
     if kind == "ram":
         return _in_memory(source)
-    folder = (folder or source.root / ".image_cache").expanduser()
+    folder = expanded(folder or source.root / ".image_cache")
     try:
         return _on_disk(source, folder)
     except OSError as error:

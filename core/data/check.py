@@ -13,6 +13,7 @@ from core.data.folders import (
     SPLITS,
     PairedFiles,
     UnpairedFiles,
+    expanded,
     find_paired,
     find_single,
     find_unpaired,
@@ -153,7 +154,7 @@ def check_folder(root: str | Path) -> Report:
     Raises:
         UserError: `root` is no folder, or holds neither a data set nor images.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     found, problems = _find_all(folder)
     report = Report(folder, problems=problems)
     if not found and not problems:

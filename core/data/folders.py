@@ -112,13 +112,25 @@ def find_paired(root: str | Path, split: str, max_images: int | None = None) -> 
     )
 
 
+def expanded(path: str | Path) -> Path:
+    """Return the path with a leading `~` or `~user` written out.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user; write the folder out") from None
+
+
 def find_single(path: str | Path, max_images: int | None = None) -> tuple[Path, ...]:
     """Find images of one domain: a folder (searched recursively), a list file, or one image.
 
     Raises:
         UserError: Nothing is there, or no images.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         return list_images(path)[:max_images]
     if not path.exists():
@@ -224,7 +236,7 @@ def require_folder(root: str | Path) -> Path:
     Raises:
         UserError: It is no folder.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     if folder.is_dir():
         return folder
     if folder.exists():

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.data.folders import expanded
 from core.errors import UserError
 from core.evaluation.metrics import weights
 from core.evaluation.metrics.fid import frechet_distance
@@ -22,7 +23,7 @@ def weights_folder(options: EvaluateOptions) -> Path | None:
     Raises:
         UserError: it is not there.
     """
-    folder = Path(options.weights).expanduser() if options.weights else None
+    folder = expanded(options.weights) if options.weights else None
     if folder is not None and not folder.is_dir():
         raise UserError(f"evaluate.weights: {folder}: no such folder")
     return folder

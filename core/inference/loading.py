@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
+from core.runtime.distributed import pick_device
 
 
 def kind_and_config(
@@ -134,10 +135,3 @@ def load_sampler(
     sampler = Sampler(family, pick_device(device), precision)
     sampler.origin = _origin(file, step)
     return sampler
-
-
-def pick_device(name: str | torch.device) -> torch.device:
-    """Return the device of that name; `auto` is a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

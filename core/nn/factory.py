@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from core.errors import UserError
+from core.losses import GanMode
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from core.nn.init import InitName, init_weights
 from core.nn.norms import NormName
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
-from core.options import CountInt, Options, PositiveFloat, PositiveInt, RunConfig
+from core.options import CountInt, Options, PositiveFloat, PositiveInt, RunConfig, Weight
 
 Channels = Literal[1, 3, 4]
 Generator = ResnetGenerator | UnetGenerator
@@ -34,7 +37,19 @@ class NetworkOptions(Options):
     dropout: bool
     init: InitName = "normal"
     init_gain: PositiveFloat = 0.02
+    gan_mode: GanMode
+    lambda_gp: Weight = 10.0
+    """`gan_mode: wgangp` only: weight of the critics' gradient penalty (Gulrajani et al. 2017)."""
     pool_size: CountInt
+
+    @model_validator(mode="after")
+    def _penalty_is_per_sample(self) -> Self:
+        if self.gan_mode == "wgangp" and self.norm == "batch":
+            raise ValueError(
+                "gan_mode: wgangp, but the gradient penalty is per sample and norm: batch couples "
+                "samples; set norm: instance or none"
+            )
+        return self
 
 
 class NetworksConfig(RunConfig):

@@ -16,6 +16,9 @@ from torch.autograd.graph import increment_version
 
 from core.errors import UserError
 
+KINDS = ("cpu", "cuda", "mps", "xpu")
+"""Kinds of devices."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -31,6 +34,26 @@ class World:
         return self.rank == 0
 
 
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """Return the device of that name; `auto` is an accelerator where there is one.
+
+    Raises:
+        UserError: no such kind of device, or none on this machine.
+    """
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        name = found.type if found is not None and found.type in KINDS else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in KINDS:
+        raise UserError(f"--device {name}: unknown; take auto, {', '.join(KINDS)}, or cuda:N")
+    if device.type != "cpu" and (found is None or found.type != device.type):
+        raise UserError(f"--device {name}: no usable {device.type} device; use --device cpu")
+    return device
+
+
 def start(device: str = "auto") -> World:
     """Read torchrun's environment and join the process group (nccl on GPUs, gloo on CPUs).
 
@@ -38,12 +61,8 @@ def start(device: str = "auto") -> World:
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
     """
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    place = torch.device(device)
+    place = pick_device(device)
     if place.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError(f"--device {device}: no usable CUDA device; use --device cpu")
         if place.index is None:
             place = torch.device("cuda", local_rank)
         if place.index >= torch.cuda.device_count():

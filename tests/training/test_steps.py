@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.errors import UserError
+from core.losses import gradient_penalty
 from core.training.update import Updater
 from tests.small import batch, family
 
@@ -83,11 +85,31 @@ def test_only_the_meant_networks_move(name: str, model: dict[str, Any]) -> None:
 @pytest.mark.parametrize("gan_mode", ["lsgan", "vanilla", "wgangp", "hinge"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_objective_and_channel_count(name: str, gan_mode: str) -> None:
-    model = {"gan_mode": gan_mode, "input_nc": 1, "output_nc": 4}
+    model = {"gan_mode": gan_mode, "input_nc": 1, "output_nc": 4, "norm": "instance"}
     built = family(name, model | ({"lambda_identity": 0.0} if name == "cyclegan" else {}))
     terms = built.training_step(batch(channels=(1, 4)), 1, Updater())
     assert all(term.isfinite() for term in terms.values())
     assert built.translate(batch(channels=(1, 4)).a, "AtoB").shape == (2, 4, 16, 16)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wgangp_keeps_its_critics_lipschitz(name: str) -> None:
+    """By the penalty, half of which belongs to half the loss; batch norm has no such penalty."""
+    real, losses = batch(), []
+    for weight in (0.0, 10.0):
+        built = family(name, {"gan_mode": "wgangp", "norm": "instance", "lambda_gp": weight})
+        paired = name == "pix2pix"
+        G, D = (built.networks[n] for n in (("G", "D") if paired else ("G_A", "D_A")))
+        fake = G(real.a)
+        images = [torch.cat([real.a, b], 1) if paired else b for b in (real.b, fake)]
+        torch.manual_seed(0)
+        penalty = 0.5 * gradient_penalty(D, *images, weight=weight)
+        torch.manual_seed(0)
+        losses.append(built.training_step(real, 1, Updater())["D" if paired else "D_A"])
+    assert penalty > 0.1
+    torch.testing.assert_close(losses[1] - losses[0], penalty, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="norm: batch couples samples"):
+        family(name, {"gan_mode": "wgangp", "norm": "batch"})
 
 
 def calls(built: Any, images: Any) -> list[tuple[str, int]]:

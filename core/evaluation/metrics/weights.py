@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from core.data.folders import expanded
 from core.errors import UserError
 from core.runtime.transfer import fetch, require_digest
 
@@ -93,7 +94,7 @@ def fetch_missing(folder: str | Path | None = None) -> list[Path]:
     Raises:
         UserError: the server cannot be reached, or sends another file.
     """
-    folder = Path(folder).expanduser() if folder else default_folder()
+    folder = expanded(folder) if folder else default_folder()
     fetched = []
     for item in (INCEPTION, ALEXNET, LPIPS_ALEXNET):
         try:
