@@ -11,8 +11,7 @@ from statistics import median_low
 
 from core.data.folders import (
     SPLITS,
-    PairedFiles,
-    UnpairedFiles,
+    TwoDomains,
     find_paired,
     find_single,
     find_unpaired,
@@ -159,9 +158,9 @@ def check_folder(root: str | Path) -> Report:
     if not found and not problems:
         _add_single(report)
         return report
-    report.paired = any(isinstance(data, PairedFiles) for data in found)
+    report.paired = any(data.paired for data in found)
     for data in found:
-        kind = "paired" if isinstance(data, PairedFiles) else "unpaired"
+        kind = "paired" if data.paired else "unpaired"
         report.layouts.append(f"{data.split}: {kind}, {data.origin}")
         _add_data(report, data)
     if found and all(data.split != "train" for data in found):
@@ -202,9 +201,9 @@ def _what_training_needs(folder: Path) -> str:
     raise AssertionError("called only where no split is there")
 
 
-def _find_all(root: Path) -> tuple[list[UnpairedFiles | PairedFiles], list[str]]:
+def _find_all(root: Path) -> tuple[list[TwoDomains], list[str]]:
     """Every split in its layout, and the errors met while looking."""
-    found: list[UnpairedFiles | PairedFiles] = []
+    found: list[TwoDomains] = []
     problems: list[str] = []
     unpaired, paired = (splits_present(root, paired=paired) for paired in (False, True))
     for split in SPLITS:
@@ -223,8 +222,8 @@ def _find_all(root: Path) -> tuple[list[UnpairedFiles | PairedFiles], list[str]]
     return found, problems
 
 
-def _add_data(report: Report, data: UnpairedFiles | PairedFiles) -> None:
-    if isinstance(data, UnpairedFiles):
+def _add_data(report: Report, data: TwoDomains) -> None:
+    if not data.paired:
         sizes_a = _add_part(report, f"{data.split}A", data.a)
         sizes_b = _add_part(report, f"{data.split}B", data.b)
         stems_a, stems_b = ({path.stem for path in files} for files in (data.a, data.b))
