@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -94,32 +95,29 @@ class DomainsReader(BatchReader):
     """Batches of two domains.
 
     Attributes:
-        images_a: Domain A; where `images_b` is None, pairs of A and B.
-        images_b: Domain B of unpaired data.
+        images: Of A and of B where they are unpaired, or the pairs of both.
     """
 
-    images_a: Images
-    images_b: Images | None
+    images: Sequence[Images]
 
     @property
     def num_items(self) -> list[int]:
         """Images of A and of B."""
-        return [len(self.images_a), len(self.images_a if self.images_b is None else self.images_b)]
+        return [len(self.images[0]), len(self.images[-1])]
 
     def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> ImageBatch:
-        read = self._read_pair if self.images_b is None else self._read_unpaired
+        read = self._read_pair if len(self.images) == 1 else self._read_unpaired
         return self._batch([read(sample, skipped) for sample in samples], place)
 
     def _read_unpaired(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
-        assert self.images_b is not None
         rng = sample.generator()
-        num_b = len(self.images_b)
+        num_b = len(self.images[1])
         # Drawn even where it is not used: the crops stay the same in either order of B.
         random_b = int(rng.integers(num_b))
         in_order = self.options.serial or not self.sampler.shuffle
         item_b = sample.item % num_b if in_order else random_b
         picked = []
-        for images, item in ((self.images_a, sample.item), (self.images_b, item_b)):
+        for images, item in zip(self.images, (sample.item, item_b), strict=True):
             found, (image,) = read_item(
                 images, item % len(images), skipped, on_error=self.options.on_error
             )
@@ -127,13 +125,14 @@ class DomainsReader(BatchReader):
         return picked[0], picked[1]
 
     def _read_pair(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
+        (images,) = self.images
         found, (image_a, image_b) = read_item(
-            self.images_a, sample.item, skipped, on_error=self.options.on_error
+            images, sample.item, skipped, on_error=self.options.on_error
         )
         # Drawn for A and applied to both, as the official code does.
         crop_flip = self._crop_flip(sample.generator(), image_a)
         a, b = (
-            Picked(crop_flip.apply(image), self.images_a.name(found, side))
+            Picked(crop_flip.apply(image), images.name(found, side))
             for side, image in enumerate((image_a, image_b))
         )
         if a.image.shape[1:] != b.image.shape[1:]:

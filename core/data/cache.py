@@ -20,7 +20,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,51 +57,50 @@ class Table:
     errors: dict[int, str]
 
 
+@dataclass(eq=False)
 class CachedImages:
-    """Images read from a cache; the `Images` that a dataset takes in place of a `Source`."""
+    """Images read from a cache; the `Images` that a dataset takes in place of a `Source`.
 
-    def __init__(self, source: Source, table: Table, pixels: Pixels, path: Path | None) -> None:
-        """Wrap a filled cache.
+    Attributes:
+        source: Where the images came from; gives the names.
+        table: Where they lie.
+        pixels: uint8 [table.num_bytes].
+        path: File that `pixels` is mapped from, None for memory.
+    """
 
-        Args:
-            source: Where the images came from; gives the names.
-            table: Where they lie.
-            pixels: uint8 [table.num_bytes].
-            path: File that `pixels` is mapped from, None for memory.
-        """
-        self._source = source
-        self._table = table
-        self._pixels = pixels
-        self._path = path
+    source: Source
+    table: Table
+    pixels: Pixels
+    path: Path | None
 
     def __len__(self) -> int:
         """Number of items."""
-        return len(self._source)
+        return len(self.source)
 
     def name(self, item: int, image: int) -> str:
         """See `Images.name`."""
-        return self._source.name(item, image)
+        return self.source.name(item, image)
 
     def read(self, item: int) -> tuple[Pixels, ...]:
         """Views into the cache; see `Images.read`."""
-        if item in self._table.errors:
-            raise UserError(self._table.errors[item])
+        if item in self.table.errors:
+            raise UserError(self.table.errors[item])
         images = []
-        start = self._table.offsets[item]
-        for channels, height, width in self._table.shapes[item]:
+        start = self.table.offsets[item]
+        for channels, height, width in self.table.shapes[item]:
             end = start + channels * height * width
-            images.append(self._pixels[start:end].reshape(channels, height, width))
+            images.append(self.pixels[start:end].reshape(channels, height, width))
             start = end
         return tuple(images)
 
     def __getstate__(self) -> dict[str, Any]:
         # Where workers are not forked, they map the file anew instead of receiving its bytes.
-        return {**self.__dict__, "_pixels": None} if self._path else self.__dict__
+        return {**self.__dict__, "pixels": None} if self.path else self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._path:
-            self._pixels = _map(self._path)
+        if self.path:
+            self.pixels = _map(self.path)
 
 
 def cached(
@@ -150,7 +149,7 @@ def _in_memory(source: Source) -> CachedImages:
         pixels[offset : offset + image.size].reshape(image.shape)[...] = image
 
     _fill(source, table, write)
-    return CachedImages(source, table, pixels, path=None)
+    return CachedImages(source, table, pixels, None)
 
 
 def _on_disk(source: Source, folder: Path) -> CachedImages:
@@ -188,7 +187,7 @@ def _build(source: Source, path: Path) -> Table:
             _fill(source, table, write)
             file.truncate(table.num_bytes)  # the last item may have been unreadable
         temporary.replace(path)
-        temporary.write_text(_to_json(table))
+        temporary.write_text(json.dumps(asdict(table)))
         temporary.replace(path.with_suffix(".json"))
     finally:
         temporary.unlink(missing_ok=True)
@@ -266,17 +265,6 @@ def _stamps(source: Source) -> list[tuple[str, int, int]]:
 
 def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _to_json(table: Table) -> str:
-    return json.dumps(
-        {
-            "shapes": table.shapes,
-            "offsets": table.offsets,
-            "num_bytes": table.num_bytes,
-            "errors": {str(item): error for item, error in table.errors.items()},
-        }
-    )
 
 
 def _read_table(path: Path) -> Table | None:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
+from typing import Any
+
+import yaml
 
 from core.data.folders import (
     SPLITS,
-    PairedFiles,
-    UnpairedFiles,
+    TwoDomains,
     expanded,
     find_paired,
     find_single,
@@ -109,40 +111,29 @@ class Report:
         return lines
 
     def config_lines(self) -> list[str]:
-        """A `data` section that suits the images."""
-        if self.paired is None:
-            return self._single_config_lines()
-        sizes = [size for part in self.parts for size in part.sizes]
-        sides_by_side = self.paired and all("side by side" in layout for layout in self.layouts)
-        short = [min(width // 2 if sides_by_side else width, height) for width, height in sizes]
-        typical = median_low(short)
-        crop = next((size for size in _CROP_SIZES if size <= typical), _CROP_SIZES[-1])
-        load = round(crop * 286 / 256)
-        num_bytes = len(sizes) * (2 if sides_by_side else 1) * 3 * load**2
-        return [
-            f"family: {'pix2pix' if self.paired else 'cyclegan'}",
-            "data:",
-            f"  root: {self.root}",
-            *([f"  load_size: {load}", f"  crop_size: {crop}"] if crop != 256 else []),
-            f"  cache: {'ram' if num_bytes <= _RAM_BYTES else 'disk'}",
-            *(["  on_error: skip"] if self.num_unreadable else []),
-        ]
-
-    def _single_config_lines(self) -> list[str]:
-        typical = median_low([min(size) for part in self.parts for size in part.sizes])
-        size = next((s for s in _GENERATED_SIZES if s <= typical), _GENERATED_SIZES[-1])
-        gray = all(mode in ("1", "L") for part in self.parts for mode in part.modes)
-        model = [*(["  nc: 1"] if gray else []), *(["  text: {}"] if self.tags else [])]
-        return [
-            "family: dcgan",
-            "data:",
-            f"  root: {self.root}",
-            *([f"  load_size: {size}", f"  crop_size: {size}"] if size != 64 else []),
-            *([f"  tags: {self.tags}"] if self.tags else []),
-            "  cache: ram",
-            *(["  on_error: skip"] if self.num_unreadable else []),
-            *(["model:", *model] if model else []),
-        ]
+        """Lay out a config that suits the images, as YAML."""
+        single = self.paired is None
+        halves = self.paired and all("side by side" in layout for layout in self.layouts)
+        sizes = [(w // 2 if halves else w, h) for part in self.parts for w, h in part.sizes]
+        typical = median_low([min(size) for size in sizes])
+        sides = _GENERATED_SIZES if single else _CROP_SIZES
+        crop = next((side for side in sides if side <= typical), sides[-1])
+        load = crop if single else round(crop * 286 / 256)
+        num_bytes = len(sizes) * (2 if halves else 1) * 3 * load**2
+        data: dict[str, Any] = {"root": str(self.root)}
+        if crop != (64 if single else 256):
+            data |= {"load_size": load, "crop_size": crop}
+        model: dict[str, Any] = {}
+        if single and all(mode in ("1", "L") for part in self.parts for mode in part.modes):
+            model["nc"] = 1
+        if self.tags:
+            data["tags"], model["text"] = self.tags, {}
+        data["cache"] = "ram" if single or num_bytes <= _RAM_BYTES else "disk"
+        if self.num_unreadable:
+            data["on_error"] = "skip"
+        family = "dcgan" if single else "pix2pix" if self.paired else "cyclegan"
+        tree = {"family": family, "data": data} | ({"model": model} if model else {})
+        return yaml.safe_dump(tree, sort_keys=False, width=1000).splitlines()
 
 
 def check_folder(root: str | Path) -> Report:
@@ -160,9 +151,9 @@ def check_folder(root: str | Path) -> Report:
     if not found and not problems:
         _add_single(report)
         return report
-    report.paired = any(isinstance(data, PairedFiles) for data in found)
+    report.paired = any(data.paired for data in found)
     for data in found:
-        kind = "paired" if isinstance(data, PairedFiles) else "unpaired"
+        kind = "paired" if data.paired else "unpaired"
         report.layouts.append(f"{data.split}: {kind}, {data.origin}")
         _add_data(report, data)
     if found and all(data.split != "train" for data in found):
@@ -203,9 +194,9 @@ def _what_training_needs(folder: Path) -> str:
     raise AssertionError("called only where no split is there")
 
 
-def _find_all(root: Path) -> tuple[list[UnpairedFiles | PairedFiles], list[str]]:
+def _find_all(root: Path) -> tuple[list[TwoDomains], list[str]]:
     """Every split in its layout, and the errors met while looking."""
-    found: list[UnpairedFiles | PairedFiles] = []
+    found: list[TwoDomains] = []
     problems: list[str] = []
     unpaired, paired = (splits_present(root, paired=paired) for paired in (False, True))
     for split in SPLITS:
@@ -224,8 +215,8 @@ def _find_all(root: Path) -> tuple[list[UnpairedFiles | PairedFiles], list[str]]
     return found, problems
 
 
-def _add_data(report: Report, data: UnpairedFiles | PairedFiles) -> None:
-    if isinstance(data, UnpairedFiles):
+def _add_data(report: Report, data: TwoDomains) -> None:
+    if not data.paired:
         sizes_a = _add_part(report, f"{data.split}A", data.a)
         sizes_b = _add_part(report, f"{data.split}B", data.b)
         stems_a, stems_b = ({path.stem for path in files} for files in (data.a, data.b))

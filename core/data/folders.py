@@ -21,46 +21,29 @@ _STAND_INS = {"val": "test", "test": "val"}
 
 
 @dataclass(frozen=True)
-class UnpairedFiles:
-    """Images of two domains without correspondence.
-
-    Attributes:
-        root: The data set's folder.
-        split: The split found; "val" may stand in for "test" and the reverse.
-        a: Files of domain A.
-        b: Files of domain B.
-        origin: What was found, for messages, e.g. "trainA/ and trainB/".
-    """
-
-    root: Path
-    split: str
-    a: tuple[Path, ...]
-    b: tuple[Path, ...]
-    origin: str
-
-
-@dataclass(frozen=True)
-class PairedFiles:
-    """Images of two domains, `a[i]` and `b[i]` showing the same scene.
+class TwoDomains:
+    """Image files of two domains.
 
     Attributes:
         root: The data set's folder.
         split: The split found; "val" may stand in for "test" and the reverse.
         a: Files of domain A.
         b: Files of domain B; the same files as `a` where pairs are side by side.
+        origin: What was found, for messages, e.g. "trainA and trainB".
+        paired: `a[i]` and `b[i]` show the same scene.
         side_by_side: Each file holds A in its left half and B in its right half.
-        origin: What was found, for messages.
     """
 
     root: Path
     split: str
     a: tuple[Path, ...]
     b: tuple[Path, ...]
-    side_by_side: bool
     origin: str
+    paired: bool = False
+    side_by_side: bool = False
 
 
-def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -> UnpairedFiles:
+def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -> TwoDomains:
     """Find `<root>/<split>A` and `<root>/<split>B`, each a folder or a list file `.txt`.
 
     Args:
@@ -76,14 +59,14 @@ def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -
         if any(_domain_exists(folder, f"{name}{domain}") for domain in "AB"):
             a, b = (_domain_files(folder, f"{name}{domain}") for domain in "AB")
             origin = f"{name}A and {name}B"
-            return UnpairedFiles(folder, name, a[:max_images], b[:max_images], origin)
+            return TwoDomains(folder, name, a[:max_images], b[:max_images], origin)
     raise UserError(
         f"{folder}: no unpaired data for split {split!r}; expected folders {split}A/ and {split}B/ "
         f"or list files {split}A.txt and {split}B.txt, but {_contents(folder, f'{split}A')}"
     )
 
 
-def find_paired(root: str | Path, split: str, max_images: int | None = None) -> PairedFiles:
+def find_paired(root: str | Path, split: str, max_images: int | None = None) -> TwoDomains:
     """Find the pairs of a split in the one layout that the folder has.
 
     Args:
@@ -163,21 +146,22 @@ def has_split(root: str | Path, split: str, *, paired: bool) -> bool:
     return not set(names_to_try(split)).isdisjoint(splits_present(root, paired=paired))
 
 
-def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], PairedFiles]]:
+def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], TwoDomains]]:
     """The paired layouts of which `root` has at least a part, by name; call one to list its files.
 
     `A/` and `B/` without folders for splits serve every split.
     """
 
-    def two_folders(a: Path, b: Path) -> Callable[[], PairedFiles]:
+    def two_folders(a: Path, b: Path) -> Callable[[], TwoDomains]:
         origin = f"{a.relative_to(root).as_posix()}/ and {b.relative_to(root).as_posix()}/"
-        return lambda: PairedFiles(root, split, *_match(a, b), False, origin)
+        return lambda: TwoDomains(root, split, *_match(a, b), origin, paired=True)
 
-    def side_by_side() -> PairedFiles:
+    def side_by_side() -> TwoDomains:
         files = list_images(root / split)
-        return PairedFiles(root, split, files, files, True, f"{split}/ (A | B side by side)")
+        origin = f"{split}/ (A | B side by side)"
+        return TwoDomains(root, split, files, files, origin, paired=True, side_by_side=True)
 
-    layouts: dict[str, Callable[[], PairedFiles]] = {}
+    layouts: dict[str, Callable[[], TwoDomains]] = {}
     if (root / f"{split}.txt").is_file():
         layouts[f"{split}.txt"] = lambda: _read_pair_list(root, split)
     inside = root / split
@@ -279,7 +263,7 @@ def _read_list(list_file: Path, root: Path) -> tuple[Path, ...]:
     return files
 
 
-def _read_pair_list(root: Path, split: str) -> PairedFiles:
+def _read_pair_list(root: Path, split: str) -> TwoDomains:
     list_file = root / f"{split}.txt"
     lines = _list_lines(list_file)
     pairs = [tuple(part.strip() for part in line.split("\t")) for _, line in lines]
@@ -291,7 +275,7 @@ def _read_pair_list(root: Path, split: str) -> PairedFiles:
     a, b = (tuple(root / pair[side] for pair in pairs) for side in (0, 1))
     numbers = [number for number, _ in lines]
     _require_listed(list_file, root, zip(numbers * 2, a + b, strict=True))
-    return PairedFiles(root, split, a, b, False, f"{split}.txt")
+    return TwoDomains(root, split, a, b, f"{split}.txt", paired=True)
 
 
 def _require_listed(list_file: Path, root: Path, entries: Iterable[tuple[int, Path]]) -> None:

@@ -254,9 +254,9 @@ def build_loader(
         images, captions = _domain(options, split, channels)
         reader = SampleReader(sampler(len(images)), options, augment, images, captions)
     else:
-        a, b = _images(options, split, layout, channels)
-        num_items = len(a) if b is None else max(len(a), len(b))
-        reader = DomainsReader(sampler(num_items), options, augment, a, b)
+        domains = _images(options, split, layout, channels)
+        num_items = max(map(len, domains))
+        reader = DomainsReader(sampler(num_items), options, augment, domains)
     return Loader(reader, data.num_workers, pin_memory)
 
 
@@ -286,11 +286,11 @@ def fixed_batch(
         return _fixed_samples(options, channels, num_images)
     own, paired = isinstance(data, OpensImages), layout == "paired"
     split = "test" if own or has_split(data.root, "test", paired=paired) else "train"
-    images_a, images_b = _images(options, split, layout, channels)
-    columns = [(images_a, 0), (images_a, 1) if images_b is None else (images_b, 0)]
-    num_images = min(num_images, *(len(images) for images, _ in columns))
+    images = _images(options, split, layout, channels)
+    columns = [(images[0], 0), (images[-1], 2 - len(images))]  # B is a pair's second image
+    num_images = min(num_images, *map(len, images))
     (a, names_a, _), (b, names_b, _) = (
-        _fixed_column(images, image, num_images, options) for images, image in columns
+        _fixed_column(domain, image, num_images, options) for domain, image in columns
     )
     batch = ImageBatch(a, b, names_a, names_b)
     return batch.swapped() if options.direction == "BtoA" else batch
@@ -332,24 +332,17 @@ def _centre(image: Pixels, height: int, width: int) -> Pixels:
 
 def _images(
     options: DataOptions, split: str, layout: Layout, channels: tuple[int, ...]
-) -> tuple[Images, Images | None]:
-    """The images of a split: (pairs, None) or (A, B), read from files or from a cache."""
-    a, b = channels
+) -> Sequence[Images]:
+    """Open the images of a split: [pairs] or [A, B], in files or in a cache."""
     if options.direction == "BtoA":
-        a, b = b, a  # the model's A is the data set's B
+        channels = channels[::-1]  # the model's A is the data set's B
     if isinstance(options, OpensImages):
-        first, *second = _opened(options, split, (a, b))
-        return first, second[0] if second else None
-    if layout == "paired":
-        pairs = find_paired(options.root, split, options.max_images)
-        found_split, sources = pairs.split, [Source.pairs(pairs, (a, b), options)]
-    else:
-        domains = find_unpaired(options.root, split, options.max_images)
-        found_split, sources = domains.split, [*Source.domains(domains, (a, b), options)]
-    if found_split != split:
-        log.info("%s: split %r stands in for %r", options.root, found_split, split)
-    images = [_cached(source, options) for source in sources]
-    return images[0], None if layout == "paired" else images[1]
+        return _opened(options, split, channels)
+    find = find_paired if layout == "paired" else find_unpaired
+    found = find(options.root, split, options.max_images)
+    if found.split != split:
+        log.info("%s: split %r stands in for %r", options.root, found.split, split)
+    return [_cached(source, options) for source in Source.of(found, channels, options)]
 
 
 def _domain(

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from core.data.folders import PairedFiles, UnpairedFiles
+from core.data.folders import TwoDomains
 from core.data.images import Pixels, as_array, image_size, open_image
 from core.data.transforms import resize, resized_size
 from core.errors import UserError
@@ -72,31 +72,16 @@ class Source:
     options: DataOptions
 
     @classmethod
-    def domains(
-        cls, found: UnpairedFiles, channels: tuple[int, int], options: DataOptions
-    ) -> tuple[Source, Source]:
-        """One source per domain of unpaired data."""
-        a, b = (
-            cls(
-                label=f"{found.split}{domain}",
-                root=found.root,
-                files=tuple((path,) for path in files),
-                channels=(count,),
-                side_by_side=False,
-                options=options,
-            )
-            for domain, files, count in zip("AB", (found.a, found.b), channels, strict=True)
-        )
-        return a, b
-
-    @classmethod
-    def pairs(cls, found: PairedFiles, channels: tuple[int, int], options: DataOptions) -> Source:
-        """The one source of paired data, two images an item."""
-        if found.side_by_side:
-            files: tuple[tuple[Path, ...], ...] = tuple((path,) for path in found.a)
-        else:
-            files = tuple(zip(found.a, found.b, strict=True))
-        return cls(found.split, found.root, files, channels, found.side_by_side, options)
+    def of(cls, found: TwoDomains, channels: tuple[int, ...], options: DataOptions) -> list[Source]:
+        """Return the one source of pairs, two images an item, or one for each domain."""
+        if found.paired:
+            sides = (found.a,) if found.side_by_side else (found.a, found.b)
+            files = tuple(zip(*sides, strict=True))
+            return [cls(found.split, found.root, files, channels, found.side_by_side, options)]
+        return [
+            cls(f"{found.split}{domain}", found.root, tuple(zip(paths)), (count,), False, options)
+            for domain, paths, count in zip("AB", (found.a, found.b), channels, strict=True)
+        ]
 
     def __len__(self) -> int:
         """Number of items."""

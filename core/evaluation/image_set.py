@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.data.folders import UnpairedFiles, find_paired, find_unpaired, has_split
+from core.data.folders import TwoDomains, find_paired, find_unpaired, has_split
 from core.data.source import Source
 from core.data.transforms import for_testing
 from core.errors import UserError
@@ -129,11 +129,11 @@ def evaluation_set(
     """
     unpaired = has_split(root, "test", paired=False)
     if paired or (not unpaired and has_split(root, "test", paired=True)):
-        pairs = Source.pairs(find_paired(root, "test", max_images), channels, options)
+        (pairs,) = Source.of(find_paired(root, "test", max_images), channels, options)
         a, b = Pictures(pairs, 0), Pictures(pairs, 1)
         return EvaluationSet(a, b, truth_a=a, truth_b=b)
     found = find_unpaired(root, "test", max_images)
-    source_a, source_b = Source.domains(found, channels, options)
+    source_a, source_b = Source.of(found, channels, options)
     return EvaluationSet(
         Pictures(source_a),
         Pictures(source_b),
@@ -142,9 +142,7 @@ def evaluation_set(
     )
 
 
-def _truths(
-    found: UnpairedFiles, domain: str, channels: int, options: DataOptions
-) -> Pictures | None:
+def _truths(found: TwoDomains, domain: str, channels: int, options: DataOptions) -> Pictures | None:
     """True counterparts in `domain` of the other domain's images, by equal file names."""
     folder = found.root / f"truth{domain}"
     if not folder.is_dir():

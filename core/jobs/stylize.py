@@ -8,7 +8,6 @@ is done nor goes on with other options or other images.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from core.config import dump_config
 from core.data.folders import find_single
 from core.data.images import has_image_extension, open_image, open_label_map
+from core.data.names import unique_stems
 from core.errors import UserError
 from core.report.gallery import write_test_gallery
 from core.report.pictures import save_gif, save_png, sheet, thumbnail, write_file
@@ -74,12 +74,8 @@ class Showing:
     resume: bool = False
 
 
-def _unique(names: Sequence[str], files: Sequence[Path]) -> list[str]:
-    repeated = Counter(names)
-    return [
-        f"{name}_{file.suffix[1:]}" if repeated[name] > 1 else name
-        for name, file in zip(names, files, strict=True)
-    ]
+def _names(files: Sequence[Path]) -> list[str]:
+    return unique_stems([Path(file.name) for file in files], Path())
 
 
 def blending_jobs(
@@ -98,7 +94,7 @@ def blending_jobs(
             f"--content-mask {content_mask}: one mask for {len(contents)} content images; put "
             "images and masks into folders and use --pairs"
         )
-    names = _unique([content.stem for content in contents], contents)
+    names = _names(contents)
     return [
         StyleJob(name, content, tuple(styles), content_mask, tuple(style_masks))
         for name, content in zip(names, contents, strict=True)
@@ -107,8 +103,8 @@ def blending_jobs(
 
 def grid_jobs(contents: Sequence[Path], styles: Sequence[Path]) -> list[StyleJob]:
     """Each content with each style, content by content."""
-    rows = _unique([content.stem for content in contents], contents)
-    columns = _unique([style.stem for style in styles], styles)
+    rows = _names(contents)
+    columns = _names(styles)
     return [
         StyleJob(f"{row}_{column}", content, (style,))
         for row, content in zip(rows, contents, strict=True)

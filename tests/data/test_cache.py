@@ -32,7 +32,7 @@ def source_of(root: Path, num: int = 5, **values: object) -> Source:
         write_image(root / "trainA" / f"{i}.png", width=7 + i, height=9 - i, seed=i)
     write_image(root / "trainB" / "0.png")
     data = options(root, **values)
-    return Source.domains(find_unpaired(root, "train"), (3, 3), data)[0]
+    return Source.of(find_unpaired(root, "train"), (3, 3), data)[0]
 
 
 def assert_same(images: CachedImages, source: Source) -> None:
@@ -63,7 +63,7 @@ def test_pairs_of_different_channels(tmp_path: Path, kind: str, side_by_side: bo
     for i in range(3):
         for folder in ["train"] if side_by_side else ["trainA", "trainB"]:
             write_image(tmp_path / folder / f"{i}.png", width=9 + i, height=5 + i, seed=i)
-    source = Source.pairs(find_paired(tmp_path, "train"), (1, 4), options(tmp_path))
+    (source,) = Source.of(find_paired(tmp_path, "train"), (1, 4), options(tmp_path))
     images = cached(source, kind)
     assert_same(images, source)
     a, b = images.read(1)
@@ -145,7 +145,7 @@ def test_the_cache_moves_with_the_data(tmp_path: Path, monkeypatch: pytest.Monke
     cached(source_of(tmp_path / "old"), "disk")
     (tmp_path / "old").rename(tmp_path / "new")
     found = find_unpaired(tmp_path / "new", "train")
-    moved = Source.domains(found, (3, 3), options(tmp_path / "new"))[0]
+    moved = Source.of(found, (3, 3), options(tmp_path / "new"))[0]
     reads = count_reads(monkeypatch)
     cached(moved, "disk")
     assert reads == []

@@ -79,7 +79,7 @@ def test_extensions(case: Case) -> None:
 def test_pairs(case: Case, tmp_path: Path) -> None:
     write_picture(tmp_path / "train" / "pair.png", case.input("pair"))
     data = options_of(tmp_path, case.hyper)
-    source = Source.pairs(find_paired(tmp_path, "train"), (3, 3), data)
+    (source,) = Source.of(find_paired(tmp_path, "train"), (3, 3), data)
     a, b = (cut_out(case.hyper, data, pixels)[None] for pixels in source.read(0))
     batch = ImageBatch(a, b, ("a",), ("b",))
     if data.direction == "BtoA":
