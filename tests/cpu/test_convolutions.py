@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core.cpu.accelerate import accelerate
 from core.cpu.convolutions import ConvFromFew, ConvToFew, ConvTransposeToFew, WideConv2d
 from core.cpu.narrow import from_few, to_few, transposed_to_few
+from core.nn.norms import InstanceNorm2d
 from core.nn.padding import ReflectionPad2d
 from tests.cpu.convolutions import any_size, random, same
 
@@ -157,3 +158,22 @@ def test_convolutions_pad_themselves(fixed: bool) -> None:
     after = layers(x)
     torch.testing.assert_close(after, before)
     torch.testing.assert_close(torch.autograd.grad(after.square().sum(), x)[0], expected)
+
+
+def test_a_compiled_network_is_the_same() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        *(nn.Conv2d(8, 8, 3, stride=2), InstanceNorm2d(8), nn.ReLU()),
+        *(ReflectionPad2d(1), nn.Conv2d(8, 8, 3), InstanceNorm2d(8)),
+    ).double()
+    x = _random(1, 8, 15, 17)
+    before = layers(x)
+    expected = torch.autograd.grad(before.sin().sum(), (x, *layers.parameters()))
+    accelerate([layers], winograd=True, keep_memory=False)
+    for compiled in (False, True):
+        if compiled:
+            layers.compile(backend="aot_eager")  # generating C++ would only take time
+        after = layers(x)
+        torch.testing.assert_close(after, before)
+        found = torch.autograd.grad(after.sin().sum(), (x, *layers.parameters()))
+        torch.testing.assert_close(found, expected)
