@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -93,16 +93,3 @@ def assert_gradients(
 def named_gradients(network: nn.Module) -> dict[str, Tensor | None]:
     """{official key: gradient}; the names are ours."""
     return {key: parameter.grad for key, parameter in network.named_parameters()}
-
-
-def batches(case: Case, dtype: torch.dtype) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(suffix of this iteration's draws, x_a, x_b); the images are the first ones if not given."""
-    images = {name: case.input(name, dtype) for name in ("x_a", "x_b")}
-    suffix, number = "", 1
-    while number == 1 or any(name.endswith(suffix) for name in case.data["inputs"]):
-        for name in images:
-            if case.has(name + suffix):
-                images[name] = case.input(name + suffix, dtype)
-        yield suffix, images["x_a"], images["x_b"]
-        number += 1
-        suffix = f"_iter{number}"

@@ -18,16 +18,17 @@ from dcgan.losses import adversarial_loss
 from tests.reference.cases import Case, agree, close, each
 from tests.reference.dcgan_cases import array_bounds, eight_bit, load, loss_bounds, real_images
 from tests.reference.training import (
+    ORDINALS,
     PER_ROOT,
     Iteration,
     Watch,
+    changes_agree,
     every_dtype,
     float32_bound,
     in_both_precisions,
     numbers_agree,
+    weights_agree,
 )
-
-ORDINALS = ("first", "second", "third", "fourth")
 
 
 class Runner:
@@ -39,7 +40,7 @@ class Runner:
             options = family.config.model.text.model_copy(update=text)
             model = family.config.model.model_copy(update={"text": options})
             family = DCGAN(family.config.model_copy(update={"model": model}), family.networks)
-        self.family, self.watch = family, Watch(family)
+        self.family, self.watch = family, Watch(family, prefix="net")
         self.seen: dict[str, list[Tensor]] = {"G": [], "D": []}
         for name, network in family.networks.items():
             network.register_forward_hook(
@@ -151,25 +152,17 @@ def compare_gradients(
 def compare_weights(
     case: Case, dtype: torch.dtype, golden: Mapping[str, Any], iteration: Iteration
 ) -> None:
+    for name, table in golden.items():
+        assert table.keys() == iteration.values[name].keys()
     sharp = dtype == torch.float64
-    norm_rel = 1e-9 if sharp else float32_bound(case, "after_step_l2")
+    rel = 1e-9 if sharp else float32_bound(case, "after_step_l2")
     per_root = 1e-9 if sharp else float32_bound(case, "after_step_sum", PER_ROOT)
-    for name, entries in golden.items():
-        assert entries.keys() == iteration.values[name[-1]].keys()
-        for key, (total, norm) in entries.items():
-            ours = iteration.values[name[-1]][key]
-            root = max(1, torch.Size(case.data["spec"][name][key]).numel()) ** 0.5
-            assert ours[1] == pytest.approx(norm, rel=norm_rel, abs=norm_rel), (name, key)
-            assert ours[0] == pytest.approx(total, rel=1e-9, abs=per_root * root), (name, key)
+    weights_agree(case, iteration.values, golden, rel=rel, per_root=per_root, drift=0.0)
 
 
 def compare_deltas(case: Case, dtype: torch.dtype, iteration: Iteration) -> None:
     rel = 1e-7 if dtype == torch.float64 else float32_bound(case, "delta_l2")
-    ours = {
-        f"net{name}": {key: norm for key, (_, norm) in table.items()}
-        for name, table in iteration.deltas.items()
-    }
-    numbers_agree(ours, case.data.get("delta_l2", {}), rel=rel)
+    changes_agree(case, iteration.deltas, case.data.get("delta_l2", {}), rel=rel, drift=0.0)
 
 
 @each("dcgan_iteration")
@@ -201,7 +194,7 @@ def test_outputs(case: Case, dtype: torch.dtype) -> None:
 @every_dtype
 def test_gradients_and_weights(case: Case, dtype: torch.dtype) -> None:
     for number, iteration in enumerate(iterations(case)[dtype], 1):
-        ours = {f"net{name}": tables[0] for name, tables in iteration.gradients.items()}
+        ours = {name: tables[0] for name, tables in iteration.gradients.items()}
         ending = "" if number == 1 else f"_{number}"
         compare_gradients(case, dtype, case.data.get(f"grad_l2{ending}", {}), ours)
         compare_weights(case, dtype, case.data.get(f"after_step{ending}", {}), iteration)
@@ -260,8 +253,8 @@ def test_text_losses_and_outputs(case: Case, dtype: torch.dtype) -> None:
 @every_dtype
 def test_text_gradients_and_weights(case: Case, dtype: torch.dtype) -> None:
     plain, between = (text_iteration(case, dtype, interpolated) for interpolated in (False, True))
-    ours = {f"net{name}": tables[0] for name, tables in plain.gradients.items()}
-    ours["netG_int"] = between.gradients["G"][0]
+    ours = {name: tables[0] for name, tables in plain.gradients.items()}
+    ours["netG_int"] = between.gradients["netG"][0]
     compare_gradients(case, dtype, case.data["grad_l2"], ours)
     compare_weights(case, dtype, case.data["after_step"], plain)
     compare_deltas(case, dtype, plain)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.checkpoints.official_layout import official_names, to_official
 from tests.reference.cases import Case
@@ -54,23 +54,22 @@ class Watch:
 
     Args:
         family: with `networks` and `optimizers`.
-        names: {official key: ours} of a network.
-        official: its official state dict.
         measure: what to keep of a gradient, from its official key and its value.
+        prefix: what the cases put before our names of networks.
     """
 
     def __init__(
         self,
         family: Any,
-        names: Callable[[nn.Module], Mapping[str, str]] = official_names,
-        official: Callable[[nn.Module], dict[str, Tensor]] = to_official,
         measure: Callable[[str, Tensor], Any] = norm,
+        prefix: str = "",
     ) -> None:
-        self.family, self.official, self.measure = family, official, measure
-        self.gradients: dict[str, list[dict[str, Any]]] = {name: [] for name in family.networks}
+        self.networks = {prefix + name: network for name, network in family.networks.items()}
+        self.measure = measure
+        self.gradients: dict[str, list[dict[str, Any]]] = {name: [] for name in self.networks}
         self.owners: dict[Tensor, tuple[str, str]] = {}
-        for name, network in family.networks.items():
-            theirs = {ours: key for key, ours in names(network).items()}
+        for name, network in self.networks.items():
+            theirs = {ours: key for key, ours in official_names(network).items()}
             for ours, parameter in network.named_parameters():
                 self.owners[parameter] = name, theirs[ours]
         for optimizer in family.optimizers.values():
@@ -90,8 +89,8 @@ class Watch:
     def states(self) -> States:
         """Copies of the networks' official state dicts."""
         return {
-            name: {key: value.clone() for key, value in self.official(network).items()}
-            for name, network in self.family.networks.items()
+            name: {key: value.clone() for key, value in to_official(network).items()}
+            for name, network in self.networks.items()
         }
 
     def iteration(self, terms: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> Iteration:
@@ -167,9 +166,91 @@ def numbers_agree(
         assert ours == pytest.approx(golden, rel=rel, abs=abs), at
 
 
-def zero_keys(case: Case, network: str) -> set[str]:
-    """Parameters whose true gradient is zero."""
-    return set(case.data.get("zero_gradient_keys", {}).get(network, ()))
+def zero_keys(case: Case, entry: str) -> set[str]:
+    """Parameters without a true gradient, of a network or of one of its tables (`netD_step5`)."""
+    known = case.data.get("zero_gradient_keys", {})
+    return set(known.get(entry, known.get(entry.partition("_")[0], ())))
+
+
+def rows(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A golden table without the notes that may stand in it."""
+    return {name: row for name, row in table.items() if isinstance(row, Mapping)}
+
+
+def gradients_agree(
+    case: Case,
+    ours: Mapping[str, Mapping[str, float]],
+    golden: Mapping[str, Mapping[str, float]],
+    *,
+    rel: float,
+    nothing: float,
+    abs: float = 1e-12,
+) -> None:
+    """L2 norms agree, and are at most `nothing` where the true gradient is zero."""
+    for network, table in rows(golden).items():
+        zero = {key for key in table if table[key] == 0} | zero_keys(case, network)
+        numbers_agree(ours[network], table, rel=rel, abs=abs, skip=zero, at=network)
+        for key in zero & table.keys():
+            assert ours[network][key] <= nothing, (network, key)
+
+
+def weights_agree(
+    case: Case,
+    ours: Table,
+    golden: Mapping[str, Mapping[str, Any]],
+    *,
+    rel: float,
+    per_root: float,
+    drift: float,
+    extra: float = 0.0,
+) -> None:
+    """Sums and L2 norms of the entries of state dicts agree.
+
+    Args:
+        case: whose weights they are.
+        ours: {network: {official key: [sum, norm]}}.
+        golden: the same.
+        rel: bound of norms.
+        per_root: absolute bound of sums, for each square root of the number of elements.
+        drift: how far an element may have moved that has no true gradient: rounding decides.
+        extra: absolute bound of sums, added.
+    """
+    for network, table in rows(golden).items():
+        for key, (total, norm) in table.items():
+            number = max(1, torch.Size(case.data["spec"][network][key]).numel())
+            free = drift if key in zero_keys(case, network) else 0.0
+            sums = per_root * number**0.5 + free * number + extra
+            our_total, our_norm = ours[network][key]
+            assert our_total == pytest.approx(total, rel=1e-9, abs=sums), (network, key)
+            assert our_norm == pytest.approx(norm, rel=rel, abs=free * number**0.5), (network, key)
+
+
+def norms_of(table: Table) -> dict[str, dict[str, float]]:
+    """The second of each pair."""
+    return {name: {key: pair[1] for key, pair in row.items()} for name, row in rows(table).items()}
+
+
+def changes_agree(
+    case: Case, ours: Table, golden: Mapping[str, Mapping[str, float]], *, rel: float, drift: float
+) -> None:
+    """L2 norms of changes agree; without a true gradient no element has moved beyond `drift`."""
+    for network, table in rows(golden).items():
+        zero, found = zero_keys(case, network), norms_of(ours)[network]
+        numbers_agree(found, table, rel=rel, abs=1e-12, skip=zero, at=network)
+        for key in zero & table.keys():
+            root = torch.Size(case.data["spec"][network][key]).numel() ** 0.5
+            assert found[key] <= drift * root * (1 + 1e-6), (network, key)
+
+
+# -- further iterations -----------------------------------------------------------------------
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
+
+
+def further_iterations(case: Case) -> dict[int, dict[str, Any]]:
+    """{number: golden tables} of the iterations after the first, counted from 1."""
+    named = [name for name in case.data if name.endswith("_iteration")]
+    return {ORDINALS.index(n.removesuffix("_iteration")) + 1: case.data[n] for n in named}
 
 
 # -- bounds in words ------------------------------------------------------------------------
@@ -198,8 +279,13 @@ def stated(text: str, word: str, default: float | None = None) -> float:
     return float(found[1])
 
 
+def at_least(bound: float, measured: float | None) -> float:
+    """A case's bound, or what its own float32 run calls for, if more."""
+    return max(bound, MARGIN * (measured or 0.0))
+
+
 def float32_bound(case: Case, name: str, word: str = "rtol", default: float | None = None) -> float:
     """A bound that a case states in words, or what its own float32 run calls for, if more."""
     measured = case.data.get("measured_float32_deviation", {})
     seen = measured.get(MEASURED.get((name, word), ""), {"value": 0.0})["value"]
-    return max(stated(case.data["tolerance"]["float32"][name], word, default), MARGIN * seen)
+    return at_least(stated(case.data["tolerance"]["float32"][name], word, default), seen)
