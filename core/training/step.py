@@ -6,7 +6,6 @@ import torch
 import torch._functorch.config
 from torch import Tensor
 
-from core.cpu.accelerate import accelerate
 from core.family import Batch, Family
 from core.options import TrainOptions
 from core.runtime import distributed
@@ -29,6 +28,8 @@ class Stepper:
     """
 
     def __init__(self, family: Family, options: TrainOptions, device: torch.device) -> None:
+        from core.cpu.accelerate import accelerate  # noqa: PLC0415  (defines operators: slow)
+
         self._family, self._options, self.device = family, options, device
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         networks = list(family.networks.values())

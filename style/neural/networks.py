@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.cpu.accelerate import accelerate
 from core.errors import UserError
 from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg
@@ -156,6 +155,8 @@ def make_encoder(model: Model) -> VGGEncoder | RandomFilters:
 
 def arrange(encoder: VGGEncoder | RandomFilters, run: Run, device: torch.device) -> None:
     """Move an encoder to its device, in place, as the options want it to run."""
+    from core.cpu.accelerate import accelerate  # noqa: PLC0415  (defines operators: slow)
+
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
     accelerate([encoder], winograd=run.winograd, keep_memory=run.keep_memory)
