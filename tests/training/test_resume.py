@@ -135,7 +135,7 @@ def test_signal_saves_and_tells_how_to_resume(
     process = start_training(config, run)
     deadline = time.monotonic() + 120
     log = run / "log.jsonl"
-    while not log.exists() or '"losses"' not in log.read_text():  # its first line comes earlier
+    while not log.exists() or '"losses"' not in log.read_text():  # until it trains
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     # As from a terminal: the whole group gets it, loader processes too.
