@@ -20,13 +20,8 @@ from torch.optim import Optimizer
 from core.data.single import with_vocabulary
 from core.family import SampleBatch, Update
 from core.generative import GenerativeBase
-from core.nn.dcgan import (
-    DcganDiscriminator,
-    DcganGenerator,
-    dis_channels,
-    gen_channels,
-    init_dcgan,
-)
+from core.nn.dcgan import DcganDiscriminator, DcganGenerator, dis_channels, gen_channels
+from core.nn.init import init_weights
 from core.text import interpolate
 from core.training.optimizers import adam
 from core.training.update import frozen
@@ -66,7 +61,7 @@ class DCGAN(GenerativeBase):
         widths = dis_channels(model.ndf, size)
         D = DcganDiscriminator(widths, model.nc, slope=model.slope_dis, **config.text_dims)
         for network in (G, D):
-            init_dcgan(network)
+            init_weights(network)
         return cls(config, {"G": G, "D": D})
 
     def training_step(self, batch: SampleBatch, step: int, update: Update) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ def fetch(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise
-    verdict = "as expected" if done.pinned else "unverified; pin it with --sha256 if you trust it"
+    verdict = "as expected" if args.sha256 else "unverified; pin it with --sha256 if you trust it"
     print(f"{done.path}: ready, {done.num_bytes} bytes, SHA-256 {done.sha256} ({verdict})")
 
 

@@ -6,13 +6,8 @@ from typing import cast
 
 from torch import nn
 
-from core.nn.dcgan import (
-    DcganDiscriminator,
-    DcganGenerator,
-    dis_channels,
-    gen_channels,
-    init_dcgan,
-)
+from core.nn.dcgan import DcganDiscriminator, DcganGenerator, dis_channels, gen_channels
+from core.nn.init import init_weights
 from wgan.config import Config
 from wgan.networks import (
     Cifar10Critic,
@@ -35,7 +30,7 @@ def make_generator(config: Config) -> nn.Module:
     if model.generator == "dcgan":
         widths = gen_channels(model.ngf, size)
         network = DcganGenerator(nz, widths, nc, norm=model.norm_gen, **config.text_dims)
-        init_dcgan(network)
+        init_weights(network)
         return network
     dim = cast("int", model.ngf)
     if model.generator == "resnet":
@@ -54,7 +49,7 @@ def make_critic(config: Config) -> nn.Module:
     if model.critic == "dcgan":
         widths = dis_channels(model.ndf, size)
         network = DcganDiscriminator(widths, nc, norm=model.norm_critic, **config.text_dims)
-        init_dcgan(network)
+        init_weights(network)
         return network
     dim = cast("int", model.ndf)
     if model.critic == "resnet":

@@ -15,10 +15,11 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from stat import S_ISLNK
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -28,32 +29,11 @@ from core.runtime.transfer import fetch, require_digest
 
 SERVER = "http://efrosgans.eecs.berkeley.edu"
 
-CYCLEGAN_DATA = (
-    "apple2orange", "summer2winter_yosemite", "horse2zebra", "monet2photo", "cezanne2photo",
-    "ukiyoe2photo", "vangogh2photo", "maps", "facades", "iphone2dslr_flower", "ae_photos",
-    "mini", "mini_pix2pix", "mini_colorization",
-)  # fmt: skip
-CYCLEGAN_GENERATORS = (
-    "apple2orange", "orange2apple", "summer2winter_yosemite", "winter2summer_yosemite",
-    "horse2zebra", "zebra2horse", "monet2photo", "style_monet", "style_cezanne", "style_ukiyoe",
-    "style_vangogh", "sat2map", "map2sat", "cityscapes_photo2label", "cityscapes_label2photo",
-    "facades_photo2label", "facades_label2photo", "iphone2dslr_flower",
-)  # fmt: skip
-PIX2PIX_DATA = (
-    "night2day", "edges2handbags", "edges2shoes", "facades", "maps",
-)  # fmt: skip
-PIX2PIX_GENERATORS = (
-    "edges2shoes", "sat2map", "map2sat", "facades_label2photo", "day2night",
-)  # fmt: skip
-
 SPLITS = {"train", "val", "test", "trainA", "trainB", "testA", "testB"}
 """Folders of a data set itself, as opposed to the one that an archive wraps around them."""
 
 MAGIC = {".zip": (b"PK",), ".gz": (b"\x1f\x8b",), ".pth": (b"PK", b"\x80")}
 """First bytes by suffix; .pth is a zip file or, before PyTorch 1.6, a bare pickle."""
-
-
-Kind = Literal["data", "generator"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +42,18 @@ class Published:
 
     Attributes:
         family: "cyclegan" or "pix2pix", which both publish, say, a `facades`.
-        kind: what it is.
         name: data set, or generator with the suffix `_pretrained` of its official folder.
         path: on the server, and on mirrors laid out like it.
     """
 
     family: str
-    kind: Kind
     name: str
     path: str
+
+    @property
+    def kind(self) -> Literal["data", "generator"]:
+        """What it is."""
+        return "generator" if self.path.endswith(".pth") else "data"
 
     @property
     def file_name(self) -> str:
@@ -83,41 +66,43 @@ class Published:
         return Path("datasets" if self.kind == "data" else "checkpoints")
 
     def destination(self, output: Path) -> Path:
-        """Where it ends up below `output`: a data set's folder, a generator's file."""
+        """Return where it ends up below `output`: a data set's folder, a generator's file."""
         folder = output / self.name
         return folder if self.kind == "data" else folder / "latest_net_G.pth"
 
 
-_SHELVES: tuple[tuple[str, Kind, str, tuple[str, ...]], ...] = (
-    ("cyclegan", "data", "cyclegan/datasets/{}.zip", CYCLEGAN_DATA),
-    ("cyclegan", "generator", "cyclegan/pretrained_models/{}.pth", CYCLEGAN_GENERATORS),
-    ("pix2pix", "data", "pix2pix/datasets/{}.tar.gz", PIX2PIX_DATA),
-    ("pix2pix", "generator", "pix2pix/models-pytorch/{}.pth", PIX2PIX_GENERATORS),
-)
+_NAMES = {
+    "cyclegan/datasets/{}.zip": (
+        "apple2orange summer2winter_yosemite horse2zebra monet2photo cezanne2photo ukiyoe2photo"
+        " vangogh2photo maps facades iphone2dslr_flower ae_photos mini mini_pix2pix"
+        " mini_colorization"
+    ),
+    "cyclegan/pretrained_models/{}.pth": (
+        "apple2orange orange2apple summer2winter_yosemite winter2summer_yosemite horse2zebra"
+        " zebra2horse monet2photo style_monet style_cezanne style_ukiyoe style_vangogh sat2map"
+        " map2sat cityscapes_photo2label cityscapes_label2photo facades_photo2label"
+        " facades_label2photo iphone2dslr_flower"
+    ),
+    "pix2pix/datasets/{}.tar.gz": "night2day edges2handbags edges2shoes facades maps",
+    "pix2pix/models-pytorch/{}.pth": "edges2shoes sat2map map2sat facades_label2photo day2night",
+}
 CATALOGUE = tuple(
-    Published(family, kind, stem if kind == "data" else f"{stem}_pretrained", path.format(stem))
-    for family, kind, path, stems in _SHELVES
-    for stem in stems
+    Published(
+        family=path.partition("/")[0],
+        name=f"{stem}_pretrained" if path.endswith(".pth") else stem,
+        path=path.format(stem),
+    )
+    for path, stems in _NAMES.items()
+    for stem in stems.split()
 )
 
 
-@dataclass(frozen=True)
-class Download:
-    """What `download` did.
-
-    Attributes:
-        path: the data set's folder or the generator's file.
-        url: where it comes from; None if a file that was there already was used.
-        num_bytes: size of the downloaded file (of a data set: of its archive).
-        sha256: digest found.
-        pinned: whether that digest was asked for.
-    """
+class Download(NamedTuple):
+    """What was put in place, with size and digest of the file as it was fetched."""
 
     path: Path
-    url: str | None
     num_bytes: int
     sha256: str
-    pinned: bool
 
 
 def find(name: str) -> Published:
@@ -131,20 +116,20 @@ def find(name: str) -> Published:
             "cityscapes: the data set is not given out any more; get the original from "
             "cityscapes-dataset.com and join its photos and labels side by side"
         )
-    found = [item for item in CATALOGUE if name in (item.name, f"{item.family}/{item.name}")]
+    full_names = {f"{item.family}/{item.name}": item for item in CATALOGUE}
+    found = [full for full, item in full_names.items() if name in (full, item.name)]
     if not found:
-        names = {n for item in CATALOGUE for n in (item.name, f"{item.family}/{item.name}")}
+        names = [*full_names, *(item.name for item in CATALOGUE)]
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UserError(f"{name}: nothing of this name is published; {hint}--list shows all names")
     if len(found) > 1:
-        choice = " or ".join(f"{item.family}/{item.name}" for item in found)
-        raise UserError(f"{name}: published by two families; say {choice}")
-    return found[0]
+        raise UserError(f"{name}: published by two families; say {' or '.join(found)}")
+    return full_names[found[0]]
 
 
 def address(item: Published, mirror: str) -> str:
-    """Full address of a file on a mirror.
+    """Return the full address of a file on a mirror.
 
     Args:
         item: entry of the table.
@@ -159,129 +144,9 @@ def address(item: Published, mirror: str) -> str:
         raise UserError(f"--mirror {mirror}: not a web address; give http://... or https://...")
     if not mirror.isascii() or re.search(r"\s", mirror):
         raise UserError(f"--mirror {mirror}: write spaces and accents as %20, %C3%A9, ...")
-    if parts.path.rpartition("/")[2] == item.file_name:
+    if PurePosixPath(parts.path).name == item.file_name:
         return mirror
     return f"{mirror.rstrip('/')}/{item.path}"
-
-
-def _check(path: Path, sha256: str, source: str) -> str:
-    """Return the digest of a file that is what it claims to be; `source` names it in errors."""
-    advice = "try another --mirror, or pass this digest with --sha256 if you trust the file"
-    found = require_digest(path, sha256, source, advice)
-    with path.open("rb") as file:
-        start = file.read(4)
-    if not start.startswith(MAGIC[path.suffix]):
-        raise UserError(
-            f"{source}: not a {path.suffix} file (it begins with {start!r}), perhaps a web page "
-            "instead of the file; try another --mirror or download it by hand"
-        )
-    return found
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        members = file.infolist()
-        for member in members:
-            # zipfile would bend such names into the folder; an archive that has them is no data
-            # set. The upper half of external_attr is the Unix mode.
-            name = PureWindowsPath(member.filename)
-            if name.anchor or ".." in name.parts or S_ISLNK(member.external_attr >> 16):
-                raise UserError(
-                    f"{archive}: unsafe member {member.filename!r} (a link, or a path out of the "
-                    "folder); get the archive from another --mirror"
-                )
-        for member in tqdm(members, desc=f"unpacking {archive.name}", unit="file", disable=None):
-            file.extract(member, folder)
-
-
-def _untar(archive: Path, folder: Path) -> None:
-    if not hasattr(tarfile, "data_filter"):
-        raise UserError(f"{archive}: unpacking it safely needs Python 3.11.4 or later")
-    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
-        members = tqdm(file, desc=f"unpacking {archive.name}", unit="file", disable=None)
-        try:
-            file.extractall(folder, members, filter="data")
-        except tarfile.FilterError as error:
-            raise UserError(
-                f"{archive}: unsafe member ({error}); get the archive from another --mirror"
-            ) from error
-        # tarfile stops at its own end mark; gzip compares the checksum at the end of the stream.
-        while stream.read(1 << 20):
-            pass
-
-
-def _unwrapped(folder: Path) -> Path:
-    """The folder with the data itself: archives wrap one of their own around it."""
-    junk = {"__MACOSX", ".DS_Store"}
-    entries = [entry for entry in folder.iterdir() if entry.name not in junk]
-    if len(entries) > 1 or any(entry.name in SPLITS for entry in entries):
-        return folder
-    return next((entry for entry in entries if entry.is_dir() and not entry.is_symlink()), folder)
-
-
-def _swap_in(new: Path, target: Path, old: Path) -> None:
-    """Move `new` to `target`, and what was there to `old`; all or nothing."""
-    replaces = target.exists() or target.is_symlink()
-    if replaces:
-        target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        if replaces:
-            old.rename(target)
-        raise
-
-
-def unpack(archive: Path, target: Path) -> None:
-    """Unpack a .zip or .tar.gz so that `target` has the archive's content at its top.
-
-    Args:
-        archive: the file; stays.
-        target: new folder, without the single folder that the archive may wrap around its content;
-            one that exists is replaced when the new one is complete.
-
-    Raises:
-        UserError: the archive is damaged or has members that point outside; the disk is full.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target.parent) as temporary:
-            # One level down: the temporary folder itself is closed to other users.
-            content = Path(temporary) / "content"
-            content.mkdir()
-            (_unzip if archive.suffix == ".zip" else _untar)(archive, content)
-            root = _unwrapped(content)
-            if not any(root.iterdir()):
-                raise UserError(f"{archive}: an empty archive; get it from another --mirror")
-            _swap_in(root, target, Path(temporary) / "replaced")
-    except (
-        *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
-        RuntimeError,  # zipfile's word for encryption and unknown compression
-    ) as error:
-        raise UserError(
-            f"{archive}: a damaged archive ({error}); delete it and download it again"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be unpacked ({error.strerror or error}); make room or choose "
-            "another folder with --output, the archive is kept"
-        ) from error
-
-
-def _put(item: Published, file: Path, target: Path, *, keep: bool) -> None:
-    """Unpack an archive (and delete it, unless it is to be kept), or move a generator."""
-    if item.kind == "data":
-        unpack(file, target)
-        if not keep:
-            file.unlink()
-        return
-    try:
-        target.parent.mkdir(exist_ok=True)
-        file.replace(target)
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be put in place ({error.strerror or error}); choose another "
-            f"folder with --output, the generator is kept as {file}"
-        ) from error
 
 
 def download(
@@ -331,6 +196,125 @@ def download(
         if not by_hand:
             file.unlink()
         raise
-    result = Download(target, None if by_hand else url, file.stat().st_size, found, bool(expected))
-    _put(item, file, target, keep=by_hand)
-    return result
+    num_bytes = file.stat().st_size
+    if item.kind == "generator":
+        _put(file, target)
+    else:
+        unpack(file, target)
+        if not by_hand:
+            file.unlink()
+    return Download(target, num_bytes, found)
+
+
+def _check(path: Path, sha256: str, source: str) -> str:
+    """Return the digest of a file that is what it claims to be; `source` names it in errors."""
+    advice = "try another --mirror, or pass this digest with --sha256 if you trust the file"
+    found = require_digest(path, sha256, source, advice)
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start.startswith(MAGIC[path.suffix]):
+        raise UserError(
+            f"{source}: not a {path.suffix} file (it begins with {start!r}), perhaps a web page "
+            "instead of the file; try another --mirror or download it by hand"
+        )
+    return found
+
+
+def _put(file: Path, target: Path) -> None:
+    """Move a generator to its place."""
+    try:
+        target.parent.mkdir(exist_ok=True)
+        file.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be put in place ({error.strerror or error}); choose another "
+            f"folder with --output, the generator is kept as {file}"
+        ) from error
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack a .zip or .tar.gz so that `target` has the archive's content at its top.
+
+    Args:
+        archive: the file; stays.
+        target: new folder, without the single folder that the archive may wrap around its content;
+            one that exists is replaced when the new one is complete.
+
+    Raises:
+        UserError: the archive is damaged or has members that point outside; the disk is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target.parent) as temporary:
+            # One level down: the temporary folder itself is closed to other users.
+            content = Path(temporary) / "content"
+            content.mkdir()
+            (_unzip if archive.suffix == ".zip" else _untar)(archive, content)
+            root = _unwrapped(content)
+            if not any(root.iterdir()):
+                raise UserError(f"{archive}: an empty archive; get it from another --mirror")
+            _swap_in(root, target, Path(temporary) / "replaced")
+    except (
+        *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
+        RuntimeError,  # zipfile's word for encryption and unknown compression
+    ) as error:
+        raise UserError(
+            f"{archive}: a damaged archive ({error}); delete it and download it again"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be unpacked ({error.strerror or error}); make room or choose "
+            "another folder with --output, the archive is kept"
+        ) from error
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        members = file.infolist()
+        for member in members:
+            # zipfile would bend such names into the folder; an archive that has them is no data
+            # set. The upper half of external_attr is the Unix mode.
+            name = PureWindowsPath(member.filename)
+            if name.anchor or ".." in name.parts or S_ISLNK(member.external_attr >> 16):
+                raise UserError(
+                    f"{archive}: unsafe member {member.filename!r} (a link, or a path out of the "
+                    "folder); get the archive from another --mirror"
+                )
+        title = f"unpacking {archive.name}"
+        file.extractall(folder, tqdm(members, title, unit="file", disable=None))
+
+
+def _untar(archive: Path, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(f"{archive}: unpacking it safely needs Python 3.11.4 or later")
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
+        members = tqdm(file, f"unpacking {archive.name}", unit="file", disable=None)
+        try:
+            file.extractall(folder, members, filter="data")
+        except tarfile.FilterError as error:
+            raise UserError(
+                f"{archive}: unsafe member ({error}); get the archive from another --mirror"
+            ) from error
+        # tarfile stops at its own end mark; gzip compares the checksum at the end of the stream.
+        while stream.read(1 << 20):
+            pass
+
+
+def _unwrapped(folder: Path) -> Path:
+    """Return the folder with the data itself: archives wrap one of their own around it."""
+    junk = {"__MACOSX", ".DS_Store"}
+    entries = [entry for entry in folder.iterdir() if entry.name not in junk]
+    if len(entries) > 1 or any(entry.name in SPLITS for entry in entries):
+        return folder
+    return next((entry for entry in entries if entry.is_dir() and not entry.is_symlink()), folder)
+
+
+def _swap_in(new: Path, target: Path, old: Path) -> None:
+    """Move `new` to `target`, and what was there to `old`; all or nothing."""
+    with suppress(FileNotFoundError):
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        with suppress(FileNotFoundError):
+            old.rename(target)
+        raise

@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import init
 
 from core.errors import UserError
 from core.options import PositiveInt
@@ -25,15 +24,9 @@ Output = Literal["tanh", "sigmoid"]
 Widths = PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 """Channels of the widest images' layer, from which the others double; or the layers' own list."""
 
-_TEXT_SLOPE = 0.2
 
-
-def num_stages(image_size: int) -> int:
-    """Count the doublings from 4x4 to the image: 3 for 32, 4 for 64, 5 for 128 px.
-
-    Raises:
-        UserError: Not 4 times a power of two, or below 16.
-    """
+def _num_stages(image_size: int) -> int:
+    """Count the doublings from 4x4 to the image: 3 for 32, 4 for 64, 5 for 128 px."""
     stages = image_size.bit_length() - 3
     if image_size < 16 or image_size != 4 << stages:
         raise UserError(
@@ -44,34 +37,29 @@ def num_stages(image_size: int) -> int:
 
 
 def gen_channels(ngf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
-    """Return the channels of the generator at 4x4, 8x8, ... up to half the image size.
+    """Return the channels of the generator at 4x4, 8x8, ... up to half the image size in pixels.
 
-    Args:
-        ngf: the last of them, doubling towards 4x4 (512-256-128-64 for 64 at 64 px); or those from
-            8x8 on, e.g. 512-256-128 at 64 px, in front of which 4x4 has twice the first.
-        image_size: side in px.
+    `ngf` is the last of them, doubling towards 4x4 (512-256-128-64 for 64 at 64 px); or those from
+    8x8 on, e.g. 512-256-128 at 64 px, in front of which 4x4 has twice the first.
 
     Raises:
-        UserError: A list of the wrong length, or an impossible size.
+        UserError: a list of the wrong length; a size below 16 or not 4 times a power of two.
     """
-    stages = num_stages(image_size)
     if isinstance(ngf, int):
-        return tuple(ngf << stage for stage in reversed(range(stages)))
-    _require_length("ngf", ngf, stages - 1, image_size)
+        return dis_channels(ngf, image_size)[::-1]
+    _require_length("ngf", ngf, _num_stages(image_size) - 1, image_size)
     return (2 * ngf[0], *ngf)
 
 
 def dis_channels(ndf: int | tuple[int, ...], image_size: int) -> tuple[int, ...]:
-    """Return the channels of the discriminator from half the image size down to 4x4.
+    """Return the channels of the discriminator from half the image size in pixels down to 4x4.
 
-    Args:
-        ndf: the first of them, doubling towards 4x4; or all, e.g. 128-256-512-1024 at 64 px.
-        image_size: side in px.
+    `ndf` is the first of them, doubling towards 4x4; or all, e.g. 128-256-512-1024 at 64 px.
 
     Raises:
-        UserError: As `gen_channels`.
+        UserError: as `gen_channels`.
     """
-    stages = num_stages(image_size)
+    stages = _num_stages(image_size)
     if isinstance(ndf, int):
         return tuple(ndf << stage for stage in range(stages))
     _require_length("ndf", ndf, stages, image_size)
@@ -99,7 +87,7 @@ def _norm(name: DcganNorm, channels: int) -> list[nn.Module]:
 
 
 def _text_branch(condition_dim: int, projection_dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(condition_dim, projection_dim), nn.LeakyReLU(_TEXT_SLOPE))
+    return nn.Sequential(nn.Linear(condition_dim, projection_dim), nn.LeakyReLU(0.2))
 
 
 class DcganGenerator(nn.Module):
@@ -193,20 +181,3 @@ class DcganDiscriminator(nn.Module):
         features = self.image(images)  # [N, top, 4, 4]
         text = self.text(conditions)[:, :, None, None].expand(-1, -1, *features.shape[2:])
         return self.joint(torch.cat([features, text.to(features.dtype)], dim=1)).flatten()
-
-
-@torch.no_grad()
-def init_dcgan(network: nn.Module) -> None:
-    """Initialise as published, in place (`weights_init`).
-
-    Convolutions N(0, 0.02), batch norm scales N(1, 0.02) and shifts 0; linear layers keep the
-    framework's default, as in the text-conditional code.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            init.normal_(module.weight, 0.0, 0.02)
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            init.normal_(module.weight, 1.0, 0.02)
-            init.zeros_(module.bias)

@@ -11,7 +11,7 @@ from core.nn.norms import NormName, conv_bias, make_norm
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges overlapping patches: 70x70 px with the default three layers (`basic`).
+    """A judge of overlapping patches: 70x70 px with the default three layers (`basic`).
 
     Args:
         input_nc: channels in (pix2pix: condition and image together).
@@ -43,12 +43,12 @@ class PatchDiscriminator(nn.Module):
         """Smallest image side that leaves a patch to judge: s / 2**n - 2 >= 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, input_nc, H, W] to logits [N, 1, H / 2**n - 2, W / 2**n - 2]."""
+        """Map [N, input_nc, H, W] to logits [N, 1, H / 2**n - 2, W / 2**n - 2]."""
         return self.model(x)
 
 
 class PixelDiscriminator(nn.Module):
-    """Judges every pixel by itself: three 1x1 convolutions.
+    """A judge of every pixel by itself: three 1x1 convolutions.
 
     With batch norm or none the last convolution has no bias, unlike the PatchGAN's; released
     files depend on it.
@@ -69,5 +69,5 @@ class PixelDiscriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, input_nc, H, W] to logits [N, 1, H, W]."""
+        """Map [N, input_nc, H, W] to logits [N, 1, H, W]."""
         return self.net(x)

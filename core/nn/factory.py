@@ -66,42 +66,30 @@ class NetworksConfig(RunConfig):
 def make_generator(
     options: NetworkOptions, input_nc: int, output_nc: int, *, gradient_checkpointing: bool = False
 ) -> Generator:
-    """A generator with its initial weights.
+    """Make a generator with its initial weights.
 
     Raises:
         UserError: gradient checkpointing of a U-Net.
     """
     network: Generator
+    channels, norm, dropout = (input_nc, output_nc, options.ngf), options.norm, options.dropout
     if options.generator in ("resnet_9blocks", "resnet_6blocks"):
-        network = ResnetGenerator(
-            input_nc,
-            output_nc,
-            options.ngf,
-            num_blocks=9 if options.generator == "resnet_9blocks" else 6,
-            norm=options.norm,
-            dropout=options.dropout,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+        num_blocks = 9 if options.generator == "resnet_9blocks" else 6
+        network = ResnetGenerator(*channels, num_blocks, norm, dropout, gradient_checkpointing)
     elif gradient_checkpointing:
         raise UserError(
             f"train.gradient_checkpointing: true, but model.generator {options.generator} has no "
             "residual blocks to recompute; set it to false, or choose a resnet generator"
         )
     else:
-        network = UnetGenerator(
-            input_nc,
-            output_nc,
-            options.ngf,
-            num_downs=8 if options.generator == "unet_256" else 7,
-            norm=options.norm,
-            dropout=options.dropout,
-        )
+        num_downs = 8 if options.generator == "unet_256" else 7
+        network = UnetGenerator(*channels, num_downs, norm, dropout)
     init_weights(network, options.init, options.init_gain)
     return network
 
 
 def make_discriminator(options: NetworkOptions, input_nc: int) -> Discriminator:
-    """A discriminator with its initial weights."""
+    """Make a discriminator with its initial weights."""
     network: Discriminator
     if options.discriminator == "pixel":
         network = PixelDiscriminator(input_nc, options.ndf, options.norm)

@@ -1,4 +1,4 @@
-"""Weight initialisation of the official CycleGAN and pix2pix (`init_weights`)."""
+"""Weight initialisation of the official CycleGAN, pix2pix, DCGAN and WGAN."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 
 @torch.no_grad()
 def init_weights(network: nn.Module, name: InitName = "normal", gain: float = 0.02) -> None:
-    """Fill every convolution and linear layer of `network` in place.
+    """Initialise convolutions and batch norms in place, by default as DCGAN does.
+
+    Batch norm scales are N(1, gain), all biases 0. Linear layers, which only the text branches
+    have, keep the framework's default, as in the text-conditional DCGAN.
 
     Args:
         network: any module.
-        name: `normal` N(0, gain), `xavier` normal with `gain`, `kaiming` normal (fan in),
-            `orthogonal` with `gain`. Biases become 0. Batch norm scales are N(1, gain), their
-            biases 0, whatever the name.
+        name: of the convolutions: `normal` N(0, gain), `xavier` normal with `gain`, `kaiming`
+            normal (fan in), `orthogonal` with `gain`.
         gain: the published value is 0.02.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             weight = module.weight
             if name == "normal":
                 init.normal_(weight, 0.0, gain)

@@ -1,8 +1,8 @@
-"""Train and evaluation modes, switched and put back."""
+"""Modes of networks, switched and put back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,17 +12,27 @@ from core.nn.norms import BatchNorm2d
 
 
 @contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Within: eval mode, no gradients; afterwards every module's own mode is back."""
-    modes = [(module, module.training) for network in networks for module in network.modules()]
-    for network in networks:
-        network.eval()
+def switched(modules: Iterable[nn.Module], name: str, value: bool) -> Iterator[None]:
+    """Set the attribute `name` of every module within; afterwards each has its own value again."""
+    before = [(module, getattr(module, name)) for module in modules]
     try:
-        with torch.no_grad():
-            yield
+        for module, _ in before:
+            setattr(module, name, value)
+        yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, own in before:
+            setattr(module, name, own)
+
+
+def _all(networks: Iterable[nn.Module], kind: type[nn.Module] = nn.Module) -> list[nn.Module]:
+    return [m for network in networks for m in network.modules() if isinstance(m, kind)]
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Put networks in eval mode, without gradients, within."""
+    with switched(_all(networks), "training", False), torch.no_grad():
+        yield
 
 
 @contextmanager
@@ -32,17 +42,13 @@ def published_test_mode(*networks: nn.Module) -> Iterator[None]:
     Dropout stays active and batch norm normalises each image by its own statistics. Without
     dropout and batch norm nothing changes.
     """
-    modules = [module for network in networks for module in network.modules()]
-    dropouts = [(m, m.training) for m in modules if isinstance(m, nn.Dropout)]
-    norms = [m for m in modules if isinstance(m, BatchNorm2d)]
-    for dropout, _ in dropouts:
-        dropout.training = True
-    for norm in norms:
-        norm.per_image = True
-    try:
+    dropouts, norms = _all(networks, nn.Dropout), _all(networks, BatchNorm2d)
+    with switched(dropouts, "training", True), switched(norms, "per_image", True):
         yield
-    finally:
-        for dropout, training in dropouts:
-            dropout.training = training
-        for norm in norms:
-            norm.per_image = False
+
+
+@contextmanager
+def recomputing(network: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of a network's batch norms alone within."""
+    with switched(_all([network], BatchNorm2d), "recomputing", True):
+        yield

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -30,13 +28,9 @@ class Normalise(nn.Module):
     def forward(
         self, x: Tensor, scale: Scale, gain: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
-        """[N, C, H, W] to the same shape.
+        """Map [N, C, H, W] to the same shape.
 
-        Args:
-            x: the image.
-            scale: the factor; its derivative by the variance is taken, by the mean is not.
-            gain: [N, C, 1, 1] or [C, 1, 1].
-            shift: the same.
+        `gain` and `shift` are [N, C, 1, 1] or [C, 1, 1]; `scale` is derived by the variance only.
         """
         var, mean = torch.var_mean(x, self.dims, correction=0, keepdim=True)
         y = (x - mean) * scale(var, mean.detach())
@@ -47,7 +41,7 @@ class Normalise(nn.Module):
 def instance_norm(
     x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """`F.instance_norm` by the statistics of x [N, C, H, W], with a right gradient in any layout.
+    """Apply `F.instance_norm` to x [N, C, H, W], with a right gradient in any layout.
 
     On a CPU torch (2.13, 2.14) silently gives a batch of one a wrong gradient of x where that of
     the result arrives in channels_last; it is made contiguous first.
@@ -59,14 +53,11 @@ def instance_norm(
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """`nn.InstanceNorm2d` without scale, shift and running statistics; see `instance_norm`."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
+    """`nn.InstanceNorm2d` without running statistics; see `instance_norm`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape."""
-        return instance_norm(input, eps=self.eps)
+        """Map [N, C, H, W] to the same shape."""
+        return instance_norm(input, self.weight, self.bias, self.eps)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -79,10 +70,10 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     per_image = False
     recomputing = False
-    """The forward runs a second time for its gradients; the statistics have seen this batch."""
+    """Whether the forward runs again for its gradients; statistics have seen this batch then."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape."""
+        """Map [N, C, H, W] to the same shape."""
         if self.per_image:
             return instance_norm(input, self.weight, self.bias, self.eps)
         if self.recomputing and self.training:
@@ -94,35 +85,22 @@ class BatchNorm2d(nn.BatchNorm2d):
         return super().forward(input)
 
 
-@contextmanager
-def recomputing(module: nn.Module) -> Iterator[None]:
-    """Within, forwards of `module` leave the running statistics of its batch norms alone."""
-    norms = [m for m in module.modules() if isinstance(m, BatchNorm2d)]
-    for norm in norms:
-        norm.recomputing = True
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.recomputing = False
-
-
 def make_norm(name: NormName) -> Callable[[int], nn.Module]:
-    """A factory channels -> layer, as the official CycleGAN and pix2pix configure them.
+    """Return a factory channels -> layer, as the official CycleGAN and pix2pix configure them.
 
     Instance norm has no scale, no shift and no running statistics (eps 1e-5, biased variance), so
     it is the same function in train and eval mode. Batch norm is affine with momentum 0.1.
     """
     factories: dict[NormName, Callable[[int], nn.Module]] = {
         "instance": InstanceNorm2d,
-        "batch": partial(BatchNorm2d, affine=True, track_running_stats=True),
+        "batch": BatchNorm2d,
         "none": lambda _channels: nn.Identity(),
     }
     return factories[name]
 
 
 def conv_bias(name: NormName) -> bool:
-    """Whether a convolution in front of this norm carries a bias.
+    """Tell whether a convolution in front of this norm carries a bias.
 
     The official code gives one for instance norm only, where it has no effect, and none for
     `none`, where it would; released checkpoints depend on it.

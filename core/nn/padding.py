@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def reflection_pad(x: Tensor, pixels: int, dims: tuple[int, ...] = (2, 3)) -> Tensor:
-    """[N, C, H, W], mirrored by `pixels` on both sides of `dims`: slices, flips, concatenation."""
+    """Mirror [N, C, H, W] by `pixels` on both sides of `dims`: slices, flips, concatenation."""
     for dim in dims:
         size = x.shape[dim]
         before = x.narrow(dim, 1, pixels).flip(dim)
@@ -22,7 +22,7 @@ def reflection_pad(x: Tensor, pixels: int, dims: tuple[int, ...] = (2, 3)) -> Te
 
 
 def replication_pad(x: Tensor, pixels: int, dims: tuple[int, ...] = (2, 3)) -> Tensor:
-    """[N, C, H, W], its edges repeated `pixels` times on both sides of `dims`."""
+    """Repeat the edges of [N, C, H, W] `pixels` times on both sides of `dims`."""
     for dim in dims:
         size = x.shape[dim]
         before, after = (
@@ -37,7 +37,7 @@ class ReflectionPad2d(nn.ReflectionPad2d):
     """`nn.ReflectionPad2d` with equal sides; see `reflection_pad`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W], padded on all sides."""
+        """Pad [N, C, H, W] on all sides."""
         if torch.are_deterministic_algorithms_enabled() and input.is_cuda:
             return reflection_pad(input, self.padding[0])
         return super().forward(input)
@@ -47,7 +47,7 @@ class ReplicationPad2d(nn.ReplicationPad2d):
     """`nn.ReplicationPad2d` with equal sides; see `replication_pad`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W], padded on all sides."""
+        """Pad [N, C, H, W] on all sides."""
         exact = torch.are_deterministic_algorithms_enabled() and input.is_cuda
         if exact or torch.compiler.is_compiling():
             return replication_pad(input, self.padding[0])

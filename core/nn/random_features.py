@@ -15,7 +15,7 @@ _LEAST_RESPONSE = 1e-3
 
 @cache
 def _weights(channels: int) -> tuple[Tensor, ...]:
-    """3x3 filters of zero mean and unit length, the same on every machine: a seeded CPU draw."""
+    """Draw 3x3 filters of zero mean and unit length, on the CPU: the same on every machine."""
     generator = torch.Generator().manual_seed(0)
     weights = []
     for width in _CHANNELS:
@@ -27,10 +27,7 @@ def _weights(channels: int) -> tuple[Tensor, ...]:
 
 
 def random_features(images: Tensor) -> list[Tensor]:
-    """Unit-length features of three levels (full, half and quarter size).
-
-    Args:
-        images: [N, C, H, W], float in [-1, 1], sides at least 4 px.
+    """Return features of images [N, C, H, W], float in [-1, 1], sides at least 4 px.
 
     Returns:
         [N, 32, H, W], [N, 64, H // 2, W // 2], [N, 128, H // 4, W // 4]; each place's vector has

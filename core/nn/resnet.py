@@ -12,8 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.nn.norms import NormName, conv_bias, make_norm, recomputing
+from core.nn.modes import recomputing
+from core.nn.norms import NormName, conv_bias, make_norm
 from core.nn.padding import ReflectionPad2d
+
+
+def _stage(conv: nn.Conv2d | nn.ConvTranspose2d, norm: NormName) -> list[nn.Module]:
+    return [conv, make_norm(norm)(conv.out_channels), nn.ReLU(inplace=True)]
 
 
 class ResnetBlock(nn.Module):
@@ -21,24 +26,15 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, channels: int, norm: NormName, dropout: bool) -> None:
         super().__init__()
-        make, bias = make_norm(norm), conv_bias(norm)
-        layers: list[nn.Module] = [
-            ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            make(channels),
-            nn.ReLU(inplace=True),
-        ]
+        first, second = (nn.Conv2d(channels, channels, 3, bias=conv_bias(norm)) for _ in range(2))
+        layers = [ReflectionPad2d(1), *_stage(first, norm)]
         if dropout:
             layers.append(nn.Dropout(0.5))
-        layers += [
-            ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            make(channels),
-        ]
+        layers += [ReflectionPad2d(1), second, make_norm(norm)(channels)]
         self.conv_block = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape."""
+        """Map [N, C, H, W] to the same shape."""
         return x + self.conv_block(x)
 
 
@@ -72,33 +68,19 @@ class ResnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = gradient_checkpointing
-        make, bias = make_norm(norm), conv_bias(norm)
-        layers: list[nn.Module] = [
-            ReflectionPad2d(3),
-            nn.Conv2d(input_nc, ngf, 7, bias=bias),
-            make(ngf),
-            nn.ReLU(inplace=True),
-        ]
-        for channels in (ngf, 2 * ngf):
-            layers += [
-                nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias),
-                make(2 * channels),
-                nn.ReLU(inplace=True),
-            ]
+        bias = conv_bias(norm)
+        layers = [ReflectionPad2d(3), *_stage(nn.Conv2d(input_nc, ngf, 7, bias=bias), norm)]
+        for width in (ngf, 2 * ngf):
+            layers += _stage(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias), norm)
         layers += [ResnetBlock(4 * ngf, norm, dropout) for _ in range(num_blocks)]
-        for channels in (4 * ngf, 2 * ngf):
-            layers += [
-                nn.ConvTranspose2d(
-                    channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias
-                ),
-                make(channels // 2),
-                nn.ReLU(inplace=True),
-            ]
+        for width in (2 * ngf, ngf):
+            up = nn.ConvTranspose2d(2 * width, width, 3, 2, padding=1, output_padding=1, bias=bias)
+            layers += _stage(up, norm)
         layers += [ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, input_nc, H, W] in [-1, 1] to [N, output_nc, H, W] in [-1, 1]."""
+        """Map [N, input_nc, H, W] in [-1, 1] to [N, output_nc, H, W] in [-1, 1]."""
         if not (self.gradient_checkpointing and x.requires_grad | self.training):
             return self.model(x)
         for layer in self.model:
@@ -107,7 +89,7 @@ class ResnetGenerator(nn.Module):
 
 
 def _recomputed(block: ResnetBlock, x: Tensor) -> Tensor:
-    """The block's output, without keeping what its backward pass needs."""
+    """Return the block's output without keeping what its backward pass needs."""
     if torch.compiler.is_compiling():
         return checkpoint(block, x, use_reentrant=False)  # which repeats no side effects there
 

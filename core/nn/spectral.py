@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def power_step(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """An estimate of a weight's largest singular value, v = W^T u / |W^T u| and u = W v / |W v|.
+    """Estimate a weight's largest singular value by v = W^T u / |W^T u| and u = W v / |W v|.
 
     Miyato et al. 2018. `torch.nn.utils.parametrizations.spectral_norm` takes the two half steps in
     the other order, so its numbers are others.

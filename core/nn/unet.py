@@ -47,9 +47,8 @@ class UnetGenerator(nn.Module):
         bottom = num_downs - 1
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
-            above = widths[level - 1] if level else input_nc
+            above, out = (widths[level - 1],) * 2 if level else (input_nc, output_nc)
             below = width if level == bottom else 2 * width
-            out = widths[level - 1] if level else output_nc
             down: list[nn.Module] = [nn.Conv2d(above, width, 4, stride=2, padding=1, bias=bias)]
             if level:
                 # Not in place: the same tensor is the skip, and the official in-place version
@@ -69,7 +68,7 @@ class UnetGenerator(nn.Module):
             self.up.append(nn.Sequential(*up))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, input_nc, H, W] in [-1, 1] to [N, output_nc, H, W] in [-1, 1]."""
+        """Map [N, input_nc, H, W] in [-1, 1] to [N, output_nc, H, W] in [-1, 1]."""
         skips: list[Tensor] = []
         for down in self.down:
             x = down(x)
@@ -80,28 +79,17 @@ class UnetGenerator(nn.Module):
         return y
 
     def official_keys(self) -> dict[str, str]:
-        """{our module prefix: official module prefix}, e.g. `down.1.1` -> `model.model.1.model.1`.
+        """Return {our module: official module}, e.g. `down.1.1` -> `model.model.1.model.1`.
 
-        The official nesting: level 0 is [conv, sub, ReLU, tconv, tanh]; a middle level is
-        [LeakyReLU, conv, norm, sub, ReLU, tconv, norm]; the bottom is
-        [LeakyReLU, conv, ReLU, tconv, norm]. With norm `none` the places of the norms stay.
+        An official level is our `down`, the next level (none at the bottom) and our `up`, in one
+        list; with norm `none` the places of the norms stay.
         """
         keys: dict[str, str] = {}
         prefix, bottom = "model", len(self.down) - 1
-        for level in range(len(self.down)):
-            inside = f"{prefix}.model"
-            if level == 0:
-                places = {"down.0.0": 0, "up.0.1": 3}
-                prefix = f"{inside}.1"
-            elif level < bottom:
-                places = {
-                    f"down.{level}.1": 1,
-                    f"down.{level}.2": 2,
-                    f"up.{level}.1": 5,
-                    f"up.{level}.2": 6,
-                }
-                prefix = f"{inside}.3"
-            else:
-                places = {f"down.{level}.1": 1, f"up.{level}.1": 3, f"up.{level}.2": 4}
-            keys |= {ours: f"{inside}.{place}" for ours, place in places.items()}
+        for level, (down, up) in enumerate(zip(self.down, self.up, strict=True)):
+            num_down, num_up = (len([*part.children()]) for part in (down, up))
+            after = num_down if level == bottom else num_down + 1
+            keys |= {f"down.{level}.{i}": f"{prefix}.model.{i}" for i in range(num_down)}
+            keys |= {f"up.{level}.{i}": f"{prefix}.model.{after + i}" for i in range(num_up)}
+            prefix = f"{prefix}.model.{num_down}"
         return keys

@@ -39,7 +39,7 @@ class DoubledConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 5, padding=2, padding_mode=padding_mode)
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W], H and W at least 2, to [N, O, 2 * H, 2 * W]."""
+        """Map [N, C, H, W], H and W at least 2, to [N, O, 2 * H, 2 * W]."""
         if not self.training:
             return super().forward(F.interpolate(input, scale_factor=2.0))
         cells = torch.stack([_folded(rows, 3) for rows in _folded(self.weight, 2)])
@@ -62,7 +62,7 @@ class DoubledConv2d(nn.Conv2d):
         return y
 
     def of_small(self, x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
-        """The convolution of the small image, padded by 1.
+        """Convolve the small image, padded by 1.
 
         Two pixels of the doubled image are one of the small one, except where it is mirrored: what
         mirroring gives beyond replication is added later.
@@ -73,12 +73,12 @@ class DoubledConv2d(nn.Conv2d):
 
 
 def _edges(y: Tensor, width: int) -> tuple[Tensor, ...]:
-    """The outermost rows and columns: top, bottom, left, right."""
+    """Return the outermost rows and columns: top, bottom, left, right."""
     return y[:, :, :width], y[:, :, -width:], y[..., :width], y[..., -width:]
 
 
 class _AndEdges(torch.autograd.Function):
-    """x and its outermost two rows and columns; autograd alone would go back over all of x each."""
+    """x and its two outermost rows and columns; autograd would go over all of x for each edge."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, ...]:
@@ -93,7 +93,7 @@ class _AndEdges(torch.autograd.Function):
 
 
 class _WithEdges(torch.autograd.Function):
-    """A term added to each edge of y, in place; autograd alone would go back over all of y each."""
+    """y with a term added to each edge, in place; autograd would go over all of y for each edge."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, *terms: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class _WithEdges(torch.autograd.Function):
 
 
 def _folded(weight: Tensor, dim: int) -> Tensor:
-    """[2, ...]: the five taps along `dim` added up to three, for even and for odd outputs."""
+    """Add up the five taps along `dim` to three, for even and for odd outputs: [2, ...]."""
     a, b, c, d, e = weight.unbind(dim)
     even, odd = (a + b, c + d, e), (a, b + c, d + e)
     return torch.stack([torch.stack(even, dim), torch.stack(odd, dim)])
@@ -117,7 +117,7 @@ def _folded(weight: Tensor, dim: int) -> Tensor:
 def _mirror_terms(
     edges: Sequence[Tensor], weight: Tensor, pad: Callable[..., Tensor]
 ) -> list[Tensor]:
-    """What reflection padding of the rows gives beyond replication: two [N, O, 1, 2 * W].
+    """Return what reflection padding of the rows gives beyond replication: two [N, O, 1, 2 * W].
 
     The first and the last output row see one pixel that differs, two rows outside of the doubled
     image: row 1 of the small image instead of row 0, and likewise at the bottom.

@@ -41,12 +41,10 @@ _URLS: dict[VGGInput, str] = {
 
 
 def vgg_input(images: Tensor, expected: VGGInput) -> Tensor:
-    """RGB images [N, 3, H, W] in [-1, 1] as the weights expect them; a single channel is repeated.
+    """Turn images [N, 3 or 1, H, W] in [-1, 1] into what the weights expect, [N, 3, H, W].
 
-    Args:
-        images: float.
-        expected: `torchvision`: RGB in [0, 1], less ImageNet's mean, over its standard deviation;
-            `caffe`: BGR in 0..255 less its mean.
+    That is, for `torchvision`, RGB in [0, 1], less ImageNet's mean, over its standard deviation;
+    for `caffe`, BGR in 0..255 less its mean.
     """
     images = images.expand(-1, 3, -1, -1)
     if expected == "torchvision":
@@ -60,7 +58,7 @@ class RectifiedConv2d(nn.Conv2d):
     """A convolution that can give its ReLU at once, where the result before it is not needed."""
 
     def rectified(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] to relu(self(x)) [N, O, H', W']."""
+        """Map [N, I, H, W] to relu(self(x)) [N, O, H', W']."""
         return F.relu_(self(x))
 
 
@@ -110,11 +108,11 @@ class VGG(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode."""
+        """Stay in eval mode."""
         return super().train(False)
 
     def forward(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """{layer: its output} for preprocessed images [N, 3, H, W] (`vgg_input`)."""
+        """Return {layer: its output} for preprocessed images [N, 3, H, W] (`vgg_input`)."""
         wanted = {self.layers[name]: name for name in layers}
         outputs: dict[str, Tensor] = {}
         x = images
@@ -134,7 +132,7 @@ class VGG(nn.Module):
         return outputs
 
     def _pooled_first(self, relu: int, wanted: Collection[int]) -> bool:
-        """Whether a ReLU follows the pooling behind it: the same in a quarter of the memory."""
+        """Tell whether a ReLU may follow the pooling behind it: a quarter of the memory."""
         behind = self.features[relu + 1 : relu + 2]
         return relu not in wanted and any(isinstance(layer, nn.MaxPool2d) for layer in behind)
 
@@ -142,7 +140,7 @@ class VGG(nn.Module):
 def load_vgg(
     network: VGG, path: str | Path | None = None, published: VGGInput = "torchvision"
 ) -> None:
-    """Fill `network` from a file, or with published ImageNet weights, fetched on first use.
+    """Fill a network from a file, or with published ImageNet weights, fetched on first use.
 
     Args:
         network: its depth and layers say which weights are needed; later ones are dropped.
@@ -160,7 +158,7 @@ def load_vgg(
 
 
 def vgg_state(network: VGG, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `network` needs of a state dict under either naming, under its own keys."""
+    """Return what a network needs of a state dict under either naming, under its own keys."""
     own = network.state_dict()
     named = {}
     for key, value in state.items():
@@ -171,7 +169,7 @@ def vgg_state(network: VGG, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _published_file(published: VGGInput, depth: VGGDepth) -> Path:
-    """File of published weights in torch.hub's folder, fetched if they are not there."""
+    """Return the file of published weights in torch.hub's folder; fetch it if it is not there."""
     name = _FILES[published, depth]
     path, url = Path(torch.hub.get_dir()) / "checkpoints" / name, _URLS[published] + name
     if path.is_file():

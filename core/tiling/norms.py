@@ -12,37 +12,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.tiling.sources import Mapped, Moments, Source
+from core.tiling.sources import Moments, Source, mapped
 from core.tiling.tensor import Handler, TiledTensor, handles, pair, refusal
 
 Dims = int | Sequence[int] | None
 
 
-def _dims(dim: Dims) -> tuple[int, ...]:
+def _var_mean(
+    call: str, input: TiledTensor, dim: Dims, keepdim: bool, lost: float = 0, root: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return variance (or its root) and mean over `dim`, which must span the picture.
+
+    `call` is the refused function's name, `lost` torch's `correction`.
+    """
     given = range(4) if dim is None else (dim,) if isinstance(dim, int) else dim
-    return tuple(each % 4 for each in given)
-
-
-def _moments(call: str, input: TiledTensor, dim: Dims) -> Moments:
-    """Table [N or 1, C or 1] of the moments over `dim`, which must span the picture."""
-    dims = _dims(dim)
+    dims = tuple(each % 4 for each in given)
     if not {2, 3} <= set(dims):
         raise refusal(f"{call}(dim={dim})")
-    return input.source.moments.pooled([each for each in (0, 1) if each in dims])
-
-
-def _delivered(table: Tensor, input: TiledTensor, dim: Dims, keepdim: bool) -> Tensor:
-    """A table of results, shaped like torch's reduction over `dim`."""
-    result = table[..., None, None].to(input.source.plan.compute_dtype)
-    return result if keepdim else result.squeeze(_dims(dim))
+    moments = input.source.moments.pooled([each for each in (0, 1) if each in dims])
+    var = (moments.var * moments.count).div(moments.count - lost)
+    var, mean = (
+        table[..., None, None].to(input.source.plan.compute_dtype)
+        for table in (var.sqrt() if root else var, moments.mean)
+    )
+    return (var, mean) if keepdim else (var.squeeze(dims), mean.squeeze(dims))
 
 
 @handles(torch.mean, Tensor.mean)
 def _mean(input: TiledTensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    return _delivered(_moments("mean", input, dim).mean, input, dim, keepdim)
+    return _var_mean("mean", input, dim, keepdim)[1]
 
 
-def _spread(call: str, *, root: bool, with_mean: bool) -> Handler:
+def _spread(call: str, *, with_mean: bool) -> Handler:
     def handler(
         input: TiledTensor,
         dim: Dims = None,
@@ -53,19 +54,17 @@ def _spread(call: str, *, root: bool, with_mean: bool) -> Handler:
     ) -> Tensor | tuple[Tensor, Tensor]:
         if isinstance(dim, bool):  # the overload var(unbiased)
             unbiased, dim = dim, None
-        moments = _moments(call, input, dim)
-        lost = float(unbiased) if correction is None else correction
-        var = (moments.var * moments.count).div(moments.count - lost)
-        spread = _delivered(var.sqrt() if root else var, input, dim, keepdim)
-        return (spread, _delivered(moments.mean, input, dim, keepdim)) if with_mean else spread
+        lost = unbiased if correction is None else correction
+        result = _var_mean(call, input, dim, keepdim, lost, root=call.startswith("std"))
+        return result if with_mean else result[0]
 
     return handler
 
 
-handles(torch.var, Tensor.var)(_spread("var", root=False, with_mean=False))
-handles(torch.std, Tensor.std)(_spread("std", root=True, with_mean=False))
-handles(torch.var_mean)(_spread("var_mean", root=False, with_mean=True))
-handles(torch.std_mean)(_spread("std_mean", root=True, with_mean=True))
+handles(torch.var, Tensor.var)(_spread("var", with_mean=False))
+handles(torch.std, Tensor.std)(_spread("std", with_mean=False))
+handles(torch.var_mean)(_spread("var_mean", with_mean=True))
+handles(torch.std_mean)(_spread("std_mean", with_mean=True))
 
 
 @handles(F.adaptive_avg_pool2d)
@@ -83,7 +82,7 @@ def _normalised(
     bias: Tensor | None,
     eps: float,
 ) -> Source:
-    """(x - mean) / sqrt(var + eps) * weight + bias, per channel; `mean` and `var` [N or 1, C]."""
+    """Return (x - mean) / sqrt(var + eps) * weight + bias; `mean` and `var` are [N or 1, C]."""
     dtype = source.plan.compute_dtype
     scale = (var.double() + eps).rsqrt()
     if weight is not None:
@@ -95,7 +94,7 @@ def _normalised(
     if bias is not None:
         shift = shift + bias.double()
     pivot, scale, shift = (each[..., None, None].to(dtype) for each in (pivot, scale, shift))
-    return Mapped(lambda tile: torch.addcmul(shift, tile - pivot, scale), [source], source.shape)
+    return mapped(lambda tile: torch.addcmul(shift, tile - pivot, scale), [source], source.shape)
 
 
 @handles(F.instance_norm)
@@ -113,8 +112,7 @@ def _instance_norm(
         return _batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if running_mean is not None:
         raise refusal("instance_norm (training)", "put the network in evaluation mode with eval()")
-    moments = input.source.moments
-    return _normalised(input.source, moments.mean, moments.var, weight, bias, eps)
+    return _group_norm(input, input.shape[1], weight, bias, eps)
 
 
 @handles(F.batch_norm)

@@ -12,21 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.tiling.sources import Blended, Gathered, Mapped, Source, Span, Stored, Window, sweep
+from core.tiling.sources import Source, Span, Stored, Window, blended, gathered, mapped, sweep
 from core.tiling.tensor import Pair, TiledTensor, handles, pair, refusal, result_shape
 
 # ---------------------------------------------------------------- geometry
 
 
 def _ramp(size: int) -> Tensor:
-    """[1, 1, size] coordinates; torch's own padding or resizing of them tells what it reads."""
+    """Return coordinates [1, 1, size]: what torch makes of them tells what it reads."""
     return torch.arange(size, dtype=torch.float64, device="cpu")[None, None]
 
 
 def _padded(
     source: Source, pads: Sequence[int], mode: str = "constant", fill: float = 0.0
 ) -> Source:
-    """Padded, or cropped by negative numbers; `pads` is (left, right, top, bottom)."""
+    """Pad by (left, right, top, bottom), or crop by negative numbers."""
     if not any(pads):
         return source
     value = -1.0 if mode == "constant" else None
@@ -34,7 +34,7 @@ def _padded(
         F.pad(_ramp(size), tuple(both), mode=mode, value=value)[0, 0].long()
         for size, both in ((source.shape[2], pads[2:]), (source.shape[3], pads[:2]))
     )
-    return Gathered(source, rows, cols, fill)
+    return gathered(source, rows, cols, fill)
 
 
 @handles(F.pad)
@@ -44,10 +44,6 @@ def _pad(
     if mode not in ("constant", "reflect", "replicate") or len(pad) not in (2, 4):
         raise refusal(f"pad({tuple(pad)}, {mode})")
     return _padded(input.source, (*pad, 0, 0)[:4], mode, value or 0.0)
-
-
-def _on_axis(value: Any, axis: int) -> Any:
-    return value[axis] if isinstance(value, Sequence) else value
 
 
 @handles(F.interpolate)
@@ -67,8 +63,8 @@ def _interpolate(
     def resized(axis: int) -> Tensor:
         return F.interpolate(
             _ramp(input.shape[2 + axis]),
-            size=_on_axis(size, axis),
-            scale_factor=_on_axis(scale_factor, axis),
+            size=pair(size)[axis],
+            scale_factor=pair(scale_factor)[axis],
             mode=line_modes[mode],
             align_corners=align_corners,
             recompute_scale_factor=recompute_scale_factor,
@@ -76,13 +72,13 @@ def _interpolate(
 
     rows, cols = resized(0), resized(1)
     if mode == "bilinear":
-        return Blended(input.source, rows, cols)
-    return Gathered(input.source, rows.long(), cols.long())
+        return blended(input.source, rows, cols)
+    return gathered(input.source, rows.long(), cols.long())
 
 
 @handles(Tensor.__getitem__)
 def _getitem(input: TiledTensor, key: Any) -> TiledTensor:
-    """Crops and runs of channels."""
+    """Crop, or take a run of channels."""
     slices = key if isinstance(key, tuple) else (key,)
     if Ellipsis in slices:
         at = slices.index(Ellipsis)
@@ -94,9 +90,9 @@ def _getitem(input: TiledTensor, key: Any) -> TiledTensor:
     if rows != slice(None) or cols != slice(None):
         _, _, height, width = source.shape
         every = torch.arange(max(height, width), device="cpu")
-        source = Gathered(source, every[:height][rows], every[:width][cols])
+        source = gathered(source, every[:height][rows], every[:width][cols])
     shape = result_shape(lambda ghost: ghost[slices], input)
-    return TiledTensor(Mapped(lambda tile: tile[table], [source], shape), is_crop=True)
+    return TiledTensor(mapped(lambda tile: tile[table], [source], shape), is_crop=True)
 
 
 @handles(torch.cat, torch.concat, torch.concatenate)
@@ -108,7 +104,7 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Source:
     inputs = [
         each.source if isinstance(each, TiledTensor) else Stored(plan, each) for each in tensors
     ]
-    return Mapped(lambda *tiles: torch.cat(tiles, 1), inputs, shape)
+    return mapped(lambda *tiles: torch.cat(tiles, 1), inputs, shape)
 
 
 # ---------------------------------------------------------------- neighbourhoods
@@ -124,7 +120,7 @@ def _slide(
     *,
     measure: bool = False,
 ) -> Source:
-    """A sliding kernel without padding: each output tile from its input with the halo."""
+    """Slide a kernel without padding: each output tile comes of its input with the halo."""
 
     def halo(span: Span, axis: int) -> Span:
         reach = dilation[axis] * (kernel[axis] - 1)
@@ -174,21 +170,12 @@ def _conv_transpose2d(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Source:
-    shape = result_shape(
-        torch.conv_transpose2d,
-        input,
-        weight,
-        bias,
-        stride,
-        padding,
-        output_padding,
-        groups,
-        dilation,
-    )
+    options = (stride, padding, output_padding, groups, dilation)
+    shape = result_shape(torch.conv_transpose2d, input, weight, bias, *options)
     source, steps, pads, gaps = input.source, pair(stride), pair(padding), pair(dilation)
 
     def contributors(span: Span, axis: int) -> Span:
-        """Inputs of which at least one starts at or before, and one ends at or after, the span."""
+        """Return inputs; one at least starts at or before the span, and one ends at or after it."""
         step, pad, last = steps[axis], pads[axis], source.shape[2 + axis] - 1
         reach = gaps[axis] * (weight.shape[2 + axis] - 1)
         first = (span[0] + pad - reach) // step
@@ -198,9 +185,7 @@ def _conv_transpose2d(
     def compute(window: Window) -> Tensor:
         reads = Window(contributors(window.rows, 0), contributors(window.cols, 1))
         tile = source.read(reads).to(weight.dtype)
-        full = torch.conv_transpose2d(
-            tile, weight, bias, steps, 0, output_padding, groups, pair(dilation)
-        )
+        full = torch.conv_transpose2d(tile, weight, bias, steps, 0, output_padding, groups, gaps)
         top = window.rows[0] + pads[0] - reads.rows[0] * steps[0]
         left = window.cols[0] + pads[1] - reads.cols[0] * steps[1]
         height, width = window.size
@@ -226,17 +211,12 @@ def _max_pool2d(
         torch.max_pool2d, input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode
     )
     kernel, steps, gaps = pair(kernel_size), pair(stride or kernel_size), pair(dilation)
-    before = pair(padding)
+    top, left = pair(padding)
     # With ceil_mode the last windows hang over; without it the last rows may go unread.
-    after = [
-        (shape[2 + axis] - 1) * steps[axis]
-        + gaps[axis] * (kernel[axis] - 1)
-        + 1
-        - input.shape[2 + axis]
-        - before[axis]
-        for axis in (0, 1)
-    ]
-    pads = (before[1], after[1], before[0], after[0])
+    height, width = (
+        (shape[2 + axis] - 1) * steps[axis] + gaps[axis] * (kernel[axis] - 1) + 1 for axis in (0, 1)
+    )
+    pads = (left, width - input.shape[3] - left, top, height - input.shape[2] - top)
     padded = _padded(input.source, pads, fill=float("-inf"))
 
     def function(tile: Tensor) -> Tensor:
@@ -259,18 +239,16 @@ def _avg_pool2d(
         raise refusal("avg_pool2d(ceil_mode, divisor_override)")
     shape = result_shape(F.avg_pool2d, input, kernel_size, stride, padding)
     kernel, steps, (tall, wide) = pair(kernel_size), pair(stride or kernel_size), pair(padding)
-    source = input.source
-    if not count_include_pad:
-        # Channel 0 counts: ones inside and zeros in the padding.
-        ones = Stored(
-            source.plan, torch.ones((), device="cpu").expand(source.shape[0], 1, *source.shape[2:])
-        )
-        joined = (source.shape[0], source.shape[1] + 1, *source.shape[2:])
-        source = Mapped(lambda *tiles: torch.cat(tiles, 1), [ones, source], joined)
 
     def function(tile: Tensor) -> Tensor:
-        mean = F.avg_pool2d(tile, kernel, steps)
-        return mean if count_include_pad else mean[:, 1:] / mean[:, :1]
+        return F.avg_pool2d(tile, kernel, steps)
 
-    padded = _padded(source, (wide, wide, tall, tall))
-    return _slide(padded, shape, kernel, steps, (1, 1), function)
+    padded = _padded(input.source, (wide, wide, tall, tall))
+    pooled = _slide(padded, shape, kernel, steps, (1, 1), function)
+    if count_include_pad:
+        return pooled
+    # What of each window is picture: [1, H', W'].
+    ones = torch.ones(1, *input.shape[2:], dtype=torch.float64, device="cpu")
+    inside = F.pad(ones, (wide, wide, tall, tall))
+    share = Stored(input.source.plan, F.avg_pool2d(inside, kernel, steps).expand(shape))
+    return mapped(torch.div, [pooled, share], shape)

@@ -10,6 +10,7 @@ runs on a `core.tiling.tensor.TiledTensor`. The device holds one tile at a time.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -45,7 +46,7 @@ def run_tiled(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Forward of a network whose activations would not fit on the device.
+    """Run a network whose activations would not fit on the device, tile by tile.
 
     Supported are convolutions, transposed convolutions, pooling, padding (constant, reflect,
     replicate), nearest and bilinear resizing, instance, batch and group norm, pointwise functions,
@@ -87,34 +88,26 @@ def run_tiled(
     return sweep(plan, source.shape, source.read, dtype=image.dtype).pixels
 
 
-def estimate_peak_bytes(
-    network: Network,
-    channels: int,
-    height: int,
-    width: int,
-    *,
-    device: torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> int:
-    """Bytes that the whole-image forward of one image would hold at its peak.
+@torch.no_grad()
+def estimate_peak_bytes(network: Network, shape: Sequence[int], device: torch.device) -> int:
+    """Return the bytes that the whole-image forward would hold at its peak.
 
     The forward is run at full size on tensors without memory, and the live ones are added up after
     each operation: the input counts, the parameters do not, as they are there already. Workspaces
     inside an operation are not seen (see `SAFETY`).
 
     Args:
-        network: Left unchanged; its parameters' device is taken for the image's.
-        channels: Of the input.
-        height: Pixels.
-        width: Pixels.
-        device: Of the image, if `network` is not a module; default: the CPU.
-        dtype: Of the image.
+        network: Its parameters are on `device`; left unchanged.
+        shape: [N, C, H, W] of the image, float32.
+        device: Of the image.
     """
-    return _peak_bytes(network, (1, channels, height, width), device, dtype)
+    with _eager(), FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live:
+        network(torch.empty(tuple(shape), device=device))
+    return live.peak
 
 
 def available_bytes(device: torch.device) -> int:
-    """Bytes that can be had on a device now.
+    """Return the bytes that can be had on a device now.
 
     CUDA: what the driver has free and what PyTorch keeps without using it. CPU: the kernel's
     `MemAvailable`, or, where there is no /proc/meminfo, the free pages.
@@ -128,35 +121,22 @@ def available_bytes(device: torch.device) -> int:
         return int(free + cached)
     if device.type != "cpu":
         raise UserError(f"device {device}: its free memory is not known; use cuda or cpu")
-    if MEMINFO.exists():
-        for line in MEMINFO.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key == "MemAvailable":
-                return int(value.split()[0]) * 1024
+    meminfo = MEMINFO.read_text() if MEMINFO.exists() else ""
+    if found := re.search(r"MemAvailable:\s*(\d+) kB", meminfo):
+        return int(found[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def fits(
-    network: Network,
-    image_shape: Sequence[int],
-    device: torch.device,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> bool:
-    """Whether the whole-image forward fits in the device's free memory, with a safety margin.
+def fits(network: Network, shape: Sequence[int], device: torch.device) -> bool:
+    """Tell whether the whole-image forward fits in the device's free memory, with a margin.
 
-    Args:
-        network: Its parameters are on `device`.
-        image_shape: [N, C, H, W].
-        device: CUDA or CPU.
-        dtype: Of the image.
+    Arguments are those of `estimate_peak_bytes`; the device is a GPU (CUDA) or the CPU.
     """
-    need = _peak_bytes(network, image_shape, device, dtype)
-    return need * SAFETY <= available_bytes(device)
+    return estimate_peak_bytes(network, shape, device) * SAFETY <= available_bytes(device)
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Adds up the memory of all tensors that operations have made and that are still alive."""
+    """The most memory that tensors made within have held at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,19 +158,8 @@ class _LiveBytes(TorchDispatchMode):
         return results
 
 
-@torch.no_grad()
-def _peak_bytes(
-    network: Network, shape: Sequence[int], device: torch.device | None, dtype: torch.dtype
-) -> int:
-    if isinstance(network, nn.Module):
-        device = next((each.device for each in network.parameters()), device)
-    with _eager(), FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live:
-        network(torch.empty(tuple(shape), device=device or torch.device("cpu"), dtype=dtype))
-    return live.peak
-
-
 def _eager() -> AbstractContextManager[object]:
-    """Compiled networks run uncompiled inside: a tracer must not see images without memory."""
+    """Run compiled networks uncompiled within: a tracer must not see images without memory."""
     # Loading the compiler takes seconds; what was never loaded has compiled nothing.
     if "torch._dynamo" not in sys.modules:
         return nullcontext()

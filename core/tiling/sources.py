@@ -9,10 +9,9 @@ image. `sweep` is the only place that writes pixels.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import torch
@@ -31,7 +30,7 @@ class Window(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Height and width in pixels."""
         return self.rows[1] - self.rows[0], self.cols[1] - self.cols[0]
 
 
@@ -55,7 +54,7 @@ class Plan:
         return torch.promote_types(self.dtype, torch.float32)
 
     def windows(self, shape: torch.Size) -> Iterator[Window]:
-        """Tiles that cover [..., H, W] without overlap, row by row; the last ones are smaller."""
+        """Cover [..., H, W] with tiles without overlap, row by row; the last ones are smaller."""
         height, width = shape[-2:]
         for top in range(0, height, self.tile):
             rows = (top, min(top + self.tile, height))
@@ -76,7 +75,7 @@ class Moments:
 
     @classmethod
     def consuming(cls, tile: Tensor) -> Moments:
-        """Moments of [N, C, h, w] over (h, w); overwrites `tile`.
+        """Measure [N, C, h, w] over (h, w); overwrites `tile`.
 
         Values are centred before they are squared: a large mean costs no digits of the variance,
         and what rounding leaves of the mean after centring is accounted for.
@@ -89,7 +88,7 @@ class Moments:
         return cls(count, rough[..., 0, 0].double() + rest, (squares - rest.square()).clamp_(min=0))
 
     def merged(self, other: Moments) -> Moments:
-        """Moments of both sets together (Chan, Golub and LeVeque 1979)."""
+        """Return the moments of both sets together (Chan, Golub and LeVeque 1979)."""
         count = self.count + other.count
         share = other.count / count
         gap = other.mean - self.mean
@@ -97,67 +96,60 @@ class Moments:
         return Moments(count, self.mean + gap * share, var)
 
     def pooled(self, dims: Sequence[int]) -> Moments:
-        """Moments over `dims` of the table too; those dimensions keep size 1."""
-        dims = tuple(dims)
+        """Return the moments over `dims` of the table too; those dimensions keep size 1."""
         if not dims:
             return self
+        dims = tuple(dims)
         mean = self.mean.mean(dims, keepdim=True)
         var = (self.var + (self.mean - mean).square()).mean(dims, keepdim=True)
         return Moments(self.count * (self.mean.numel() // mean.numel()), mean, var)
 
 
-class Source(ABC):
-    """An image [N, C, H, W] that can be read by windows."""
+class Source:
+    """An image [N, C, H, W] that can be read by windows.
 
-    def __init__(self, plan: Plan, shape: Sequence[int]) -> None:
-        self.plan = plan
-        self.shape = torch.Size(shape)
+    Attributes:
+        plan: How it is read.
+        shape: Of the whole image.
+        read: Window -> pixels [N, C, h, w] on the device, perhaps a view: never written into.
+    """
 
-    @abstractmethod
-    def read(self, window: Window) -> Tensor:
-        """[N, C, h, w] on the device. May be a view of a store: never write into it."""
+    def __init__(self, plan: Plan, shape: Sequence[int], read: Callable[[Window], Tensor]) -> None:
+        self.plan, self.shape, self.read = plan, torch.Size(shape), read
 
     @cached_property
     def moments(self) -> Moments:
         """Per-image, per-channel moments over all pixels, in one pass on the first use."""
-        total = None
-        for window in self.plan.windows(self.shape):
-            part = Moments.consuming(self.read(window).clone())
-            total = part if total is None else total.merged(part)
-        assert total is not None, "an image has pixels"
-        return total
+        windows = self.plan.windows(self.shape)
+        return reduce(Moments.merged, (Moments.consuming(self.read(w).clone()) for w in windows))
 
 
 class Stored(Source):
     """Pixels in memory: an activation on the host, or a tensor that the network brought along."""
 
     def __init__(self, plan: Plan, pixels: Tensor) -> None:
-        super().__init__(plan, pixels.shape)
+        def read(window: Window) -> Tensor:
+            # Copied in the stored type, the narrower one, and widened on the device.
+            tile = pixels[..., slice(*window.rows), slice(*window.cols)]
+            return tile.to(plan.device).to(plan.compute_dtype)
+
+        super().__init__(plan, pixels.shape, read)
         self.pixels = pixels
 
-    def read(self, window: Window) -> Tensor:
-        """Copied in the stored type, the narrower one, and widened on the device."""
-        tile = self.pixels[..., slice(*window.rows), slice(*window.cols)]
-        return tile.to(self.plan.device).to(self.plan.compute_dtype)
+
+def mapped(
+    function: Callable[..., Tensor], inputs: Sequence[Source], shape: Sequence[int]
+) -> Source:
+    """Apply a pointwise function to sources of one height and width."""
+
+    def read(window: Window) -> Tensor:
+        return function(*(source.read(window) for source in inputs))
+
+    return Source(inputs[0].plan, shape, read)
 
 
-class Mapped(Source):
-    """A pointwise function of sources of one height and width."""
-
-    def __init__(
-        self, function: Callable[..., Tensor], inputs: Sequence[Source], shape: Sequence[int]
-    ) -> None:
-        super().__init__(inputs[0].plan, shape)
-        self.function = function
-        self.inputs = tuple(inputs)
-
-    def read(self, window: Window) -> Tensor:
-        """The function of the inputs' windows."""
-        return self.function(*(source.read(window) for source in self.inputs))
-
-
-class Gathered(Source):
-    """Rows and columns of a source in another order: padding, crops, nearest-neighbour resizing.
+def gathered(source: Source, rows: Tensor, cols: Tensor, fill: float = 0.0) -> Source:
+    """Take rows and columns in another order: padding, crops, nearest-neighbour resizing.
 
     Args:
         source: What is read.
@@ -165,28 +157,25 @@ class Gathered(Source):
         cols: [W'] likewise.
         fill: Value of the pixels that the source does not have.
     """
+    plan, shape = source.plan, (*source.shape[:2], len(rows), len(cols))
 
-    def __init__(self, source: Source, rows: Tensor, cols: Tensor, fill: float = 0.0) -> None:
-        super().__init__(source.plan, (*source.shape[:2], len(rows), len(cols)))
-        self.source, self.rows, self.cols, self.fill = source, rows, cols, fill
+    def read(window: Window) -> Tensor:
+        # The smallest source window that holds all that is asked for.
+        inner_rows, top, bottom = _within(rows[slice(*window.rows)])
+        inner_cols, left, right = _within(cols[slice(*window.cols)])
+        if len(inner_rows) == 0 or len(inner_cols) == 0:
+            size = (*shape[:2], *window.size)
+            return torch.full(size, fill, device=plan.device, dtype=plan.compute_dtype)
+        tile = source.read(Window(_hull(inner_rows), _hull(inner_cols)))
+        tile = _pick(_pick(tile, 2, inner_rows), 3, inner_cols)
+        pads = (left, right, top, bottom)
+        return F.pad(tile, pads, value=fill) if any(pads) else tile
 
-    def read(self, window: Window) -> Tensor:
-        """Reads the smallest source window that holds all that is asked for."""
-        rows, top, bottom = _within(self.rows[slice(*window.rows)])
-        cols, left, right = _within(self.cols[slice(*window.cols)])
-        if len(rows) == 0 or len(cols) == 0:
-            shape = (*self.shape[:2], *window.size)
-            plan = self.plan
-            return torch.full(shape, self.fill, device=plan.device, dtype=plan.compute_dtype)
-        tile = self.source.read(Window(_hull(rows), _hull(cols)))
-        tile = _pick(_pick(tile, 2, rows), 3, cols)
-        if any((left, right, top, bottom)):
-            tile = F.pad(tile, (left, right, top, bottom), value=self.fill)
-        return tile
+    return Source(plan, shape, read)
 
 
-class Blended(Source):
-    """Linear interpolation at fractional source rows and columns: bilinear resizing.
+def blended(source: Source, rows: Tensor, cols: Tensor) -> Source:
+    """Interpolate linearly at fractional source rows and columns: bilinear resizing.
 
     Args:
         source: What is read.
@@ -194,19 +183,16 @@ class Blended(Source):
         cols: [W'] likewise.
     """
 
-    def __init__(self, source: Source, rows: Tensor, cols: Tensor) -> None:
-        super().__init__(source.plan, (*source.shape[:2], len(rows), len(cols)))
-        self.source, self.rows, self.cols = source, rows, cols
+    def read(window: Window) -> Tensor:
+        wanted = rows[slice(*window.rows)], cols[slice(*window.cols)]
+        tile = source.read(Window(*map(_hull, wanted)))
+        return _blend(_blend(tile, 2, wanted[0]), 3, wanted[1])
 
-    def read(self, window: Window) -> Tensor:
-        """Interpolates along rows, then along columns."""
-        rows, cols = self.rows[slice(*window.rows)], self.cols[slice(*window.cols)]
-        tile = self.source.read(Window(_hull(rows), _hull(cols)))
-        return _blend(_blend(tile, 2, rows), 3, cols)
+    return Source(source.plan, (*source.shape[:2], len(rows), len(cols)), read)
 
 
 def _within(index: Tensor) -> tuple[Tensor, int, int]:
-    """The run of indices that are not -1, and the counts of -1 before and after it."""
+    """Return the run of indices that are not -1, and the counts of -1 before and after it."""
     inside = (index >= 0).nonzero()
     if len(inside) == 0:
         return index[:0], len(index), 0
@@ -232,7 +218,7 @@ def _blend(tile: Tensor, dim: int, coordinates: Tensor) -> Tensor:
     low, high = coordinates.floor(), coordinates.ceil()
     weight = (coordinates - low).to(tile.device, tile.dtype)
     start = low.min()
-    below = _pick(tile, dim, (low - start).long()) if len(low) else tile
+    below = _pick(tile, dim, (low - start).long())
     above = tile.index_select(dim, (high - start).long().to(tile.device))
     return torch.lerp(below, above, weight.view(-1, *[1] * (3 - dim)))
 
@@ -255,19 +241,14 @@ def sweep(
         measure: Gather the moments on the way, before rounding to the storage type, which spares
             a norm its pass over the image. Tiles are overwritten: `compute` must return tensors
             of its own, not views.
-
-    Returns:
-        The new image.
     """
-    pixels = torch.empty(tuple(shape), dtype=dtype or plan.dtype, device="cpu")
-    stored = Stored(plan, pixels)
-    total = None
-    for window in plan.windows(pixels.shape):
+    stored = Stored(plan, torch.empty(tuple(shape), dtype=dtype or plan.dtype, device="cpu"))
+    parts = []
+    for window in plan.windows(stored.shape):
         tile = compute(window)
-        pixels[..., slice(*window.rows), slice(*window.cols)] = tile
+        stored.pixels[..., slice(*window.rows), slice(*window.cols)] = tile
         if measure:
-            part = Moments.consuming(tile.to(plan.compute_dtype))
-            total = part if total is None else total.merged(part)
-    if total is not None:
-        stored.moments = total
+            parts.append(Moments.consuming(tile.to(plan.compute_dtype)))
+    if measure:
+        stored.moments = reduce(Moments.merged, parts)
     return stored

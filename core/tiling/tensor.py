@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.errors import UserError
-from core.tiling.sources import Mapped, Source, Stored, sweep
+from core.tiling.sources import Source, Stored, mapped, sweep
 
 Pair = tuple[int, int]
 Handler = Callable[..., Any]
@@ -28,13 +28,14 @@ HANDLERS: dict[Any, Handler] = {}
 IN_PLACE: dict[Any, Any] = {}
 """In-place torch function -> the one that returns a new tensor."""
 
+_METHODS = (
+    "size dim ndimension numel nelement is_floating_point is_complex is_contiguous get_device"
+)
+_PROPERTIES = "shape dtype device ndim layout is_cuda requires_grad"
 METADATA = {
-    *(getattr(Tensor, name) for name in ("size", "dim", "ndimension", "numel", "nelement")),
-    *(getattr(Tensor, name) for name in ("is_floating_point", "is_complex", "get_device")),
-    Tensor.is_contiguous,
-    *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout")),
-    *(getattr(Tensor, name).__get__ for name in ("is_cuda", "requires_grad")),
     torch.is_floating_point,
+    *(getattr(Tensor, name) for name in _METHODS.split()),
+    *(getattr(Tensor, name).__get__ for name in _PROPERTIES.split()),
 }
 """What the handle itself can answer."""
 
@@ -53,7 +54,7 @@ class TiledTensor(Tensor):
 
     @staticmethod
     def __new__(cls, source: Source, *, is_crop: bool = False) -> TiledTensor:
-        """A handle on `source` without memory of its own."""
+        """Make a handle on `source` without memory of its own."""
         plan = source.plan
         self: TiledTensor = torch.Tensor._make_wrapper_subclass(
             cls, source.shape, dtype=plan.dtype, device=plan.device
@@ -110,7 +111,7 @@ class TiledTensor(Tensor):
 
 
 def refusal(call: str, way_out: str = "use the whole image, or a smaller one") -> UserError:
-    """What to raise where `call` on a tiled image cannot be honoured."""
+    """Return what to raise where `call` on a tiled image cannot be honoured."""
     return UserError(
         f"tiling is not possible for this network: it calls `{call}`, which cannot be computed tile"
         f" by tile; {way_out}"
@@ -118,9 +119,9 @@ def refusal(call: str, way_out: str = "use the whole image, or a smaller one") -
 
 
 def handles(*functions: Any) -> Callable[[Handler], Handler]:
-    """Decorator: the tiled version of torch's `functions`, called with their arguments.
+    """Register the decorated function as the tiled version of torch's, with their arguments.
 
-    It returns a `Source`, which becomes a `TiledTensor`, or anything else, which is passed on.
+    What it returns is passed on; a `Source` becomes a `TiledTensor`.
     """
 
     def register(handler: Handler) -> Handler:
@@ -130,13 +131,13 @@ def handles(*functions: Any) -> Callable[[Handler], Handler]:
     return register
 
 
-def pair(value: int | Sequence[int]) -> Pair:
-    """(rows, columns) of one of torch's per-axis arguments."""
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def pair(value: Any) -> tuple[Any, Any]:
+    """Return (rows, columns) of one of torch's per-axis arguments."""
+    return (value[0], value[-1]) if isinstance(value, Sequence) else (value, value)
 
 
 def result_shape(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> torch.Size:
-    """Shape of the result; torch's own complaint where the arguments do not fit together."""
+    """Return the result's shape; raises what torch does where the arguments do not fit."""
 
     def ghost(value: Any) -> Any:
         return torch.empty(value.shape, device="meta") if isinstance(value, Tensor) else value
@@ -159,7 +160,7 @@ def _clone(input: TiledTensor, **kwargs: Any) -> Source:
 
 @handles(Tensor.to)
 def _to(input: TiledTensor, *args: Any, **kwargs: Any) -> TiledTensor | Source:
-    """Place and precision are the plan's; only the type's kind can be wrong."""
+    """Keep place and precision, which are the plan's; refuse types that are not float."""
     dtypes = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype)]
     if any(not dtype.is_floating_point for dtype in dtypes):
         raise refusal(f"to({dtypes[0]})")
@@ -188,7 +189,7 @@ _POINTWISE = (
 
 
 def _operand(value: Any, like: Source) -> Any:
-    """A source, or a constant for every pixel."""
+    """Return an operand as a source, or as a constant for every pixel."""
     if isinstance(value, TiledTensor):
         if value.source.shape[-2:] != like.shape[-2:]:
             raise refusal(f"broadcasting {tuple(value.shape)} to {tuple(like.shape)}")
@@ -214,10 +215,10 @@ def _pointwise(func: Callable[..., Tensor]) -> Handler:
             filled = (next(left) if isinstance(each, Source) else each for each in operands)
             return func(*filled, **kwargs)
 
-        mapped = Mapped(function, inputs, result_shape(func, *args, **kwargs))
+        result = mapped(function, inputs, result_shape(func, *args, **kwargs))
         # A sum of images is worked out at once: the recipe of a chain of residual blocks would
         # otherwise hold, and read for every tile, the output of each block before it.
-        return mapped if len(inputs) == 1 else sweep(like.plan, mapped.shape, mapped.read)
+        return result if len(inputs) == 1 else sweep(like.plan, result.shape, result.read)
 
     return handler
 
@@ -239,4 +240,4 @@ _register_pointwise()
 
 @handles(torch.prelu, Tensor.prelu)
 def _prelu(input: TiledTensor, weight: Tensor) -> Source:
-    return Mapped(lambda tile: torch.prelu(tile, weight), [input.source], input.shape)
+    return mapped(lambda tile: torch.prelu(tile, weight), [input.source], input.shape)

@@ -476,8 +476,8 @@ def test_data_set_lands_at_the_top_and_the_archive_goes(server: Server, tmp_path
     done = download("horse2zebra", output=tmp_path / "sets", mirror=server.url)
     assert (tmp_path / "sets/horse2zebra/trainA/1.jpg").read_text() == "content of trainA/1.jpg"
     assert list((tmp_path / "sets").iterdir()) == [done.path]
-    assert (done.url, done.num_bytes) == (server.url + HORSES, len(content))
-    assert (done.sha256, done.pinned) == (hashlib.sha256(content).hexdigest(), False)
+    assert {path for path, _ in server.requests} == {HORSES}
+    assert (done.num_bytes, done.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 @safe_tar
@@ -521,7 +521,8 @@ def test_digest_is_checked(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--sha256 abc: not a digest"):
         download("horse2zebra", output=tmp_path, mirror=server.url, sha256="abc")
     pin = hashlib.sha256(content).hexdigest().upper()
-    assert download("horse2zebra", output=tmp_path, mirror=server.url, sha256=pin).pinned
+    done = download("horse2zebra", output=tmp_path, mirror=server.url, sha256=pin)
+    assert done.sha256 == pin.lower()
 
 
 def test_web_page_instead_of_a_file(server: Server, tmp_path: Path) -> None:
@@ -537,7 +538,6 @@ def test_file_put_there_by_hand_is_used_and_kept(tmp_path: Path) -> None:
     archive = tmp_path / "horse2zebra.zip"
     archive.write_bytes(zipped("trainA/1.jpg"))
     done = download("horse2zebra", output=tmp_path, mirror="http://127.0.0.1:9")
-    assert done.url is None
     assert done.sha256 == transfer.digest(archive)
     (tmp_path / "map2sat.pth").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"map2sat\.pth: SHA-256"):
@@ -575,6 +575,8 @@ def test_script(script: Script, server: Server, tmp_path: Path) -> None:
     assert done.returncode == 0
     digest = hashlib.sha256(content).hexdigest()
     assert f"{len(content)} bytes, SHA-256 {digest} (unver" in done.stdout
+    done = script(*command, "--force", "--sha256", digest)
+    assert f"SHA-256 {digest} (as expected)" in done.stdout
 
     done = script(*command)
     assert done.returncode == 2

@@ -13,8 +13,8 @@ from core.nn.dcgan import (
     DcganNorm,
     dis_channels,
     gen_channels,
-    init_dcgan,
 )
+from core.nn.init import init_weights
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128, 256])
@@ -52,7 +52,7 @@ def test_published_initial_weights() -> None:
         DcganGenerator(100, gen_channels(32, 64), condition_dim=8),
         DcganDiscriminator(dis_channels(32, 64), condition_dim=8),
     ):
-        init_dcgan(network)
+        init_weights(network)
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 assert module.bias is None

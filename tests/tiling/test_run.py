@@ -217,14 +217,14 @@ def test_activations_are_freed(monkeypatch):
 def test_estimated_peak_of_a_known_chain():
     net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 8, 3, padding=1))
     # Without gradients: the image, which the caller holds, and both sides of the widest layer.
-    assert estimate_peak_bytes(net, 3, 1000, 1001) == (3 + 16 + 8) * 1000 * 1001 * 4
-    small = estimate_peak_bytes(resnet(), 3, 256, 256)
-    large = estimate_peak_bytes(resnet(), 3, 8192, 8192)
+    assert estimate_peak_bytes(net, (1, 3, 1000, 1001), CPU) == (3 + 16 + 8) * 1000 * 1001 * 4
+    small = estimate_peak_bytes(resnet(), (1, 3, 256, 256), CPU)
+    large = estimate_peak_bytes(resnet(), (1, 3, 8192, 8192), CPU)
     assert 0.9 < large / small / 1024 < 1.1
 
 
 def test_fits(monkeypatch):
-    need = estimate_peak_bytes(resnet(), 3, 64, 64)
+    need = estimate_peak_bytes(resnet(), (1, 3, 64, 64), CPU)
     for batch in (1, 2):
         monkeypatch.setattr(run, "available_bytes", lambda device: int(1.5 * need))
         assert fits(resnet(), (batch, 3, 64, 64), CPU) == (batch == 1)
