@@ -103,19 +103,24 @@ class Trainer:
         rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
         if resume is not None:
             self._load(resume)
-        self._lock = RunLock(run_dir, self.world)
+        self._open_run_folder()
+
+    def _open_run_folder(self) -> None:
+        """Lock the folder, bring what it holds to the present step, and get ready to write."""
+        self._lock = RunLock(self.run_dir, self.world)
         self._write_config()
         processes = f"{self.world.size} x " if self.world.size > 1 else ""
         about = {"num_steps": self.num_steps, "device": processes + device_name(self.device)}
-        self.log = RunLog(run_dir if self.world.is_main else None, self.step, **about)
+        self.log = RunLog(self.run_dir if self.world.is_main else None, self.step, **about)
         self.alarms = Alarms()
-        if self.world.is_main:
-            self._clear_folder()
-            self.preview = Preview(family, config, run_dir, self.device, self.alarms)
-            check_size(self.preview.batch, family, config.data)
-            self.preview.gallery.resume(self.step)
-            if config.evaluate.every:
-                self.evaluation = ScheduledEvaluation(family, self.device)
+        if not self.world.is_main:
+            return
+        self._clear_checkpoints()
+        self.preview = Preview(self.family, self.config, self.run_dir, self.device, self.alarms)
+        check_size(self.preview.batch, self.family, self.config.data)
+        self.preview.gallery.resume(self.step)
+        if self.config.evaluate.every:
+            self.evaluation = ScheduledEvaluation(self.family, self.device)
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -294,7 +299,7 @@ class Trainer:
                     "another with --run-dir"
                 ) from None
 
-    def _clear_folder(self) -> None:
+    def _clear_checkpoints(self) -> None:
         """Remove what killed saves left, and set aside what lies after the step resumed from."""
         folder = self.run_dir / "checkpoints"
         store.sweep(folder)
