@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import resource
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,8 +23,8 @@ from torch.distributed import TCPStore
 
 T = TypeVar("T")
 NUM_RANKS = 2
-_TIMEOUT = 120.0
-SERVER = get_context("forkserver")
+_TIMEOUT = 300.0
+SERVER = get_context("spawn" if sys.platform == "win32" else "forkserver")
 """Makes processes as `spawn` does: with nothing of this one, but with torch loaded."""
 # A name that cannot be imported is passed over in silence: the fork then imports it itself.
 SERVER.set_forkserver_preload(
@@ -54,6 +53,8 @@ def call_elsewhere(work: Callable[..., T], *args: Any) -> T:
 @contextmanager
 def file_size_limit(num_bytes: int) -> Iterator[None]:
     """Within, no file can be written beyond a size, as if the disk were full."""
+    import resource  # not on Windows
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:
