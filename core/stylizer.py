@@ -17,7 +17,7 @@ from core.options import NamedConfig
 
 
 class StylizerConfig(NamedConfig):
-    """Root of a stylizer's config file; its configs stand together in `configs/style/`."""
+    """The root of a stylizer's config file; all stand together in `configs/style/`."""
 
     folder: ClassVar[str] = "style"
 
@@ -28,7 +28,7 @@ class Look:
 
     Attributes:
         picture: the result, if the work stopped now; RGB.
-        state: what to go on from, where that is another picture than `picture`; RGB.
+        state: the picture to go on from; RGB.
         terms: {loss term: value}, for the progress bar; empty where nothing is minimised.
     """
 
@@ -41,13 +41,13 @@ class Progress(Protocol):
     """Who follows the work on one image: a progress bar, a folder of pictures."""
 
     def resumed(self) -> tuple[int, Image.Image] | None:
-        """Steps done and `Look.state` then, where an interrupted call is to go on; else None."""
+        """Return steps done and `Look.state` then, to go on from; None: begin anew."""
 
     def advance(self, done: int, total: int, look: Callable[[], Look]) -> None:
-        """`done` of `total` steps are done.
+        """Take note of a step.
 
         Args:
-            done: counted from 1.
+            done: steps so far, counted from 1.
             total: of the whole work on this image, the steps before a resumption included.
             look: computes what could be shown; costs time, so call it only to show something.
         """
@@ -62,7 +62,7 @@ class Stylizer(Protocol):
 
     @classmethod
     def build(cls, config: Any, device: torch.device) -> Self:
-        """Networks with their weights, on `device`.
+        """Make networks with their weights, on `device`.
 
         Raises:
             UserError: weights are missing or of another network.
@@ -77,7 +77,7 @@ class Stylizer(Protocol):
         style_masks: Sequence[Image.Image | None] = (),
         progress: Progress | None = None,
     ) -> Image.Image:
-        """`content` in the style of `styles`.
+        """Give `content` the style of `styles`.
 
         Args:
             content: as `core.data.images.open_image` gives it; alpha is laid over white.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,8 +108,7 @@ def smoothing(args: argparse.Namespace) -> dict[str, Any]:
     from style.photo.benchmark import benchmark_smoothing
 
     sizes = args.smoothing or [256, 512, 1024, 2048]
-    with tempfile.TemporaryDirectory() as folder:
-        return benchmark_smoothing(sizes, folder, args.repeats, largest_direct=1024)
+    return benchmark_smoothing(sizes, args.repeats, largest_direct=1024)
 
 
 main = partial(cli.main, parse, benchmark)

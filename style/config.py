@@ -14,6 +14,7 @@ from pydantic import model_validator
 from core.options import (
     OptimOptions,
     Options,
+    Policy,
     PositiveFloat,
     PositiveInt,
     Preprocess,
@@ -55,7 +56,7 @@ class Optim(OptimOptions):
 
     lr: PositiveFloat = 1e-4
     beta1: float = 0.9
-    policy: Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"] = "constant"
+    policy: Policy = "constant"
 
 
 class Config(RunConfig):
@@ -69,7 +70,7 @@ class Config(RunConfig):
 
     @property
     def channels(self) -> tuple[int]:
-        """Of the one domain."""
+        """Channels of the one domain."""
         return (3,)
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from core.family import Layout, SampleBatch, Update
 from core.training.optimizers import adam
 from style.config import Config as StyleConfig
 from style.losses import feature_loss, reconstruction_loss
-from style.photo.networks import CHANNELS, LEVELS, Decoder, Encoder
+from style.photo.networks import LEVELS, Decoder, Encoder
 from style.photo.official_encoder import load_encoder
 
 
@@ -31,49 +31,46 @@ class PhotoWCTDecoders:
     name: ClassVar[str] = "style"
     Config: ClassVar[type[StyleConfig]] = StyleConfig
     layout: ClassVar[Layout] = "single"
-    ema_networks: ClassVar[tuple[str, ...]] = tuple(f"dec{level}" for level in sorted(CHANNELS))
+    ema_networks: ClassVar[tuple[str, ...]] = tuple(f"dec{level}" for level in LEVELS)
     objective: ClassVar[str] = "total"
     multiple: ClassVar[int] = 1
     minimum: ClassVar[int] = 16
 
     def __init__(self, config: StyleConfig) -> None:
         self.config = config
-        encoder = Encoder(LEVELS[0]).requires_grad_(False)
-        self.networks: dict[str, nn.Module] = {"enc": encoder}
-        for level in sorted(CHANNELS):
-            self.networks[f"dec{level}"] = Decoder(level)
+        encoder = Encoder(LEVELS[-1]).requires_grad_(False)
+        decoders = {f"dec{level}": Decoder(level) for level in LEVELS}
+        self.networks: dict[str, nn.Module] = {"enc": encoder, **decoders}
         for network in self.networks.values():
             for layer in network.modules():
-                if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
-                    nn.init.kaiming_normal_(layer.weight)
+                if isinstance(layer, nn.Conv2d):
+                    init = nn.init.dirac_ if layer is encoder["conv0"] else nn.init.kaiming_normal_
+                    init(layer.weight)
                     nn.init.zeros_(cast("Tensor", layer.bias))
-        nn.init.dirac_(encoder.conv0.weight)
-        nn.init.zeros_(cast("Tensor", encoder.conv0.bias))
-        decoders = [self.networks[name] for name in self.ema_networks]
-        self.optimizers: dict[str, Optimizer] = {"dec": adam(decoders, config.optim)}
+        self.optimizers: dict[str, Optimizer] = {"dec": adam(decoders.values(), config.optim)}
         self.state: dict[str, Any] = {}
 
     @classmethod
     def build(cls, config: StyleConfig) -> Self:
-        """Decoders with initial weights, and the encoder with those of its file."""
+        """Make decoders with initial weights, and the encoder with those of its file."""
         family = cls(config)
         if config.model.encoder is not None:
             load_encoder(cast("Encoder", family.networks["enc"]), Path(config.model.encoder))
         return family
 
     def reconstruct(self, images: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """{level: features} and {level: image decoded from them} of images in [0, 1]."""
+        """Return {level: features} and {level: image decoded from them} of images in [0, 1]."""
         features, poolings = self.networks["enc"](images)
         decoded = {
             level: self.networks[f"dec{level}"](features[level], poolings[: level - 1])
-            for level in sorted(CHANNELS)
+            for level in LEVELS
         }
         return features, decoded
 
     def training_step(self, batch: SampleBatch, step: int, update: Update) -> dict[str, Tensor]:
-        """All four decoders at once: they share nothing but the encoder."""
+        """Train all four decoders at once: they share nothing but the encoder."""
         model = self.config.model
-        images = (batch.images + 1) / 2
+        images = (batch.images + 1) / 2  # [N, 3, H, W]
         features, decoded = self.reconstruct(images)
 
         losses = {}
@@ -91,7 +88,7 @@ class PhotoWCTDecoders:
         return terms | {"total": sum(terms.values(), start=images.new_zeros(()))}
 
     def preview(self, batch: SampleBatch) -> Mapping[str, Tensor]:
-        """Photos, and what each decoder makes of them."""
+        """Return photos, and what each decoder makes of them."""
         _, decoded = self.reconstruct((batch.images + 1) / 2)
         return {"image": batch.images} | {
             f"relu{level}_1": output * 2 - 1 for level, output in decoded.items()

@@ -29,14 +29,8 @@ from core.errors import UserError
 
 Labels = npt.NDArray[np.int64]
 
-PURE_COLOURS = np.array(
-    [
-        *((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)),
-        *((255, 255, 0), (0, 255, 255), (255, 0, 255), (128, 128, 128)),
-    ],
-    dtype=np.int64,
-)
-"""Of maps that are drawn by hand."""
+PURE_COLOURS = np.array([*product((0, 255), repeat=3), (128, 128, 128)], dtype=np.int64)
+"""Colours of maps that are drawn by hand: black, white, gray and the six full ones."""
 MOST_CLASSES = 64
 """A map with more colours than this either has soft edges or is no map."""
 _FIRST_COLOUR = 1 << 16
@@ -59,13 +53,8 @@ class LabelMap:
     name: str = "mask"
 
 
-def name_of(mask: Image.Image, otherwise: str) -> str:
-    """The file that `core.data.images.open_label_map` read a map from, if it did."""
-    return str(mask.info.get("file", otherwise))
-
-
 def read_labels(mask: Image.Image, name: str = "mask") -> Labels:
-    """Class ids of a map, [H, W].
+    """Read the class ids of a map, [H, W].
 
     Args:
         mask: as `core.data.images.open_label_map` gives it, or any other mode.
@@ -74,7 +63,7 @@ def read_labels(mask: Image.Image, name: str = "mask") -> Labels:
     Raises:
         UserError: floating point values, or many colours that are not those of a drawing.
     """
-    name = name_of(mask, name)
+    name = mask.info.get("file", name)
     if mask.mode == "P" or mask.mode.startswith("I"):
         return np.asarray(mask).astype(np.int64)
     rgb = as_array(normalised(mask, name), 3).astype(np.int64)
@@ -97,18 +86,22 @@ def read_labels(mask: Image.Image, name: str = "mask") -> Labels:
 
 
 def _packed(colours: Labels) -> Labels:
-    """[..., 3] to 0xRRGGBB."""
+    """Turn [..., 3] into 0xRRGGBB."""
     return (colours << np.array([16, 8, 0])).sum(-1)
 
 
 def _ids(colours: Labels) -> Labels:
-    """Class of each of [K, 3] colours."""
+    """Return the class of each of [K, 3] colours."""
     is_gray = (colours == colours[:, :1]).all(1)
     return np.where(is_gray, colours[:, 0], _FIRST_COLOUR + _packed(colours))
 
 
 def _without_edges(nearest: Labels, name: str) -> Labels:
-    """Places of the pure colours, [H, W], -1 where a pixel has none, with soft edges resolved.
+    """Give soft edges to the pure colours beside them.
+
+    Args:
+        nearest: places of the pure colours, [H, W], -1 where a pixel has none.
+        name: what errors call the map.
 
     Raises:
         UserError: no area of a pure colour.
@@ -128,30 +121,13 @@ def _without_edges(nearest: Labels, name: str) -> Labels:
     return found
 
 
-def _fitting(mask: Image.Image, name: str, image: Image.Image) -> LabelMap:
-    """The labels of a map that belongs to an image.
-
-    Raises:
-        UserError: another shape.
-    """
-    name = name_of(mask, name)
-    width = mask.height * image.width / image.height
-    # A small map cannot have the ratio exactly.
-    if abs(mask.width - width) > max(1.0, _SHAPE_TOLERANCE * width):
-        raise UserError(
-            f"{name}: {mask.width}x{mask.height} pixels is another shape than its image's "
-            f"{image.width}x{image.height}; scale or crop it like the image"
-        )
-    return LabelMap(read_labels(mask, name), name)
-
-
 def read_maps(
     content: Image.Image,
     styles: Sequence[Image.Image],
     content_mask: Image.Image | None,
     style_masks: Sequence[Image.Image | None],
 ) -> tuple[LabelMap, list[LabelMap]] | None:
-    """The maps of the content and of every style; None where there are none.
+    """Read the maps of the content and of every style; None where there are none.
 
     Raises:
         UserError: maps for some of the images only, of another shape than theirs, or unreadable.
@@ -164,30 +140,31 @@ def read_maps(
             f"masks: {int(content_mask is not None)} of 1 content and {len(given)} of "
             f"{len(styles)} style images have one; give all of them or none"
         )
-    pairs = zip(given, styles, strict=True)
-    return (
-        _fitting(content_mask, "content mask", content),
-        [_fitting(mask, "style mask", style) for mask, style in pairs],
-    )
+    maps: list[LabelMap] = []
+    for image, mask in zip((content, *styles), (content_mask, *given), strict=True):
+        name = mask.info.get("file", "style mask" if maps else "content mask")
+        width = mask.height * image.width / image.height
+        # A small map cannot have the ratio exactly.
+        if abs(mask.width - width) > max(1.0, _SHAPE_TOLERANCE * width):
+            raise UserError(
+                f"{name}: {mask.width}x{mask.height} pixels is another shape than its image's "
+                f"{image.width}x{image.height}; scale or crop it like the image"
+            )
+        maps.append(LabelMap(read_labels(mask, name), name))
+    return maps[0], maps[1:]
 
 
 def valid_classes(content: Labels, style: Labels) -> dict[int, bool]:
-    """{class of the content: whether it is transferred}, by the official rule.
-
-    Both maps must have more than 10 pixels of it, and neither 100 times as many as the other.
-    """
+    """Return {class of the content: whether it is transferred}, by the official rule."""
     result = {}
-    for label in np.unique(content):
-        num_content, num_style = int((content == label).sum()), int((style == label).sum())
-        enough = min(num_content, num_style) > _MIN_PIXELS
-        result[int(label)] = enough and (
-            max(num_content, num_style) < _MAX_RATIO * min(num_content, num_style)
-        )
+    for label, num in zip(*np.unique(content, return_counts=True), strict=True):
+        less, more = sorted((int(num), int((style == label).sum())))
+        result[int(label)] = less > _MIN_PIXELS and more < _MAX_RATIO * less
     return result
 
 
 def shared_classes(content: LabelMap, styles: Sequence[LabelMap]) -> list[tuple[int, ...]]:
-    """The classes that the content takes from each style.
+    """Return the classes that the content takes from each style.
 
     Raises:
         UserError: none from any.
@@ -206,10 +183,9 @@ def shared_classes(content: LabelMap, styles: Sequence[LabelMap]) -> list[tuple[
 
 
 def _listed(labels: Labels) -> str:
-    """Its classes and their pixels, the largest first."""
+    """Name the eight largest classes and their pixels, the largest first."""
     ids, counts = np.unique(labels, return_counts=True)
-    largest = counts.argsort(kind="stable")[::-1][:8]
     return ", ".join(
         f"{ids[k] if ids[k] < _FIRST_COLOUR else f'#{ids[k] - _FIRST_COLOUR:06x}'} ({counts[k]} px)"
-        for k in largest
+        for k in counts.argsort(kind="stable")[::-1][:8]
     )

@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def reconstruction_loss(output: Tensor, images: Tensor, weight: float) -> Tensor:
-    """Weight * mean squared difference of images [N, 3, H, W]."""
+    """Return weight * the mean squared difference of images [N, 3, H, W]."""
     return weight * F.mse_loss(output.float(), images.float())
 
 
 def feature_loss(features: Tensor, target: Tensor, weight: float) -> Tensor:
-    """Weight * squared difference of features [N, C, h, w], relative to the target's mean square.
+    """Return weight * mean((features - target)^2) / mean(target^2), of features [N, C, h, w].
 
     Encoders differ in scale by orders of magnitude (inputs of 0..1 or 0..255, normalised filters);
     relative to it one weight serves all.

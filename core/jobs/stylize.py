@@ -74,41 +74,17 @@ class Showing:
     resume: bool = False
 
 
-def _names(files: Sequence[Path]) -> list[str]:
-    return unique_stems([Path(file.name) for file in files], Path())
-
-
-def blending_jobs(
-    contents: Sequence[Path],
-    styles: Sequence[Path],
-    content_mask: Path | None = None,
-    style_masks: Sequence[Path] = (),
-) -> list[StyleJob]:
-    """Each content in the blend of all styles.
-
-    Raises:
-        UserError: a mask for several contents.
-    """
-    if content_mask is not None and len(contents) > 1:
-        raise UserError(
-            f"--content-mask {content_mask}: one mask for {len(contents)} content images; put "
-            "images and masks into folders and use --pairs"
-        )
-    names = _names(contents)
-    return [
-        StyleJob(name, content, tuple(styles), content_mask, tuple(style_masks))
-        for name, content in zip(names, contents, strict=True)
-    ]
+def _named(files: Sequence[Path]) -> list[tuple[str, Path]]:
+    names = unique_stems([Path(file.name) for file in files], Path())
+    return list(zip(names, files, strict=True))
 
 
 def grid_jobs(contents: Sequence[Path], styles: Sequence[Path]) -> list[StyleJob]:
-    """Each content with each style, content by content."""
-    rows = _names(contents)
-    columns = _names(styles)
+    """Pair each content with each style, content by content."""
     return [
         StyleJob(f"{row}_{column}", content, (style,))
-        for row, content in zip(rows, contents, strict=True)
-        for column, style in zip(columns, styles, strict=True)
+        for row, content in _named(contents)
+        for column, style in _named(styles)
     ]
 
 
@@ -128,26 +104,32 @@ def find_jobs(
         UserError: nothing there, or a mask for several contents.
     """
     contents = find_single(content)
-    files = [file for path in styles for file in find_single(path)]
+    files = tuple(file for path in styles for file in find_single(path))
     if every_pair:
         return grid_jobs(contents, files)
-    return blending_jobs(contents, files, content_mask, style_masks)
+    if content_mask is not None and len(contents) > 1:
+        raise UserError(
+            f"--content-mask {content_mask}: one mask for {len(contents)} content images; put "
+            "images and masks into folders and use --pairs"
+        )
+    masks = (content_mask, tuple(style_masks))
+    return [StyleJob(name, file, files, *masks) for name, file in _named(contents)]
 
 
 def pair_jobs(root: Path) -> list[StyleJob]:
-    """Pairs of equal name in `content/` and `style/`, with their maps in `*_segment/` if any.
+    """Find pairs of equal name in `content/` and `style/`, with their maps in `*_segment/` if any.
 
     Raises:
         UserError: no such folders, or an image without its partner.
     """
-    found: dict[str, dict[str, Path]] = {}
+    found: list[dict[str, Path]] = []
     for folder in PAIR_FOLDERS:
         present = (root / folder).is_dir()
         if not present and not folder.endswith("_segment"):
             raise UserError(f"{root}: no folder {folder}/; --pairs needs content/ and style/")
         files = sorted((root / folder).iterdir()) if present else []
-        found[folder] = {file.stem: file for file in files if has_image_extension(file)}
-    contents, styles, content_masks, style_masks = (found[folder] for folder in PAIR_FOLDERS)
+        found.append({file.stem: file for file in files if has_image_extension(file)})
+    contents, styles, content_masks, style_masks = found
     alone = sorted(contents.keys() ^ styles.keys())
     if alone or not contents:
         where = "content" if alone and alone[0] in contents else "style"
@@ -179,16 +161,14 @@ def _save(picture: Image.Image, path: Path, **texts: str) -> None:
     write_file(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
 
 
-def _saved(path: Path, made_by: str) -> tuple[Image.Image, dict[str, Any]] | None:
-    """A picture and its texts, if it is whole and these options and images made it."""
+def _saved(path: Path, made_by: str) -> Image.Image | None:
+    """Read a picture, with its texts as `info`, if these options and images made it."""
     try:
         with Image.open(path) as image:
-            image.load()
-            texts: dict[str, Any] = {str(key): value for key, value in image.info.items()}
             picture = image.convert("RGB")
     except (OSError, SyntaxError):
         return None
-    return (picture, texts) if texts.get("made_by") == made_by else None
+    return picture if picture.info.get("made_by") == made_by else None
 
 
 class FolderProgress:
@@ -202,23 +182,20 @@ class FolderProgress:
     """
 
     def __init__(self, folder: Path, job: StyleJob, made_by: str, showing: Showing) -> None:
-        self._job, self._made_by, self._showing = job, made_by, showing
+        self._made_by, self._showing = made_by, showing
         self._unfinished = folder / "unfinished" / f"{job.name}.png"
         self._steps = folder / "steps" / job.name
         self._bar = tqdm(desc=job.name, unit="it", dynamic_ncols=True)
-        if not showing.resume:
-            self._forget(after=0)
 
     def resumed(self) -> tuple[int, Image.Image] | None:
         """See `Progress`; pictures of later steps are removed."""
         found = _saved(self._unfinished, self._made_by) if self._showing.resume else None
-        if found is None:
-            self._forget(after=0)
-            return None
-        done = int(found[1]["done"])
-        self._forget(after=done)
+        done = int(found.info["done"]) if found else 0
+        for path in self._steps.glob("*.png"):
+            if int(path.stem) > done:
+                path.unlink()
         self._bar.update(done)
-        return done, found[0]
+        return (done, found) if found else None
 
     def advance(self, done: int, total: int, look: Callable[[], Look]) -> None:
         """See `Progress`."""
@@ -235,36 +212,19 @@ class FolderProgress:
             _save(seen.state, self._unfinished, made_by=self._made_by, done=str(done))
 
     def finish(self) -> None:
-        """The result is written: close the bar, make the GIF, drop what was for resuming."""
+        """Close the bar, make the GIF, drop what was for resuming: the result is written."""
         self._bar.close()
         self._unfinished.unlink(missing_ok=True)
         frames = [open_image(path) for path in sorted(self._steps.glob("*.png"))]
         if self._showing.gif and frames:
             size = frames[-1].size
             same = [frame.resize(size, Image.Resampling.BICUBIC) for frame in frames]
-            path = self._steps.with_name(f"{self._job.name}.gif")
+            path = self._steps.with_name(f"{self._steps.name}.gif")
             save_gif([*same, *same[-1:] * _GIF_HOLD], path, _GIF_MILLISECONDS)
-
-    def _forget(self, after: int) -> None:
-        for path in self._steps.glob("*.png"):
-            if int(path.stem) > after:
-                path.unlink()
-
-
-def _open_mask(path: Path | None) -> Image.Image | None:
-    return None if path is None else open_label_map(path)
-
-
-def _with_alpha(picture: Image.Image, content: Image.Image) -> Image.Image:
-    """The result under the transparency of the content, if it has any."""
-    if content.mode != "RGBA":
-        return picture
-    picture.putalpha(content.getchannel("A").resize(picture.size, Image.Resampling.BILINEAR))
-    return picture
 
 
 def stylize_one(stylizer: Stylizer, job: StyleJob, config: Any, out: Path, show: Showing) -> Path:
-    """Make one result; returns its file.
+    """Make one result and return its file.
 
     Raises:
         UserError: an unreadable image, or one that the method cannot use.
@@ -280,13 +240,16 @@ def stylize_one(stylizer: Stylizer, job: StyleJob, config: Any, out: Path, show:
             # Colours as stored: what is transparent is not looked at in the end.
             content.convert("RGB") if content.mode == "RGBA" else content,
             [open_image(style) for style in job.styles],
-            content_mask=_open_mask(job.content_mask),
-            style_masks=[_open_mask(mask) for mask in job.style_masks],
+            content_mask=open_label_map(job.content_mask) if job.content_mask else None,
+            style_masks=[open_label_map(mask) for mask in job.style_masks],
             progress=progress,
         )
     except UserError as error:
         raise UserError(f"{job.name}: {error}") from None
-    _save(_with_alpha(result, content), path, made_by=made_by)
+    if content.mode == "RGBA":
+        alpha = content.getchannel("A").resize(result.size, Image.Resampling.BILINEAR)
+        result.putalpha(alpha)
+    _save(result, path, made_by=made_by)
     progress.finish()
     return path
 
@@ -294,7 +257,7 @@ def stylize_one(stylizer: Stylizer, job: StyleJob, config: Any, out: Path, show:
 def stylize_all(
     stylizer: Stylizer, jobs: Sequence[StyleJob], config: Any, out: Path, show: Showing
 ) -> list[str]:
-    """Make every result and the page `index.html`; returns one line per image left out."""
+    """Make every result and the page `index.html`; return one line per image left out."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     failures, rows = [], []
@@ -304,9 +267,9 @@ def stylize_all(
         except UserError as error:
             failures.append(str(error))
             continue
-        for label, file in (("content", job.content), ("style", job.styles[0])):
-            save_png(thumbnail(open_image(file), 512), out / "inputs" / f"{job.name}_{label}.png")
         shown = {label: f"inputs/{job.name}_{label}.png" for label in ("content", "style")}
+        for file, copy in zip((job.content, job.styles[0]), shown.values(), strict=True):
+            save_png(thumbnail(open_image(file), 512), out / copy)
         rows.append((job.name, shown | {"result": f"images/{job.name}.png"}))
     if rows:
         write_test_gallery(out / "index.html", config.name, rows)
@@ -314,20 +277,14 @@ def stylize_all(
 
 
 def draw_grid(jobs: Sequence[StyleJob], out: Path) -> Path:
-    """`grid.png`: contents down, styles across, results where they meet; returns the file.
+    """Draw `grid.png`: contents down, styles across, results where they meet; return the file.
 
     Contents and styles without any result are left out.
     """
-    jobs = [job for job in jobs if (out / "images" / f"{job.name}.png").is_file()]
-    contents = list(dict.fromkeys(job.content for job in jobs))
-    styles = list(dict.fromkeys(job.styles[0] for job in jobs))
     made = {(job.content, job.styles[0]): out / "images" / f"{job.name}.png" for job in jobs}
+    made = {pair: path for pair, path in made.items() if path.is_file()}
+    contents = dict.fromkeys(content for content, _ in made)
+    styles = dict.fromkeys(style for _, style in made)
     rows = [[content, *(made.get((content, style)) for style in styles)] for content in contents]
     save_png(sheet([[None, *styles], *rows]), out / "grid.png")
     return out / "grid.png"
-
-
-def draw_reconstructions(rows: Sequence[Sequence[Path]], out: Path) -> Path:
-    """`reconstructions.png`: a row for each image, with what its layers keep; returns the file."""
-    save_png(sheet(rows), out / "reconstructions.png")
-    return out / "reconstructions.png"

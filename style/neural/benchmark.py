@@ -6,18 +6,19 @@ import time
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
 
 from core.training.benchmark import has_fast_bf16, interleaved, machine
 from style.neural.config import Config, Run
-from style.neural.descent import Descent
-from style.neural.networks import arrange, untrained_encoder
-from style.neural.objective import Objective, Picture
+from style.neural.networks import untrained_encoder
+from style.neural.objective import WHOLE
+from style.neural.stylizer import NeuralStyle
 
 
 def fast_run(device: torch.device) -> Run:
-    """Options that leave the objective as it is.
+    """Choose options that leave the objective as it is.
 
     bf16 and one compiled graph in hardware with fast bf16; else minimal filtering.
     """
@@ -32,42 +33,21 @@ def fast_run(device: torch.device) -> Run:
 
 
 class Iterations:
-    """Descent at the first scale, on noise; neither images nor weights matter to the time.
-
-    Args:
-        config: encoder, layers, weights, optimizer, size.
-        run: how the encoder runs.
-        device: where.
-    """
+    """Descent at the first scale, on noise; neither images nor weights matter to the time."""
 
     def __init__(self, config: Config, run: Run, device: torch.device) -> None:
         self.device = device
-        generator = torch.Generator().manual_seed(0)
         torch.manual_seed(0)
-        encoder = untrained_encoder(config.model)
-        arrange(encoder, run, device)
-        side = config.scales[0].size
-
-        def image(height: int, width: int) -> Tensor:
-            return 60 * torch.randn(1, 3, height, width, generator=generator).to(device)
-
-        content = image(side * 3 // 4, side)
-        objective = Objective(
-            encoder,
-            config.loss,
-            Picture(content),
-            [Picture(image(side, side * 3 // 4))],
-            [1.0],
-            config.model.content_layers,
-            config.model.style_layers,
-            torch.bfloat16 if run.precision == "bf16" else None,
-        )
-        if run.compile:
-            objective.compile()
-        self._descent = Descent(content, objective, config.optim)
+        encoder, scale = untrained_encoder(config.model), config.scales[0]
+        noise = np.random.default_rng(0).integers(0, 256, (scale.size * 3 // 4, scale.size, 3))
+        image = Image.fromarray(noise.astype(np.uint8))
+        stylizer = NeuralStyle(config.model_copy(update={"run": run}), encoder, device)
+        num_styles = len(config.image.style_blend_weights or (1.0,))
+        classes = [WHOLE] * (1 + num_styles)
+        self._descent = stylizer.descent(image, [image] * num_styles, classes, scale)
 
     def measure(self, rounds: int) -> dict[str, float]:
-        """Seconds per iteration."""
+        """Measure seconds per iteration."""
         start = time.perf_counter()
         for _ in range(rounds):
             terms = self._descent.step()
@@ -78,7 +58,7 @@ class Iterations:
 def benchmark_iterations(
     config: Config, device: torch.device, repeats: int, steps: int, fast: Run | None = None
 ) -> dict[str, Any]:
-    """Interleaved iterations of both paths at the config's first scale.
+    """Measure interleaved iterations of both paths at the config's first scale.
 
     Args:
         config: encoder, layers, weights, optimizer, size.

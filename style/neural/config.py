@@ -27,7 +27,7 @@ class Model(Options):
     weights: str | None = None
     """VGG file; default: the published one, fetched on first use."""
     pooling: Pooling = "max"
-    """Of VGG; the random filters' pyramid is always averaged."""
+    """VGG's; the random filters' pyramid is always averaged."""
     content_layers: Layers = ("relu4_2",)
     style_layers: Layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -120,3 +120,12 @@ class Config(StylizerConfig):
     """Stages, small to large; each starts from the result of the one before."""
     image: Image = Image()
     run: Run = Run()
+
+    def at(self, scale: Scale) -> Self:
+        """Return the options of one stage, with what deviates there in place of what holds."""
+        changed: dict[str, Options] = {}
+        if scale.style_weight is not None:
+            changed["loss"] = self.loss.model_copy(update={"style_weight": scale.style_weight})
+        if scale.optimizer is not None:
+            changed["optim"] = self.optim.model_copy(update={"optimizer": scale.optimizer})
+        return self.model_copy(update=changed)

@@ -47,7 +47,7 @@ class Descent:
             )
 
     def step(self) -> dict[str, Tensor]:
-        """Evaluate and update once; returns {term: detached scalar} of the evaluation."""
+        """Evaluate and update once; return {term: detached scalar} of the evaluation."""
         terms: dict[str, Tensor] = {}
 
         def evaluate() -> Tensor:

@@ -3,12 +3,10 @@
 An image is optimised in Caffe's space, whichever network looks at it: BGR in 0..255 less
 ImageNet's mean, so that learning rate, total variation and the start from noise mean the same.
 Resizing is Pillow's bilinear on 8 bits, as published. Deviation: `to_picture` rounds where the
-published code truncates; `rounding="truncate"` gives its bytes.
+published code truncates.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 def scaled_size(width: int, height: int, image_size: int) -> tuple[int, int]:
-    """Width and height whose longer side is `image_size` pixels, or one less.
+    """Return width and height whose longer side is `image_size` pixels, or one less.
 
     Sides are cut to whole pixels after multiplying by the rounded ratio: 412x300 at 512 is 511x372.
     """
@@ -30,30 +28,33 @@ def scaled_size(width: int, height: int, image_size: int) -> tuple[int, int]:
 
 
 def resize(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """RGB picture of `size` (width, height), bilinear with antialiasing; alpha over white."""
+    """Resize to an RGB picture (width, height), bilinear with antialiasing; alpha over white."""
     rgb = Image.fromarray(as_array(picture, 3))
     return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BILINEAR)
 
 
 def to_tensor(picture: Image.Image, dtype: torch.dtype = torch.float32) -> Tensor:
-    """RGB picture to Caffe's space, [1, 3, H, W]."""
+    """Turn an RGB picture into [1, 3, H, W] in Caffe's space."""
     rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].to(dtype)
     mean = torch.tensor(MEAN_BGR, dtype=dtype)[:, None, None]
     return rgb.flip(1) - mean
 
 
-def to_picture(image: Tensor, rounding: Literal["nearest", "truncate"] = "nearest") -> Image.Image:
-    """Inverse of `to_tensor` for [1, 3, H, W]; values outside 0..255 are clipped."""
+def to_levels(image: Tensor) -> Tensor:
+    """Invert `to_tensor` for [1, 3, H, W]: RGB [H, W, 3] in 0..255, float32 on the CPU, clipped."""
     image = image.detach().float().cpu()[0]
     # By way of [0, 1], as published: the truncated bytes depend on it.
     unit = (image + torch.tensor(MEAN_BGR)[:, None, None]).flip(0) / 255
-    levels = unit.clamp(0, 1) * 255
-    levels = levels.round() if rounding == "nearest" else levels
-    return Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+    return (unit.clamp(0, 1) * 255).permute(1, 2, 0)
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """Turn [1, 3, H, W] in Caffe's space into an RGB picture."""
+    return Image.fromarray(to_levels(image).round().to(torch.uint8).contiguous().numpy())
 
 
 def with_colors_of(picture: Image.Image, content: Image.Image) -> Image.Image:
-    """Luminance of `picture` with the colours of `content`, both RGB and of one size.
+    """Give `picture` the colours of `content`, and keep its luminance; both RGB, of one size.
 
     The published luminance-only transfer of saved images: Y of full-range BT.601 from the one, Cb
     and Cr from the other, 8 bits.

@@ -17,7 +17,7 @@ from core.losses import full_precision
 
 
 class _Products(torch.autograd.Function):
-    """F F^T of features [1, C, H, W] with F [C, P]: [C, C].
+    """F F^T [C, C] of features [1, C, H, W], with F [C, H * W].
 
     Autograd alone would go back by two products the size of F and add them.
     """
@@ -45,7 +45,7 @@ class _Products(torch.autograd.Function):
 
 
 def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Gram matrix (eq. 3) over the number of elements: F F^T / (C * H * W).
+    """Return the Gram matrix (eq. 3) over the number of elements: F F^T / (C * H * W).
 
     With a mask it is the guided one of Gatys et al. 2017 (eq. 7), over the elements that the mask
     covers; a mask of ones changes nothing.
@@ -61,33 +61,31 @@ def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         products: Tensor = _Products.apply(features)
         return products / features.numel()
-    flat = features.squeeze(0).flatten(1)
+    flat = features.squeeze(0).flatten(1)  # [C, H * W]
     weights = mask.to(flat).flatten()
     return (flat * weights) @ flat.T / (flat.shape[0] * weights.sum())
 
 
 def blend(grams: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """One target of several styles: sum of weight_k / sum(weights) * gram_k, [C, C]."""
-    total = sum(weights)
-    mixed = grams[0] * (weights[0] / total)
-    for matrix, weight in zip(grams[1:], weights[1:], strict=True):
-        mixed = mixed + matrix * (weight / total)
-    return mixed
+    """Make one target of several styles: sum of weight_k / sum(weights) * gram_k, [C, C]."""
+    shares = [weight / sum(weights) for weight in weights]
+    mixed = (matrix * share for matrix, share in zip(grams, shares, strict=True))
+    return sum(mixed, torch.zeros_like(grams[0]))
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
-    """Mean over all elements of (F - P)^2 (eq. 1), features [1, C, H, W]."""
+    """Average (F - P)^2 over all elements of features [1, C, H, W] (eq. 1)."""
     # `mse_loss` would give a gradient of another memory format.
     return (full_precision(features) - full_precision(target)).square().mean()
 
 
 def style_loss(matrix: Tensor, target: Tensor) -> Tensor:
-    """Mean over the C * C entries of (G - A)^2 (eq. 4)."""
+    """Average (G - A)^2 over the C * C entries (eq. 4)."""
     return F.mse_loss(matrix, target)
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Sum over channels and places of |x[i+1, j] - x[i, j]| + |x[i, j+1] - x[i, j]|.
+    """Sum |x[i+1, j] - x[i, j]| + |x[i, j+1] - x[i, j]| over channels and places.
 
     A plain sum: its weight against the means above grows with the image.
     """
@@ -97,11 +95,11 @@ def total_variation(image: Tensor) -> Tensor:
 
 
 def weighted(loss: Tensor, weight: float, *, normalize_gradients: bool) -> Tensor:
-    """A layer's term, weight * loss.
+    """Return a layer's term, weight * loss.
 
     Args:
         loss: scalar.
-        weight: of the layer.
+        weight: the layer's.
         normalize_gradients: multiply the gradient, not the value, by weight / (1 + 1e-8 / weight)
             once more, which is what neural-style-pt's option of this name comes to (its README
             promises an L1 norm).

@@ -1,13 +1,13 @@
 """The networks that look at the images: VGG-19, and multi-scale random filters.
 
-All take images in Caffe's space (`style.neural.images`) and give features by layer name. Their
-parameters are frozen and they are the same function in train and eval mode.
+Both take images in Caffe's space (`style.neural.images`), with sides of at least `minimum` pixels,
+and give features by layer name. Their parameters are frozen and they are the same function in train
+and eval mode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,19 +15,9 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.nn.padding import reflection_pad
-from core.nn.vgg import VGG, VGGInput, load_vgg
+from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
 from style.neural.config import Model, Run
 from style.neural.images import MEAN_BGR
-
-
-class Encoder(Protocol):
-    """What neural style needs of a network."""
-
-    minimum: int
-    """Smallest image side in pixels."""
-
-    def __call__(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """{layer: features [1, C, H, W]} of an image [1, 3, H, W] in Caffe's space."""
 
 
 class VGGEncoder(nn.Module):
@@ -46,11 +36,10 @@ class VGGEncoder(nn.Module):
         )
 
     def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """See `Encoder`."""
+        """Return {layer: features [1, C, H, W]} of an image [1, 3, H, W] in Caffe's space."""
         if self.expected == "torchvision":
-            unit = (image + image.new_tensor(MEAN_BGR)[:, None, None]).flip(1) / 255
-            mean, std = image.new_tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
-            image = (unit - mean[:, None, None]) / std[:, None, None]
+            mean = image.new_tensor(MEAN_BGR)[:, None, None]
+            image = vgg_input((image + mean).flip(1) / 127.5 - 1, "torchvision")
         features: dict[str, Tensor] = self.vgg(image, layers)
         return features
 
@@ -73,13 +62,13 @@ class RandomFilters(nn.Module):
 
     MOST_LEVELS = 6
     NUM_FILTERS = 64
-    """Per level."""
+    """Filters of a level."""
     SIZE = 7
-    """Pixels of the level."""
+    """Side of a filter, in pixels of its level."""
     SHARE = 0.75
-    """Of the filters that have zero mean."""
+    """Share of the filters that have zero mean."""
     GAIN = 4.0
-    """Of those filters."""
+    """Factor on those filters."""
     OFFSET = 10.0
     """Standard deviation of the biases, in levels of 0..255."""
 
@@ -106,11 +95,11 @@ class RandomFilters(nn.Module):
 
     @classmethod
     def names(cls) -> list[str]:
-        """Names of the layers, fine to coarse."""
+        """Return the names of the layers, fine to coarse."""
         return [f"scale{level}" for level in range(1, cls.MOST_LEVELS + 1)]
 
     def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """See `Encoder`."""
+        """Return {layer: features [1, 64, H, W]} of an image [1, 3, H, W] in Caffe's space."""
         x, features = image, {}
         for place, (name, level) in enumerate(zip(self.names(), self.levels, strict=False)):
             if place:
@@ -120,8 +109,11 @@ class RandomFilters(nn.Module):
         return features
 
 
-def untrained_encoder(model: Model) -> VGGEncoder | RandomFilters:
-    """The encoder that the options name; VGG with weights drawn at random.
+Encoder = VGGEncoder | RandomFilters
+
+
+def untrained_encoder(model: Model) -> Encoder:
+    """Make the encoder that the options name; VGG with weights drawn at random.
 
     Raises:
         UserError: no such layer.
@@ -141,8 +133,8 @@ def untrained_encoder(model: Model) -> VGGEncoder | RandomFilters:
     return VGGEncoder(VGG(19, last, pooling=model.pooling), expected)
 
 
-def make_encoder(model: Model) -> VGGEncoder | RandomFilters:
-    """The encoder that the options name, with its weights.
+def make_encoder(model: Model) -> Encoder:
+    """Make the encoder that the options name, with its weights.
 
     Raises:
         UserError: no such layer, or no weights.
@@ -153,7 +145,7 @@ def make_encoder(model: Model) -> VGGEncoder | RandomFilters:
     return encoder
 
 
-def arrange(encoder: VGGEncoder | RandomFilters, run: Run, device: torch.device) -> None:
+def arrange(encoder: Encoder, run: Run, device: torch.device) -> None:
     """Move an encoder to its device, in place, as the options want it to run."""
     from core.cpu.accelerate import accelerate  # noqa: PLC0415  (defines operators: slow)
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 
 from core.errors import UserError
-from core.jobs.stylize import Showing, StyleJob, draw_reconstructions, stylize_one
+from core.jobs.stylize import Showing, StyleJob, stylize_one
+from core.report.pictures import save_png, sheet
 from style.neural.config import Config
 from style.neural.stylizer import NeuralStyle
 
@@ -19,7 +20,7 @@ Kind = Literal["content", "style"]
 def reconstructions(
     config: Config, kind: Kind, layers: Sequence[str] | None = None
 ) -> list[tuple[str, Config]]:
-    """[(name, options)], one optimisation each, from noise.
+    """Return [(name, options)], one optimisation each, from noise.
 
     Args:
         config: encoder, weights, sizes and optimizer.
@@ -30,31 +31,21 @@ def reconstructions(
     Raises:
         UserError: the term in question has no weight in the config.
     """
-    weight = getattr(config.loss, f"{kind}_weight")
-    if not weight:
+    if not getattr(config.loss, f"{kind}_weight"):
         raise UserError(f"loss.{kind}_weight: 0 leaves nothing to reconstruct the {kind} by")
     layers = tuple(layers or config.model.style_layers)
     other = "style" if kind == "content" else "content"
-    chosen = [
-        (layers[place],) if kind == "content" else layers[: place + 1]
-        for place in range(len(layers))
-    ]
-    image = config.image.model_copy(
-        update={"init": "noise", "init_image": None, "original_colors": False}
-    )
-    return [
-        (
-            f"{kind}_{names[-1]}",
-            config.model_copy(
-                update={
-                    "model": config.model.model_copy(update={f"{kind}_layers": names}),
-                    "loss": config.loss.model_copy(update={f"{other}_weight": 0.0}),
-                    "image": image,
-                }
-            ),
-        )
-        for names in chosen
-    ]
+    noise = {"init": "noise", "init_image": None, "original_colors": False}
+    found = []
+    for place, name in enumerate(layers):
+        chosen = layers[: place + 1] if kind == "style" else (name,)
+        sections = {
+            "model": config.model.model_copy(update={f"{kind}_layers": chosen}),
+            "loss": config.loss.model_copy(update={f"{other}_weight": 0.0}),
+            "image": config.image.model_copy(update=noise),
+        }
+        found.append((f"{kind}_{name}", config.model_copy(update=sections)))
+    return found
 
 
 def reconstruct_layers(
@@ -66,7 +57,7 @@ def reconstruct_layers(
     show: Showing,
     device: torch.device,
 ) -> Path:
-    """Make every picture of the figure, then the figure.
+    """Make every picture of the figure, then the figure; return its file.
 
     Args:
         config: of neural style.
@@ -76,9 +67,6 @@ def reconstruct_layers(
         out: folder of the pictures and of the figure.
         show: what is shown of the work.
         device: where to compute.
-
-    Returns:
-        The figure's file.
 
     Raises:
         UserError: the config is of another method, or as `reconstructions`.
@@ -95,4 +83,5 @@ def reconstruct_layers(
             stylizer, job = NeuralStyle.build(alone, device), StyleJob(name, image, (image,))
             row.append(stylize_one(stylizer, job, alone, out, show))
         rows.append(row)
-    return draw_reconstructions(rows, out)
+    save_png(sheet(rows), out / "reconstructions.png")
+    return out / "reconstructions.png"

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -22,13 +23,13 @@ from torch import Tensor
 from core.data.images import open_image
 from core.errors import UserError
 from core.stylizer import Look, Progress
+from style.labels import LabelMap, read_maps, shared_classes
 from style.neural.config import Config as NeuralStyleConfig
 from style.neural.config import Scale
 from style.neural.descent import Descent
 from style.neural.images import resize, scaled_size, to_picture, to_tensor, with_colors_of
-from style.neural.masks import Classes, class_masks
 from style.neural.networks import Encoder, arrange, make_encoder
-from style.neural.objective import Objective, Picture
+from style.neural.objective import WHOLE, Classes, Objective, Picture
 
 
 class NeuralStyle:
@@ -38,14 +39,13 @@ class NeuralStyle:
     Config: ClassVar[type[NeuralStyleConfig]] = NeuralStyleConfig
 
     def __init__(self, config: NeuralStyleConfig, encoder: Encoder, device: torch.device) -> None:
+        arrange(encoder, config.run, device)
         self.config, self.encoder, self.device = config, encoder, device
 
     @classmethod
     def build(cls, config: NeuralStyleConfig, device: torch.device) -> Self:
-        """The encoder with its weights; see `core.stylizer.Stylizer`."""
-        encoder = make_encoder(config.model)
-        arrange(encoder, config.run, device)
-        return cls(config, encoder, device)
+        """Make the encoder with its weights; see `core.stylizer.Stylizer`."""
+        return cls(config, make_encoder(config.model), device)
 
     def stylize(
         self,
@@ -56,21 +56,20 @@ class NeuralStyle:
         style_masks: Sequence[Image.Image | None] = (),
         progress: Progress | None = None,
     ) -> Image.Image:
-        """`content` in the blended style of `styles`, scale by scale.
+        """Paint `content` in the blended style of `styles`, scale by scale.
 
         See `core.stylizer.Stylizer`. The result's longer side is that of the last scale. With masks
         each class of the content takes its style from the same class of the styles.
         """
         done, picture = (progress.resumed() if progress else None) or (0, None)
-        masks = class_masks(content, styles, content_mask, style_masks)
+        classes = class_masks(content, styles, content_mask, style_masks)
         total = sum(scale.iterations for scale in self.config.scales)
         first = 0
         for scale in self.config.scales:
             small = self._resized(content, scale.size)
             last = first + scale.iterations
             if done < last:
-                objective = self.objective(small, styles, masks, scale)
-                descent = self._start(small, picture, objective, scale)
+                descent = self.descent(small, styles, classes, scale, picture)
                 for number in range(max(first, done) + 1, last + 1):
                     terms = descent.step()
                     if progress is not None:
@@ -81,48 +80,30 @@ class NeuralStyle:
         assert picture is not None
         return self._finished(picture, small)
 
-    def objective(
+    def descent(
         self,
         content: Image.Image,
         styles: Sequence[Image.Image],
-        masks: tuple[Classes, Sequence[Classes]] | None,
+        classes: Sequence[Classes],
         scale: Scale,
-    ) -> Objective:
-        """The terms of one scale, with targets from `content` (at its size) and `styles`."""
-        config = self.config
-        weights = config.image.style_blend_weights or (1.0,) * len(styles)
-        if len(weights) != len(styles):
-            raise UserError(
-                f"image.style_blend_weights: {len(weights)} for {len(styles)} styles; give one "
-                "for each"
-            )
-        loss = config.loss
-        if scale.style_weight is not None:
-            loss = loss.model_copy(update={"style_weight": scale.style_weight})
-        side = int(scale.size * config.image.style_scale)
-        of_content, of_styles = masks or (None, (None,) * len(styles))
-        objective = Objective(
-            self.encoder,
-            loss,
-            Picture(self._tensor(content), of_content),
-            [
-                Picture(self._tensor(self._resized(style, side)), classes)
-                for style, classes in zip(styles, of_styles, strict=True)
-            ],
-            weights,
-            config.model.content_layers if loss.content_weight else (),
-            config.model.style_layers if loss.style_weight else (),
-            torch.bfloat16 if config.run.precision == "bf16" else None,
-        )
-        if config.run.compile:
-            objective.compile()
-        return objective
-
-    def _start(
-        self, content: Image.Image, picture: Image.Image | None, objective: Objective, scale: Scale
+        picture: Image.Image | None = None,
     ) -> Descent:
-        """A descent from `picture`, or at the very beginning from what `image.init` says."""
-        image = self.config.image
+        """Prepare the optimisation of one scale.
+
+        Args:
+            content: at the size of the scale.
+            styles: at any size.
+            classes: of the content and of each style.
+            scale: what deviates from the other options.
+            picture: to start from; None: what `image.init` says.
+        """
+        image, config = self.config.image, self.config.at(scale)
+        side = int(scale.size * image.style_scale)
+        images = (content, *(self._resized(style, side) for style in styles))
+        of_content, *of_styles = (
+            Picture(self._tensor(each), masks) for each, masks in zip(images, classes, strict=True)
+        )
+        objective = Objective(self.encoder, config, of_content, of_styles)
         if picture is None and image.init == "content":
             picture = content
         elif picture is None and image.init_image is not None:
@@ -131,12 +112,9 @@ class NeuralStyle:
             start = self._tensor(resize(picture, content.size))
         else:
             generator = torch.Generator().manual_seed(image.seed)
-            start = 0.001 * torch.randn(3, content.height, content.width, generator=generator)
-            start = start[None].to(self.device)
-        optim = self.config.optim
-        if scale.optimizer is not None:
-            optim = optim.model_copy(update={"optimizer": scale.optimizer})
-        return Descent(start, objective, optim)
+            noise = torch.randn(3, content.height, content.width, generator=generator)
+            start = (0.001 * noise)[None].to(self.device)
+        return Descent(start, objective, config.optim)
 
     def _resized(self, picture: Image.Image, side: int) -> Image.Image:
         size = scaled_size(*picture.size, side)
@@ -166,3 +144,32 @@ class NeuralStyle:
         picture = self._picture(descent)
         values = {name: float(value) for name, value in terms.items()}
         return Look(self._finished(picture, content), picture, values)
+
+
+def class_masks(
+    content: Image.Image,
+    styles: Sequence[Image.Image],
+    content_mask: Image.Image | None,
+    style_masks: Sequence[Image.Image | None],
+) -> list[Classes]:
+    """Read label maps as masks of the classes that the content takes from each style.
+
+    Returns:
+        Those of the content, for every class that some style gives, then those of each style, for
+        the classes that it gives; at the maps' sizes.
+
+    Raises:
+        UserError: maps that are missing, do not fit, or have no class in common.
+    """
+
+    def masks(labels: LabelMap, which: Sequence[int]) -> Classes:
+        found = ((label, labels.ids == label) for label in which)
+        return {label: torch.from_numpy(mask.astype(np.float32)) for label, mask in found}
+
+    maps = read_maps(content, styles, content_mask, style_masks)
+    if maps is None:
+        return [WHOLE] * (1 + len(styles))
+    of_content, of_styles = maps
+    shared = shared_classes(of_content, of_styles)
+    every = sorted(set().union(*shared))
+    return [masks(*pair) for pair in ((of_content, every), *zip(of_styles, shared, strict=True))]

@@ -7,6 +7,7 @@ its default ordering: what the official code falls back to where UMFPACK is not 
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,15 +22,16 @@ from core.procedural.seasons import render
 from core.runtime.processes import apart
 from core.runtime.progress import peak_memory_bytes
 from core.training.benchmark import machine
-from style.photo.matting import affinity, propagate
-from style.photo.stencil import Stencil, half_offsets
+from style.photo.config import Matting
+from style.photo.matting import matting_system, propagate
 
-BETA = 0.9999
+OPTIONS = Matting()
 _CPU = torch.device("cpu")
+_Solver = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]
 
 
 def pictures(size: int) -> tuple[Tensor, Tensor]:
-    """Stylised image and content, [3, size, size] in [0, 1].
+    """Draw a stylised image and its content, [3, size, size] in [0, 1], float64.
 
     A painted landscape in summer with camera noise; the same in winter with coarse stains and more
     noise, as a stylisation leaves them.
@@ -41,117 +43,80 @@ def pictures(size: int) -> tuple[Tensor, Tensor]:
     content = np.floor(np.clip(content + rng.normal(0, 2, content.shape), 0, 255) + 0.5)
     stains = rng.normal(0, 20, (-(-size // 16), -(-size // 16), 3)).repeat(16, 0).repeat(16, 1)
     stylised = stylised + stains[:size, :size] + rng.normal(0, 8, stylised.shape)
-    as_planes = (
-        torch.from_numpy(np.clip(x, 0, 255) / 255).permute(2, 0, 1) for x in (stylised, content)
-    )
-    return tuple(as_planes)  # type: ignore[return-value]
+    both = torch.from_numpy(np.stack([stylised, content]).clip(0, 255) / 255).permute(0, 3, 1, 2)
+    return both[0], both[1]
 
 
-def sparse_system(content: Tensor, beta: float = BETA) -> tuple[Any, Tensor]:
-    """D - beta W as a SciPy CSC matrix, and D [H, W]."""
+def solve_directly(stylised: Tensor, content: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Smooth by sparse LU; also return the seconds of making the matrix and of solving."""
     try:
         from scipy import sparse  # noqa: PLC0415  (reference only: not needed to run anything)
+        from scipy.sparse.linalg import splu  # noqa: PLC0415
     except ImportError:
         raise UserError(
             "--smoothing compares with SciPy, which is not installed: pip install scipy"
         ) from None
-    weights, degree = affinity(content.double())
-    planes = weights.planes * -beta
-    planes[0] += degree
-    system = Stencil(planes, weights.reach)
-    height, width = degree.shape
-    places = np.arange(height * width).reshape(height, width)
-    rows, columns, values = [places.ravel()], [places.ravel()], [planes[0].numpy().ravel()]
+    start = time.perf_counter()
+    system, degree = matting_system(content.double(), OPTIONS)
+    places = np.arange(degree.numel()).reshape(degree.shape)
+    rows, columns, values = [places.ravel()], [places.ravel()], [system.diagonal.numpy().ravel()]
     for plane, here, there in system.pairs:
         rows += [places[here].ravel(), places[there].ravel()]
         columns += [places[there].ravel(), places[here].ravel()]
         values += [plane.numpy().ravel()] * 2
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    assert len(system.pairs) < len(half_offsets(weights.reach))
-    return sparse.csc_matrix(entries, shape=(places.size, places.size)), degree
-
-
-def solve_directly(
-    stylised: Tensor, content: Tensor, beta: float = BETA
-) -> tuple[Tensor, float, float]:
-    """The smoothed picture by sparse LU, and the seconds of making the matrix and of solving."""
-    start = time.perf_counter()
-    matrix, degree = sparse_system(content, beta)
+    matrix = sparse.csc_matrix(entries, shape=(places.size, places.size))
     made = time.perf_counter()
-    from scipy.sparse.linalg import splu  # noqa: PLC0415
-
     root = degree.sqrt()
     right = (root * stylised.double()).flatten(1).numpy().T
-    solution = splu(matrix).solve(np.ascontiguousarray(right))
-    result = (1 - beta) * root * torch.from_numpy(solution.T.copy()).view_as(stylised)
-    return result, made - start, time.perf_counter() - made
+    solution = torch.from_numpy(splu(matrix).solve(np.ascontiguousarray(right)).T.copy())
+    result = (1 - OPTIONS.beta) * root * solution.view_as(stylised)
+    return result, {"matrix_seconds": made - start, "seconds": time.perf_counter() - made}
 
 
-def _direct(size: int, path: str) -> dict[str, float]:
-    result, made, solved = solve_directly(*pictures(size))
-    np.save(path, result.numpy())
-    return {"matrix_seconds": made, "seconds": solved}
-
-
-def _ours(size: int, path: str) -> dict[str, float]:
-    stylised, content = pictures(size)
+def _solve(stylised: Tensor, content: Tensor) -> tuple[Tensor, dict[str, float]]:
     start = time.perf_counter()
-    result = propagate(stylised.float(), content, beta=BETA)
-    seconds = time.perf_counter() - start
-    np.save(path, result.numpy())
-    return {"seconds": seconds}
+    result = propagate(stylised.float(), content, OPTIONS)
+    return result, {"seconds": time.perf_counter() - start}
 
 
-def _measured(
-    work: Callable[[int, str], dict[str, float]], size: int, path: str, threads: int
-) -> dict[str, float]:
+def _measured(solver: _Solver, size: int, threads: int) -> tuple[Any, dict[str, float]]:
     torch.set_num_threads(threads)
     before = peak_memory_bytes(_CPU)
     try:
-        numbers = work(size, path)
+        result, numbers = solver(*pictures(size))
     except (MemoryError, RuntimeError) as error:  # SuperLU tells of too little memory by both
         raise UserError(str(error)) from None
-    return numbers | {"peak_memory_bytes": peak_memory_bytes(_CPU) - before}
+    # As an array: a tensor would stay in this process's memory.
+    return result.numpy(), numbers | {"peak_memory_bytes": peak_memory_bytes(_CPU) - before}
 
 
-def _in_process(
-    work: Callable[[int, str], dict[str, float]], size: int, path: str
-) -> dict[str, Any]:
-    """Run `work` in a process of its own, so that its peak of memory is its own."""
-    try:
-        return dict(apart(_measured, work, size, path, torch.get_num_threads()))
-    except UserError as error:
-        return {"error": str(error)}
+def benchmark_smoothing(sizes: list[int], repeats: int, largest_direct: int) -> dict[str, Any]:
+    """Measure seconds, memory and agreement for each size (square pictures).
 
-
-def benchmark_smoothing(
-    sizes: list[int], folder: str, repeats: int, largest_direct: int
-) -> dict[str, Any]:
-    """Seconds, memory and agreement for each size (square pictures).
+    Every solution is made in a process of its own, so that its peak of memory is its own.
 
     Args:
         sizes: sides in pixels.
-        folder: for the solutions that are compared.
         repeats: of ours; the median counts. The direct solver runs once.
         largest_direct: sizes above it are solved by ours alone.
     """
     report: dict[str, Any] = {}
+    threads = torch.get_num_threads()
     for size in sizes:
-        ours = [_in_process(_ours, size, f"{folder}/ours.npy") for _ in range(repeats)]
-        if any("error" in numbers for numbers in ours):
-            raise UserError(f"--smoothing {size}: {ours[-1].get('error')}")
-        entry: dict[str, Any] = {
-            "ours": {
-                "seconds": float(np.median([numbers["seconds"] for numbers in ours])),
-                "peak_memory_bytes": ours[0]["peak_memory_bytes"],
-            }
-        }
+        try:
+            runs = [apart(_measured, _solve, size, threads) for _ in range(repeats)]
+        except UserError as error:
+            raise UserError(f"--smoothing {size}: {error}") from None
+        seconds = statistics.median(numbers["seconds"] for _, numbers in runs)
+        memory = runs[0][1]["peak_memory_bytes"]
+        entry: dict[str, Any] = {"ours": {"seconds": seconds, "peak_memory_bytes": memory}}
         if size <= largest_direct:
-            direct = _in_process(_direct, size, f"{folder}/direct.npy")
-            entry["direct"] = direct
-            if "error" not in direct:
-                a, b = (np.load(f"{folder}/{name}.npy") for name in ("ours", "direct"))
-                entry["mean_abs_difference"] = float(np.abs(a - b).mean())
-                entry["ratio"] = direct["seconds"] / entry["ours"]["seconds"]
+            try:
+                direct, entry["direct"] = apart(_measured, solve_directly, size, threads)
+                entry["mean_abs_difference"] = float(np.abs(runs[-1][0] - direct).mean())
+                entry["ratio"] = entry["direct"]["seconds"] / seconds
+            except UserError as error:
+                entry["direct"] = {"error": str(error)}
         report[str(size)] = entry
-    return machine(_CPU) | {"beta": BETA, "sizes": report}
+    return machine(_CPU) | {"beta": OPTIONS.beta, "sizes": report}

@@ -3,12 +3,15 @@
 The cascade of PhotoWCT (section 3.1; official `photo_wct.py`): level by level from the deepest the
 image so far is encoded, its features take the style's statistics, and the decoder gives the next
 image. The distilled networks go through their levels in one pass.
+
+Each module maps a content [1, 3, H, W] and a style [1, 3, H', W'] in [0, 1], of any sizes, and the
+regions that belong together to the stylised image [1, 3, H, W], which is not clipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,53 +20,76 @@ from torch import Tensor, nn
 from style.photo.labels import Regions, resize_nearest
 from style.photo.networks import (
     LEVELS,
+    Decoder,
     DistilledDecoder,
     DistilledEncoder,
-    PhotoWCT,
-    WaveletPackets,
+    Encoder,
+    from_wavelet_packets,
+    wavelet_packets,
 )
 from style.photo.wct import PHOTO_WCT, ZCA, transfer
 
-
-class Cascade(Protocol):
-    """A stylisation without smoothing."""
-
-    multiple: int
-    """Sides of images must be multiples of this many pixels."""
-    minimum: int
-    """Smallest side of images in pixels."""
-
-    def __call__(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
-        """[1, 3, H, W] and [1, 3, H', W'] in [0, 1] to [1, 3, H, W], not clipped."""
+MIN_SIDE = 16
+"""Smallest side of an image in pixels: what reflection padding needs at level 4."""
+_BLOCK = 8
+"""Pixels that a feature of the deepest level stands for, across and down."""
 
 
-class PhotoWCTCascade(nn.Module):
-    """Levels 4 to 1 of the published networks; every style feature comes from `e4`."""
-
-    multiple = 1
-    minimum = 16
+class PhotoWCT(nn.Module):
+    """The published networks: encoders `e1..e4` and decoders `d1..d4`, as in the released file."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.networks = PhotoWCT()
+        for level in LEVELS:
+            self.add_module(f"e{level}", Encoder(level))
+            self.add_module(f"d{level}", Decoder(level))
+
+    def encoder(self, level: int) -> Encoder:
+        """Return the encoder of a level."""
+        return cast("Encoder", self.get_submodule(f"e{level}"))
+
+    def decoder(self, level: int) -> Decoder:
+        """Return the decoder of a level."""
+        return cast("Decoder", self.get_submodule(f"d{level}"))
 
     def images(
         self, content: Tensor, style: Tensor, regions: Regions | None = None
     ) -> Iterator[tuple[int, Tensor]]:
-        """(level, image after it), from level 4 to level 1."""
-        of_style, _ = self.networks.encoder(LEVELS[0])(style)
+        """Yield (level, image after it) from level 4 to level 1; all style features are `e4`'s."""
+        of_style, _ = self.encoder(LEVELS[-1])(style)
         image = content
-        for level in LEVELS:
-            features, poolings = self.networks.encoder(level)(image)
+        for level in reversed(LEVELS):
+            features, poolings = self.encoder(level)(image)
             moved = transfer(features[level], of_style[level], regions, PHOTO_WCT)
-            image = self.networks.decoder(level)(moved, poolings)
+            image = self.decoder(level)(moved, poolings)
             yield level, image
 
     @torch.no_grad()
     def forward(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
-        """See `Cascade`."""
+        """Return the image after level 1."""
         *_, (_, image) = self.images(content, style, regions)
         return image
+
+
+class DistilledCascade(nn.Module):
+    """ZCA transfer at four levels within one pass of the distilled networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = DistilledEncoder()
+        self.decoder = DistilledDecoder()
+
+    @torch.no_grad()
+    def forward(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
+        """Transfer within the decoder, before each of its blocks."""
+        height, width = content.shape[2:]
+        content, style, regions = extended(content, style, regions)
+        features, residuals = self.encoder(content)
+        of_style, _ = self.encoder(style)
+        x = features[-1]
+        for k in reversed(range(len(features))):
+            x = self.decoder(transfer(x, of_style[k], regions, ZCA), residuals[k], k)
+        return x[:, :, :height, :width]
 
 
 class WaveletCascade(nn.Module):
@@ -77,68 +103,51 @@ class WaveletCascade(nn.Module):
 
     SHIFTS = ((0, 0), (2, 5), (4, 2), (6, 7))
     """(down, right) in pixels by which the grid is moved, on both images."""
-    multiple = 2 ** (LEVELS[0] - 1)
-    minimum = 16
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.packets = nn.ModuleList(WaveletPackets(level - 1) for level in sorted(LEVELS))
 
     @torch.no_grad()
     def forward(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
-        """See `Cascade`."""
+        """Return the mean of the results on every grid."""
         height, width = content.shape[2:]
         total = torch.zeros_like(content)
         for down, right in self.SHIFTS:
-            sides = (right, -right % self.multiple, down, -down % self.multiple)
-            image, target = (F.pad(x * 255, sides, mode="replicate") for x in (content, style))
-            moved = None if regions is None else _padded_regions(regions, content, style, sides)
-            for level in LEVELS:
-                packets = self.packets[level - 1]
-                assert isinstance(packets, WaveletPackets)
-                features = transfer(packets(image), packets(target), moved, PHOTO_WCT)
-                image = packets.inverse(features)
+            image, target, moved = extended(content * 255, style * 255, regions, down, right)
+            for level in reversed(LEVELS):
+                packets, of_style = (wavelet_packets(x, level - 1) for x in (image, target))
+                image = from_wavelet_packets(
+                    transfer(packets, of_style, moved, PHOTO_WCT), level - 1
+                )
             total += image[:, :, down : down + height, right : right + width]
         return total / (255 * len(self.SHIFTS))
 
 
-def _padded_regions(
-    regions: Regions, content: Tensor, style: Tensor, sides: tuple[int, int, int, int]
-) -> Regions:
-    """Regions at the images' sizes with their edges repeated: left, right, above, below."""
-
-    def extended(labels: Tensor, image: Tensor) -> Tensor:
-        whole = resize_nearest(labels, image.shape[2:])[None, None].double()
-        return F.pad(whole, sides, mode="replicate")[0, 0].long()
-
-    of_content, of_style = extended(regions.content, content), extended(regions.style, style)
-    return Regions(of_content, of_style, regions.classes)
+Cascade = PhotoWCT | DistilledCascade | WaveletCascade
 
 
-class DistilledCascade(nn.Module):
-    """ZCA transfer at four levels within one pass of the distilled networks."""
+def extended(
+    content: Tensor, style: Tensor, regions: Regions | None, down: int = 0, right: int = 0
+) -> tuple[Tensor, Tensor, Regions | None]:
+    """Repeat the edges of two images [1, 3, H, W], and of their regions, to whole blocks.
 
-    multiple = 8
-    minimum = 16
+    Args:
+        content: any size.
+        style: any size.
+        regions: maps of any size.
+        down: pixels, below a block, that the grid of blocks begins above the images.
+        right: likewise, to the left of them.
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = DistilledEncoder()
-        self.decoder = DistilledDecoder()
+    def repeated(x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        # To whole blocks of the image, and then to whole blocks of the moved grid.
+        below = -height % _BLOCK + -down % _BLOCK
+        beside = -width % _BLOCK + -right % _BLOCK
+        return F.pad(x, (right, beside, down, below), mode="replicate")
 
-    @torch.no_grad()
-    def forward(self, content: Tensor, style: Tensor, regions: Regions | None = None) -> Tensor:
-        """See `Cascade`."""
-        features, residuals = self.encoder(content)
-        of_style, _ = self.encoder(style)
-        x = features[-1]
-        for level in reversed(range(len(features))):
-            x = transfer(x, of_style[level], regions, ZCA)
-            x = self.decoder(x, residuals[level], level)
-        return x
+    def of_labels(labels: Tensor, image: Tensor) -> Tensor:
+        whole = resize_nearest(labels, image.shape[2:])
+        return repeated(whole[None, None].double())[0, 0].long()
 
-
-def padded(image: Tensor, multiple: int) -> Tensor:
-    """[N, C, H, W] with the last row and column repeated up to multiples of `multiple`."""
-    height, width = image.shape[2:]
-    return F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    if regions is not None:
+        a, b = of_labels(regions.content, content), of_labels(regions.style, style)
+        regions = Regions(a, b, regions.classes)
+    return repeated(content), repeated(style), regions

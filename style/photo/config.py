@@ -12,9 +12,6 @@ from pydantic import Field, model_validator
 from core.options import Options, PositiveFloat, PositiveInt
 from core.stylizer import StylizerConfig
 
-Encoder = Literal["photo_wct", "distilled", "wavelet"]
-Smoothing = Literal["matting", "guided", "none"]
-
 
 class Matting(Options):
     """Closed-form matting propagation (`photo_smooth.py`)."""
@@ -33,6 +30,7 @@ class Guided(Options):
     """Colour guided filter (`photo_gif.py`)."""
 
     radius: PositiveInt = 35
+    """In pixels; windows are 2 * radius + 1 wide."""
     eps: PositiveFloat = 0.001
     """In squared grey levels of 0..255 (the folder script of the official code: 0.01)."""
 
@@ -41,16 +39,16 @@ class Affine(Options):
     """Local affine smoothing (`smooth_filter.py`)."""
 
     radius: PositiveInt = 15
-    """`f_radius`, in pixels."""
+    """Of the window of the average, in pixels (`f_radius`)."""
     edge: PositiveFloat = 0.1
-    """`f_edge`."""
+    """How different colours may be to share a model (`f_edge`)."""
 
 
 class PhotoConfig(StylizerConfig):
     """How a photo takes the style of another."""
 
     family: Literal["photo_style"] = "photo_style"
-    encoder: Encoder = "photo_wct"
+    encoder: Literal["photo_wct", "distilled", "wavelet"] = "photo_wct"
     """`photo_wct`: the published networks; `distilled`: small ones (Chiu and Gurari 2022);
     `wavelet`: an orthonormal transform, which needs no weights."""
     weights: str | None = None
@@ -62,7 +60,7 @@ class PhotoConfig(StylizerConfig):
     relations: str | None = None
     """`.npy` file with the similarity of class ids (official `ade20k_semantic_rel.npy`): small
     classes join similar ones, and classes that one map lacks become similar ones that it has."""
-    smoothing: Smoothing = "matting"
+    smoothing: Literal["matting", "guided", "none"] = "matting"
     """`guided` is the official `--fast`."""
     crop_border: bool = True
     """Matting as published: the stylised image loses 2 pixels on every side, the content is scaled
@@ -76,8 +74,6 @@ class PhotoConfig(StylizerConfig):
     @model_validator(mode="after")
     def _weights_where_there_are_some(self) -> Self:
         if (self.encoder == "wavelet") != (self.weights is None):
-            raise ValueError(
-                f"weights: encoder {self.encoder} "
-                + ("has none; leave it out" if self.encoder == "wavelet" else "needs a file")
-            )
+            advice = "has none; leave it out" if self.encoder == "wavelet" else "needs a file"
+            raise ValueError(f"weights: encoder {self.encoder} {advice}")
         return self

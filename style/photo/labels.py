@@ -17,11 +17,9 @@ from style.labels import LabelMap, Labels, shared_classes
 
 
 def resize_nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """[H, W] to `size` (height, width): output pixel i takes input floor((i + 0.5) * in / out)."""
+    """Resize [H, W] to (height, width); pixel i takes that at floor((i + 0.5) * in / out)."""
     rows, columns = (
-        ((2 * torch.arange(new, device=labels.device) + 1) * old).div(
-            2 * new, rounding_mode="floor"
-        )
+        (2 * torch.arange(new, device=labels.device) + 1) * old // (2 * new)
         for old, new in zip(labels.shape, size, strict=True)
     )
     return labels[rows[:, None], columns]
@@ -43,7 +41,7 @@ class Regions:
 
     @classmethod
     def of(cls, content: LabelMap, style: LabelMap) -> Regions:
-        """From two maps.
+        """Find the classes that two maps share.
 
         Raises:
             UserError: no class can be transferred.
@@ -54,55 +52,40 @@ class Regions:
     def masks(
         self, content_size: Sequence[int], style_size: Sequence[int], device: torch.device
     ) -> list[tuple[Tensor, Tensor]]:
-        """(content mask, style mask) of every class left at these sizes (height, width)."""
-        content = resize_nearest(self.content.to(device), content_size)
-        style = resize_nearest(self.style.to(device), style_size)
+        """Return flat masks of content and style for every class left at sizes (height, width)."""
+        content = resize_nearest(self.content.to(device), content_size).flatten()
+        style = resize_nearest(self.style.to(device), style_size).flatten()
         pairs = ((content == label, style == label) for label in self.classes)
         return [(a, b) for a, b in pairs if bool(a.any()) and bool(b.any())]
 
 
-def _first_related(label: int, relations: Labels, allowed: set[int]) -> int:
-    """The class most similar to `label` among those allowed; itself if there is none."""
-    return next((int(c) for c in relations[:, label] if int(c) in allowed), label)
-
-
-def _replaced(labels: Labels, table: dict[int, int]) -> Labels:
+def _joined(labels: Labels, allowed: set[int], relations: Labels) -> Labels:
+    """Turn every other class into the allowed one most similar to it, if there is one."""
     result = labels.copy()
-    for old, new in table.items():
-        result[labels == old] = new
+    for label in set(np.unique(labels).tolist()) - allowed:
+        similar = (c for c in relations[:, label].tolist() if c in allowed)
+        result[labels == label] = next(similar, label)
     return result
 
 
 def merge_small(labels: Labels, relations: Labels, min_ratio: float = 0.02) -> Labels:
-    """Classes that cover less than `min_ratio` of a map join the most similar large one in it.
+    """Let small classes of a map join the most similar large one in it.
 
     Args:
         labels: [H, W], ids below the number of classes of `relations`.
         relations: [K, K]; column s lists the classes in order of their similarity to s (official
             `ade20k_semantic_rel.npy`).
-        min_ratio: share of the map.
+        min_ratio: share of the map from which on a class is large.
     """
     ids, counts = np.unique(labels, return_counts=True)
-    large = {int(i) for i, n in zip(ids, counts, strict=True) if n / labels.size >= min_ratio}
-    small = {int(i) for i in ids} - large
-    return _replaced(labels, {label: _first_related(label, relations, large) for label in small})
+    return _joined(labels, set(ids[counts / labels.size >= min_ratio].tolist()), relations)
 
 
 def match_classes(content: Labels, style: Labels, relations: Labels) -> tuple[Labels, Labels]:
-    """Classes that only one map has become the most similar class of the other map.
+    """Turn classes that only one map has into the most similar class of the other map.
 
     First the content's; then the style's, which must become a class that both maps have by then.
     """
-    in_style = {int(i) for i in np.unique(style)}
-    table = {
-        int(label): _first_related(int(label), relations, in_style)
-        for label in np.unique(content)
-        if int(label) not in in_style
-    }
-    content = _replaced(content, table)
-    in_content = {int(i) for i in np.unique(content)}
-    table = {
-        label: _first_related(label, relations, in_style & in_content)
-        for label in in_style - in_content
-    }
-    return content, _replaced(style, table)
+    in_style = set(np.unique(style).tolist())
+    content = _joined(content, in_style, relations)
+    return content, _joined(style, in_style & set(np.unique(content).tolist()), relations)

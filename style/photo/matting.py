@@ -18,12 +18,13 @@ from window colours with their mean removed first, so that the regulariser of 1e
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations_with_replacement, product
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.errors import UserError
+from style.photo.config import Matting
 from style.photo.multigrid import ModelPreconditioner
 from style.photo.stencil import Stencil, half_offsets
 
@@ -34,7 +35,7 @@ _MAX_ITERATIONS = 2000
 
 
 def _whitened(colours: list[Tensor], ridge: float) -> list[Tensor]:
-    """Window colours [3, h, w] per place, times L^-1, L L^T being their covariance plus `ridge`."""
+    """Multiply window colours [3, h, w] per place by L^-1; L L^T is their covariance + `ridge`."""
     mean = torch.stack(colours).mean(0)
     centred = [colour - mean for colour in colours]
 
@@ -55,7 +56,7 @@ def _whitened(colours: list[Tensor], ridge: float) -> list[Tensor]:
 
 
 def affinity(image: Tensor, *, radius: int = 1, epsilon: float = 1e-7) -> tuple[Stencil, Tensor]:
-    """Affinities of closed-form matting (Levin et al. 2006, eq. 12, without the Laplacian's sign).
+    """Make the affinities of closed-form matting (Levin et al. 2006, eq. 12, without the sign).
 
     Every window wholly inside the image adds (1 + (I_i - m)^T (Cov + epsilon / n)^-1 (I_j - m)) / n
     for every pair of its n pixels.
@@ -70,23 +71,31 @@ def affinity(image: Tensor, *, radius: int = 1, epsilon: float = 1e-7) -> tuple[
     """
     _, height, width = image.shape
     side = 2 * radius + 1
-    places = [(y, x) for y in range(side) for x in range(side)]
+    places = list(product(range(side), repeat=2))
     offsets = {offset: k for k, offset in enumerate(half_offsets(2 * radius))}
     planes = image.new_zeros(len(offsets), height, width)
     degree = image.new_zeros(height, width)
     down, right = height - side + 1, width - side + 1
     strip = max(1, _STRIP_PIXELS // right)
     for top in range(0, down, strip):
-        rows = min(strip, down - top)
-        views = [(slice(top + y, top + y + rows), slice(x, x + right)) for y, x in places]
-        whitened = _whitened([image[(slice(None), *view)] for view in views], epsilon / side**2)
-        for p, view in enumerate(views):
-            degree[view] += 1
-            for q in range(p, len(places)):
-                offset = (places[q][0] - places[p][0], places[q][1] - places[p][1])
-                pair = ((whitened[p] * whitened[q]).sum(0) + 1) / side**2
-                planes[offsets[offset]][view] += pair
+        bottom = min(top + strip, down)
+        spots = [(slice(top + y, bottom + y), slice(x, x + right)) for y, x in places]
+        whitened = _whitened([image[:, *spot] for spot in spots], epsilon / side**2)
+        for spot in spots:
+            degree[spot] += 1
+        for p, q in combinations_with_replacement(range(len(places)), 2):
+            offset = (places[q][0] - places[p][0], places[q][1] - places[p][1])
+            pair = ((whitened[p] * whitened[q]).sum(0) + 1) / side**2
+            planes[offsets[offset]][spots[p]] += pair
     return Stencil(planes, 2 * radius), degree
+
+
+def matting_system(image: Tensor, options: Matting) -> tuple[Stencil, Tensor]:
+    """Make D - beta W, and D [H, W], of an image as `affinity` takes it."""
+    weights, degree = affinity(image, radius=options.radius, epsilon=options.epsilon)
+    planes = weights.planes.mul_(-options.beta)
+    planes[0] += degree
+    return Stencil(planes, weights.reach), degree
 
 
 def conjugate_gradients(
@@ -96,11 +105,11 @@ def conjugate_gradients(
     precondition: Callable[[Tensor], Tensor],
     tolerance: float,
 ) -> Tensor:
-    """Solve for several right-hand sides at once.
+    """Solve for several right-hand sides [N, H, W] at once.
 
     Args:
         system: symmetric positive definite, on [N, H, W].
-        right: [N, H, W].
+        right: what the system is to give.
         start: first guess.
         precondition: symmetric positive definite.
         tolerance: stop when the energy norm of the error, sqrt(e^T A e) over all N, is below: by
@@ -119,10 +128,10 @@ def conjugate_gradients(
     tiny = torch.finfo(right.dtype).tiny
     decreases: list[Tensor] = []
     for step in range(1, _MAX_ITERATIONS + 1):
-        product = system(direction)
-        length = rho / dot(direction, product).clamp_min(tiny)
+        applied = system(direction)
+        length = rho / dot(direction, applied).clamp_min(tiny)
         x = x + length * direction
-        residual = residual - length * product
+        residual = residual - length * applied
         decreases.append((length * rho).sum())
         if step % _CHECK_EVERY == 0:
             energy = torch.stack(decreases[-_CHECK_EVERY:]).sum()
@@ -137,45 +146,25 @@ def conjugate_gradients(
     )
 
 
-def propagate(
-    stylised: Tensor,
-    content: Tensor,
-    *,
-    beta: float = 0.9999,
-    epsilon: float = 1e-7,
-    radius: int = 1,
-    tolerance: float = 2e-3,
-    even: bool = False,
-) -> Tensor:
-    """The smoothed image: `stylised` made as smooth as `content` is.
+def propagate(stylised: Tensor, content: Tensor, options: Matting, *, even: bool = False) -> Tensor:
+    """Make `stylised` as smooth as `content` is.
 
     Args:
         stylised: [3, H, W] in [0, 1], float32 or float64: the type that is iterated in.
         content: [3, H, W] in [0, 1] (its affinities are always made in float64).
-        beta: how far colours spread, below 1.
-        epsilon: regulariser of the affinities.
-        radius: of the matting windows, in pixels.
-        tolerance: largest root mean square error of the result.
+        options: of the system and its solution.
         even: normalise by D^-1 W, so that brightness stays, instead of as published.
 
     Returns:
         [3, H, W], not clipped.
     """
     colours = content.double()
-    weights, degree = affinity(colours, radius=radius, epsilon=epsilon)
-    planes = weights.planes.mul_(-beta)
-    planes[0] += degree
-    exact = Stencil(planes, weights.reach)
-    precondition = ModelPreconditioner(exact, colours, radius, stylised.dtype)
+    exact, degree = matting_system(colours, options)
+    precondition = ModelPreconditioner(exact, colours, options.radius, stylised.dtype)
     system = exact.to(stylised.dtype)
     before, after = (degree, torch.ones_like(degree)) if even else (degree.sqrt(),) * 2
     right = before.to(stylised) * stylised
     # D - beta W >= (1 - beta) D: the squared error is at most 1 - beta times the energy.
-    energy = tolerance * (stylised.numel() / (1 - beta)) ** 0.5
+    energy = options.tolerance * (stylised.numel() / (1 - options.beta)) ** 0.5
     solution = conjugate_gradients(system, right, precondition.coarse(right), precondition, energy)
-    return (1 - beta) * after.to(stylised) * solution
-
-
-def extended(image: Tensor, pixels: int = 2) -> Tensor:
-    """[3, H, W] with the edge repeated on every side."""
-    return F.pad(image[None], (pixels,) * 4, mode="replicate")[0]
+    return (1 - options.beta) * after.to(stylised) * solution

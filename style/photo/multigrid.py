@@ -36,7 +36,9 @@ def _galerkin(
     restrict: Callable[[Tensor], Tensor],
     like: Tensor,
 ) -> Tensor:
-    """Blocks [h, w, 3, 3, 4, 4] of the coarse operator: row node, neighbour, row and column entry.
+    """Probe the coarse operator for its blocks: [h, w, 3, 3, 4, 4].
+
+    The indices are row node, neighbour, row and column entry.
 
     Args:
         apply: the fine operator.
@@ -74,11 +76,10 @@ class _Grid:
         self._rows = blocks.permute(4, 5, 2, 3, 0, 1).reshape(4, 36, height, width).contiguous()
         # Below 2 / eigenvalue, or a cycle is not positive definite; 4 / 3 smooths best.
         self._damping = 4 / 3 / self.largest_eigenvalue(_POWER_ITERATIONS)
-        coarse = (height // 2 + 1, width // 2 + 1)
         self._coarser: _Grid | None = None
         if height * width > _DIRECT_NODES:
-            self._coarse_size = coarse
-            like = blocks.new_empty(coarse)
+            self._coarse_size = (height // 2 + 1, width // 2 + 1)
+            like = blocks.new_empty(self._coarse_size)
             self._coarser = _Grid(_galerkin(self.apply, self._prolong, self._restrict, like))
         else:
             num = 4 * height * width
@@ -87,20 +88,16 @@ class _Grid:
             self._factor = torch.linalg.cholesky((dense + dense.T) / 2)
 
     def apply(self, x: Tensor) -> Tensor:
-        """The level's operator."""
+        """Multiply by the level's operator."""
         neighbours = F.unfold(x, 3, padding=1).view(len(x), 1, 36, *self.size)
         return (self._rows * neighbours).sum(2)
 
     def _scaled(self, x: Tensor) -> Tensor:
-        """Every node's vector through the inverse of its own block."""
+        """Multiply every node's vector by the inverse of its own block."""
         return (self._inverse * x[:, None]).sum(2)
 
-    def _smooth(self, residual: Tensor) -> Tensor:
-        """Damped block Jacobi."""
-        return self._damping * self._scaled(residual)
-
     def largest_eigenvalue(self, num_iterations: int) -> Tensor:
-        """Of the block-scaled operator, by the power method; a scalar."""
+        """Estimate the block-scaled operator's, a scalar, by the power method."""
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(1, 4, *self.size, generator=generator, dtype=self._rows.dtype)
         x = x.to(self._rows.device)
@@ -123,12 +120,12 @@ class _Grid:
         return F.conv2d(x, kernel, stride=2, padding=1, groups=4)
 
     def solve(self, right: Tensor) -> Tensor:
-        """One symmetric V-cycle; exact on the coarsest level."""
+        """Run one symmetric V-cycle of damped block Jacobi; solve exactly on the coarsest level."""
         if self._coarser is None:
             return torch.cholesky_solve(right.flatten(1).T, self._factor).T.reshape(right.shape)
-        x = self._smooth(right)
+        x = self._damping * self._scaled(right)
         x = x + self._prolong(self._coarser.solve(self._restrict(right - self.apply(x))))
-        return x + self._smooth(right - self.apply(x))
+        return x + self._damping * self._scaled(right - self.apply(x))
 
 
 class ModelPreconditioner:
@@ -159,7 +156,7 @@ class ModelPreconditioner:
         self._basis, self._shares = self._basis.to(dtype), self._shares.to(dtype)
 
     def _prolong(self, models: Tensor) -> Tensor:
-        """Models [N, 4, h, w] at nodes to vectors [N, H, W]."""
+        """Interpolate models [N, 4, h, w] at nodes and apply them: vectors [N, H, W]."""
         models, (down, right) = models.to(self._shares), self._cells
         pairs = torch.stack([models[..., :-1], models[..., 1:]], -1)
         wide = (pairs @ self._shares).flatten(3)  # [N, 4, h, cells * SPACING]
@@ -169,7 +166,7 @@ class ModelPreconditioner:
         return (full[:, :, :height, :width] * self._basis).sum(1)
 
     def _restrict(self, x: Tensor) -> Tensor:
-        """The transpose: vectors [N, H, W] to [N, 4, h, w] in float64."""
+        """Apply the transpose: vectors [N, H, W] to [N, 4, h, w] in float64."""
         (down, right), (height, width) = self._cells, self._size
         moments = F.pad(
             x[:, None] * self._basis, (0, right * SPACING - width, 0, down * SPACING - height)
@@ -180,9 +177,9 @@ class ModelPreconditioner:
         return (F.pad(halves[..., 0], (0, 1)) + F.pad(halves[..., 1], (1, 0))).double()
 
     def coarse(self, residual: Tensor) -> Tensor:
-        """The correction by slowly varying models alone; a good first guess. [N, H, W]."""
+        """Correct [N, H, W] by slowly varying models alone, which is a good first guess."""
         return self._prolong(self._grid.solve(self._restrict(residual)))
 
     def __call__(self, residual: Tensor) -> Tensor:
-        """[N, H, W] to [N, H, W]."""
+        """Approximate the solution [N, H, W] for a residual [N, H, W]."""
         return residual / self._scale + self.coarse(residual)

@@ -1,15 +1,16 @@
 """Encoders and decoders of photo style transfer; RGB in [0, 1] on both ends.
 
-`PhotoWCT` (Li et al., ECCV 2018; official `models.py`): VGG-19 up to relu{1..4}_1 and mirrored
-decoders that put values back where max pooling took them from. `DistilledEncoder` and
-`DistilledDecoder` (Chiu and Gurari, CVPR 2022): a small encoder with high-frequency residuals, a
-decoder run block by block. `WaveletPackets`: an orthonormal transform that needs no weights.
+`Encoder` and `Decoder` (PhotoWCT, Li et al., ECCV 2018; official `models.py`): VGG-19 up to
+relu{1..4}_1, and its mirror image, which puts values back where max pooling took them from.
+`DistilledEncoder` and `DistilledDecoder` (Chiu and Gurari, CVPR 2022): the same layers with few
+channels; the decoder runs block by block and is given the high frequencies that poolings lose.
+`wavelet_packets`: an orthonormal transform that needs no weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,35 +18,48 @@ from torch import Tensor, nn
 
 from core.nn.padding import ReflectionPad2d
 
-LEVELS = (4, 3, 2, 1)
-"""Of the cascade, in order."""
-CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512}
-"""Of the features of a level."""
-_ENCODER = (
-    ("conv1_1", 3, 64),
-    *(("conv1_2", 64, 64), ("pool1", 0, 0), ("conv2_1", 64, 128)),
-    *(("conv2_2", 128, 128), ("pool2", 0, 0), ("conv3_1", 128, 256)),
-    *(("conv3_2", 256, 256), ("conv3_3", 256, 256), ("conv3_4", 256, 256)),
-    *(("pool3", 0, 0), ("conv4_1", 256, 512)),
+LEVELS = (1, 2, 3, 4)
+"""Depths that the style is transferred at; the features of level k are relu{k}_1."""
+_BLOCKS = (
+    ("conv1_1",),
+    ("conv1_2", "pool1", "conv2_1"),
+    ("conv2_2", "pool2", "conv3_1"),
+    ("conv3_2", "conv3_3", "conv3_4", "pool3", "conv4_1"),
 )
-"""(layer, channels in, channels out); a decoder has the same layers backwards."""
-
-
-def _layers(level: int) -> tuple[tuple[str, int, int], ...]:
-    names = [name for name, _, _ in _ENCODER]
-    return _ENCODER[: names.index(f"conv{level}_1") + 1]
+"""VGG-19's layers: the k-th tuple leads to level k. A decoder has the same layers backwards."""
+_VGG_WIDTHS = (64, 128, 256, 512)
+_DISTILLED_WIDTHS = (10, 20, 58, 64)
+"""Channels of the convolutions conv{k}_*, and so of level k."""
 
 
 class _Conv3x3(nn.Conv2d):
-    """3 x 3 convolution of the reflection-padded input; sides of at least 2 pixels."""
+    """A 3 x 3 convolution of the reflection-padded input; sides of at least 2 pixels."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3)
         self._pad = ReflectionPad2d(1)
 
     def forward(self, input: Tensor) -> Tensor:
-        """[N, C, H, W], same size."""
+        """Map [N, C, H, W] to the same size."""
         return super().forward(self._pad(input))
+
+
+def _layers(level: int) -> list[str]:
+    return [layer for block in _BLOCKS[:level] for layer in block]
+
+
+def _convolutions(
+    layers: Iterable[str], widths: Sequence[int], *, backwards: bool = False
+) -> dict[str, nn.Module]:
+    """Make {layer: its convolution}; backwards, from its usual outputs to its usual inputs."""
+    made: dict[str, nn.Module] = {}
+    for layer in layers:
+        if layer.startswith("conv"):
+            block, number = map(int, layer.removeprefix("conv").split("_"))
+            outer = widths[block - 1]
+            inner = outer if number > 1 else (3, *widths)[block - 1]
+            made[layer] = _Conv3x3(outer, inner) if backwards else _Conv3x3(inner, outer)
+    return made
 
 
 @dataclass(frozen=True)
@@ -56,142 +70,90 @@ class Pooling:
     size: tuple[int, int]
 
 
-class Encoder(nn.Module):
-    """VGG-19 up to relu{level}_1."""
+class Encoder(nn.ModuleDict):
+    """VGG-19 up to relu{level}_1: {layer: convolution}."""
 
     def __init__(self, level: int) -> None:
-        super().__init__()
+        convolutions = _convolutions(_layers(level), _VGG_WIDTHS)
+        super().__init__({"conv0": nn.Conv2d(3, 3, 1), **convolutions})
         self.level = level
-        self.conv0 = nn.Conv2d(3, 3, 1)
-        for name, inner, outer in _layers(level):
-            if name.startswith("conv"):
-                self.add_module(name, _Conv3x3(inner, outer))
 
     def forward(
         self, images: Tensor, level: int | None = None
     ) -> tuple[dict[int, Tensor], tuple[Pooling, ...]]:
-        """{level: relu{level}_1} for every level up to one, and the poolings on the way.
+        """Return {level: its features} for every level up to one, and the poolings on the way.
 
         Args:
             images: [N, 3, H, W] in [0, 1]; before each convolution sides must be at least 2.
             level: the last one wanted; default: this encoder's.
-
-        Returns:
-            Features [N, 64 * 2^(level-1), H / 2^(level-1), W / 2^(level-1)], sizes rounded down.
         """
-        x = self.conv0(images)
-        found: dict[int, Tensor] = {}
+        x = self["conv0"](images)
+        features: dict[int, Tensor] = {}
         poolings: list[Pooling] = []
-        for name, _, _ in _layers(level or self.level):
-            if name.startswith("pool"):
-                size = (x.shape[2], x.shape[3])
-                x, indices = F.max_pool2d(x, 2, return_indices=True)
-                poolings.append(Pooling(indices, size))
-            else:
-                x = F.relu(self.get_submodule(name)(x))
-                if name.endswith("_1"):
-                    found[int(name[4])] = x
-        return found, tuple(poolings)
+        for k, block in enumerate(_BLOCKS[: level or self.level], start=1):
+            for layer in block:
+                if layer.startswith("pool"):
+                    size = (x.shape[2], x.shape[3])
+                    x, indices = F.max_pool2d(x, 2, return_indices=True)
+                    poolings.append(Pooling(indices, size))
+                else:
+                    x = F.relu(self[layer](x))
+            features[k] = x  # [N, 64 * 2^(k - 1), H / 2^(k - 1), W / 2^(k - 1)], rounded down
+        return features, tuple(poolings)
 
 
-class Decoder(nn.Module):
-    """The mirrored encoder, with unpooling; no activation at the end."""
+class Decoder(nn.ModuleDict):
+    """The mirrored encoder with unpooling: {layer: convolution}; no activation at the end."""
 
     def __init__(self, level: int) -> None:
-        super().__init__()
+        layers = reversed(_layers(level))
+        super().__init__(_convolutions(layers, _VGG_WIDTHS, backwards=True))
         self.level = level
-        for name, inner, outer in reversed(_layers(level)):
-            if name.startswith("conv"):
-                self.add_module(name, _Conv3x3(outer, inner))
 
     def forward(self, features: Tensor, poolings: tuple[Pooling, ...]) -> Tensor:
-        """relu{level}_1 features and the encoder's poolings to images [N, 3, H, W]."""
+        """Decode relu{level}_1, with the encoder's poolings, to images [N, 3, H, W]."""
         x, left = features, list(poolings)
-        for name, _, _ in reversed(_layers(self.level)):
-            if name.startswith("pool"):
+        for layer in reversed(_layers(self.level)):
+            if layer.startswith("pool"):
                 pooling = left.pop()
                 x = F.max_unpool2d(x, pooling.indices, [2, 2], output_size=pooling.size)
             else:
-                x = self.get_submodule(name)(x)
-                x = x if name == "conv1_1" else F.relu(x)
+                x = self[layer](x)
+                x = x if layer == "conv1_1" else F.relu(x)
         return x
 
 
-class PhotoWCT(nn.Module):
-    """Encoders `e1..e4` and decoders `d1..d4`, named as in the released file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for level in sorted(CHANNELS):
-            self.add_module(f"e{level}", Encoder(level))
-            self.add_module(f"d{level}", Decoder(level))
-
-    def encoder(self, level: int) -> Encoder:
-        """`e{level}`."""
-        return cast("Encoder", self.get_submodule(f"e{level}"))
-
-    def decoder(self, level: int) -> Decoder:
-        """`d{level}`."""
-        return cast("Decoder", self.get_submodule(f"d{level}"))
-
-
-_DISTILLED_ENCODER: tuple[tuple[tuple[str, int, int], ...], ...] = (
-    (("conv1_1", 3, 10),),
-    (("conv1_2", 10, 10), ("pool", 0, 0), ("conv2_1", 10, 20)),
-    (("conv2_2", 20, 20), ("pool", 0, 0), ("conv3_1", 20, 58)),
-    (
-        *(("conv3_2", 58, 58), ("conv3_3", 58, 58), ("conv3_4", 58, 58)),
-        *(("pool", 0, 0), ("conv4_1", 58, 64)),
-    ),
-)
-_DISTILLED_DECODER: tuple[tuple[tuple[str, int, int], ...], ...] = (
-    (("join", 0, 0), ("conv1_1", 13, 3)),
-    (("conv2_1", 20, 10), ("upsample", 0, 0), ("add", 0, 0), ("conv1_2", 10, 10)),
-    (("conv3_1", 58, 20), ("upsample", 0, 0), ("add", 0, 0), ("conv2_2", 20, 20)),
-    (
-        *(("conv4_1", 64, 58), ("upsample", 0, 0), ("conv3_4", 58, 58), ("conv3_3", 58, 58)),
-        *(("add", 0, 0), ("conv3_2", 58, 58)),
-    ),
-)
-
-
-def _block(steps: tuple[tuple[str, int, int], ...]) -> nn.Module:
-    block = nn.Module()
-    for name, inner, outer in steps:
-        if name.startswith("conv"):
-            block.add_module(name, _Conv3x3(inner, outer))
-    return block
-
-
 class DistilledEncoder(nn.Module):
-    """Four blocks, of which each also gives the high frequencies of its own input.
-
-    Sides must be multiples of 8.
-    """
+    """Four blocks, each of which also gives the high frequencies of its own input."""
 
     def __init__(self) -> None:
         super().__init__()
-        for k, steps in enumerate(_DISTILLED_ENCODER):
-            self.add_module(f"block{k}", _block(steps))
+        for k, block in enumerate(_BLOCKS):
+            convolutions = _convolutions(block, _DISTILLED_WIDTHS)
+            self.add_module(f"block{k}", nn.ModuleDict(convolutions))
         # A frozen random mixing of the colours: the published weights have it in the place of
         # VGG's preprocessing.
         self.get_submodule("block0").add_module("preprocess", nn.Conv2d(3, 3, 1))
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Images [N, 3, H, W] to features of blocks 0..3 (10, 20, 58, 64 channels), and residuals.
+        """Return every block's features, and its input less the 3 x 3 mean of that.
 
-        A residual is the block's input less its 3 x 3 mean: 3, 10, 20 and 58 channels.
+        Args:
+            images: [N, 3, H, W]; sides must be multiples of 8.
         """
         x, features, residuals = images, [], []
-        for k, steps in enumerate(_DISTILLED_ENCODER):
-            block = self.get_submodule(f"block{k}")
+        for k, block in enumerate(_BLOCKS):
             mean = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-            residuals.append(x - mean)
-            x = block.get_submodule("preprocess")(x) if k == 0 else x
-            for name, _, _ in steps:
-                is_pool = name == "pool"
-                x = F.max_pool2d(x, 2) if is_pool else F.relu(block.get_submodule(name)(x))
-            features.append(x)
+            residuals.append(x - mean)  # [N, (3, 10, 20, 58)[k], 2 * h, 2 * w]; k = 0: [.., h, w]
+            x = self.get_submodule("block0.preprocess")(x) if k == 0 else x
+            for layer in block:
+                pool = layer.startswith("pool")
+                x = (
+                    F.max_pool2d(x, 2)
+                    if pool
+                    else F.relu(self.get_submodule(f"block{k}.{layer}")(x))
+                )
+            features.append(x)  # [N, (10, 20, 58, 64)[k], h, w]
         return features, residuals
 
 
@@ -200,58 +162,60 @@ class DistilledDecoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for k, steps in enumerate(_DISTILLED_DECODER):
-            self.add_module(f"block{k}", _block(steps))
+        for k, block in enumerate(_BLOCKS):
+            convolutions = _convolutions(reversed(block), _DISTILLED_WIDTHS, backwards=True)
+            self.add_module(f"block{k}", nn.ModuleDict(convolutions))
+        # The residual of the image is three more channels; others are added to the features.
+        self.get_submodule("block0").add_module("conv1_1", _Conv3x3(10 + 3, 3))
 
-    def forward(self, features: Tensor, residual: Tensor, level: int) -> Tensor:
-        """Features of `level` (0..3) to those of the level above, or, for level 0, to the image.
+    def forward(self, features: Tensor, residual: Tensor, block: int) -> Tensor:
+        """Decode features [N, C, h, w] to those of the block above, or, by block 0, to the image.
 
         Args:
-            features: [N, C, h, w].
-            residual: of the encoder's block of that level, twice as large (level 0: as large).
-            level: the block.
+            features: of the encoder's block.
+            residual: of the encoder's block, twice as large (block 0: as large).
+            block: 0..3.
         """
-        block, x = self.get_submodule(f"block{level}"), features
-        for name, _, _ in _DISTILLED_DECODER[level]:
-            if name == "join":
-                x = torch.cat([x, residual], 1)
-            elif name == "add":
-                x = x + residual
-            elif name == "upsample":
+        x, layers = features, list(reversed(_BLOCKS[block]))
+        for layer in layers:
+            if layer == layers[-1]:
+                x = x + residual if block else torch.cat([x, residual], 1)
+            if layer.startswith("pool"):
                 x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             else:
-                x = block.get_submodule(name)(x)
-                x = x if level == 0 else F.relu(x)
+                x = self.get_submodule(f"block{block}.{layer}")(x)
+                x = F.relu(x) if block else x
         return x
 
 
-class WaveletPackets(nn.Module):
-    """Full Haar wavelet packets of a depth: 3 * 4^depth channels at 1 / 2^depth of the size.
+def _haar(x: Tensor, channels: int) -> Tensor:
+    """Make one step's kernels [4 * channels, 1, 2, 2], of the type and on the device of x."""
+    line = x.new_tensor([[1.0, 1.0], [1.0, -1.0]])
+    kernels = line[:, None, :, None] * line[None, :, None, :] / 2  # [vertical, horizontal, ..]
+    return kernels.reshape(4, 1, 2, 2).repeat(channels, 1, 1, 1)
 
-    Orthonormal, so the transpose is the exact inverse. Sides must be multiples of 2^depth.
+
+def wavelet_packets(images: Tensor, depth: int) -> Tensor:
+    """Return the full Haar wavelet packets of images [N, 3, H, W].
+
+    Args:
+        images: sides must be multiples of 2^depth.
+        depth: steps.
+
+    Returns:
+        [N, 3 * 4^depth, H / 2^depth, W / 2^depth]. As the transform is orthonormal, its transpose
+        (`from_wavelet_packets`) is the exact inverse.
     """
+    x = images
+    for _ in range(depth):
+        x = F.conv2d(x, _haar(x, x.shape[1]), stride=2, groups=x.shape[1])
+    return x
 
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        self.depth = depth
-        line = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
-        kernels = line[:, None, :, None] * line[None, :, None, :] / 2  # [vertical, horizontal, ..]
-        self.kernels: Tensor
-        self.register_buffer("kernels", kernels.reshape(4, 1, 2, 2), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] to packets [N, 3 * 4^depth, H / 2^depth, W / 2^depth]."""
-        x = images
-        for _ in range(self.depth):
-            channels = x.shape[1]
-            x = F.conv2d(x, self.kernels.to(x).repeat(channels, 1, 1, 1), stride=2, groups=channels)
-        return x
-
-    def inverse(self, packets: Tensor) -> Tensor:
-        """The inverse of `forward`."""
-        x = packets
-        for _ in range(self.depth):
-            channels = x.shape[1] // 4
-            kernels = self.kernels.to(x).repeat(channels, 1, 1, 1)
-            x = F.conv_transpose2d(x, kernels, stride=2, groups=channels)
-        return x
+def from_wavelet_packets(packets: Tensor, depth: int) -> Tensor:
+    """Return the images that `wavelet_packets` made the packets of."""
+    x = packets
+    for _ in range(depth):
+        channels = x.shape[1] // 4
+        x = F.conv_transpose2d(x, _haar(x, channels), stride=2, groups=channels)
+    return x

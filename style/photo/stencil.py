@@ -8,7 +8,7 @@ that runs alike on CPU and GPU.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,19 +17,19 @@ Offset = tuple[int, int]
 
 
 def half_offsets(reach: int) -> tuple[Offset, ...]:
-    """(dy, dx) up to `reach` pixels away, the pixel itself first, one of each opposite pair."""
+    """List (dy, dx) up to `reach` pixels away, (0, 0) first, one of each opposite pair."""
     right = [(0, dx) for dx in range(reach + 1)]
     below = [(dy, dx) for dy in range(1, reach + 1) for dx in range(-reach, reach + 1)]
     return (*right, *below)
 
 
-def _views(offset: Offset, height: int, width: int) -> tuple[tuple[slice, slice], ...]:
-    """Places (y, x) that have a neighbour at the offset, and those neighbours."""
+def views(offset: Offset, height: int, width: int) -> tuple[Any, Any]:
+    """Index the pixels of [..., H, W] that have a neighbour at the offset, and those neighbours."""
     dy, dx = offset
+    rows, columns = max(0, height - dy), max(0, width - abs(dx))
     left, right = max(0, -dx), max(0, dx)
-    here = (slice(0, height - dy), slice(left, width - right))
-    there = (slice(dy, height), slice(right, width - left))
-    return here, there
+    here = (..., slice(rows), slice(left, left + columns))
+    return here, (..., slice(dy, dy + rows), slice(right, right + columns))
 
 
 class Stencil:
@@ -42,31 +42,25 @@ class Stencil:
         reach: pixels to the farthest neighbour in a row or column.
 
     Attributes:
+        diagonal: [H, W].
         pairs: (coefficients, where, and where the neighbours are) for every offset but the first.
     """
 
     def __init__(self, planes: Tensor, reach: int) -> None:
-        self.planes, self.reach = planes, reach
-        height, width = planes.shape[1:]
+        self.planes, self.reach, self.diagonal = planes, reach, planes[0]
         self.pairs = []
         for plane, offset in zip(planes[1:], half_offsets(reach)[1:], strict=True):
-            if offset[0] < height and abs(offset[1]) < width:
-                here, there = _views(offset, height, width)
-                self.pairs.append((plane[here], here, there))
+            here, there = views(offset, *plane.shape)
+            self.pairs.append((plane[here], here, there))
 
-    @property
-    def diagonal(self) -> Tensor:
-        """[H, W]."""
-        return self.planes[0]
-
-    def to(self, dtype: torch.dtype) -> Self:
-        """The same operator with coefficients of another type."""
-        return type(self)(self.planes.to(dtype), self.reach)
+    def to(self, dtype: torch.dtype) -> Stencil:
+        """Return the same operator with coefficients of another type."""
+        return Stencil(self.planes.to(dtype), self.reach)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[..., H, W] to [..., H, W]."""
+        """Multiply [..., H, W]."""
         y = self.diagonal * x
         for plane, here, there in self.pairs:
-            y[(..., *here)].addcmul_(plane, x[(..., *there)])
-            y[(..., *there)].addcmul_(plane, x[(..., *here)])
+            y[here].addcmul_(plane, x[there])
+            y[there].addcmul_(plane, x[here])
         return y

@@ -19,49 +19,32 @@ from PIL import Image
 from torch import Tensor
 
 from core.checkpoints.official_files import read_state
+from core.checkpoints.store import load_network
 from core.data.images import as_array, normalised
 from core.errors import UserError
+from core.nn.padding import replication_pad
 from core.runtime.transfer import fetch, require_digest
 from core.stylizer import Look, Progress
 from style.labels import LabelMap, Labels, read_maps
 from style.photo import official
 from style.photo.affine import affine_smoothing
-from style.photo.cascade import (
-    Cascade,
-    DistilledCascade,
-    PhotoWCTCascade,
-    WaveletCascade,
-    padded,
-)
+from style.photo.cascade import MIN_SIDE, Cascade, DistilledCascade, PhotoWCT, WaveletCascade
 from style.photo.config import PhotoConfig
 from style.photo.guided import guided_filter
-from style.photo.labels import (
-    Regions,
-    match_classes,
-    merge_small,
-    resize_nearest,
-)
-from style.photo.matting import extended, propagate
+from style.photo.labels import Regions, match_classes, merge_small
+from style.photo.matting import propagate
 
 _EDGE = 2
 """Pixels that the published matting cuts off and puts back by repeating the edge."""
 
 
-def limited_size(width: int, height: int, limit: int) -> tuple[int, int]:
-    """The box (width, height) that an image is shrunk into, by the official rule."""
-    if min(width, height) <= limit:
-        return width, height
-    if width > height:
-        return limit, int(height * limit / width)
-    return int(width * limit / height), limit
-
-
 def limited(image: Image.Image, limit: int | None) -> Image.Image:
-    """`image`, shrunk if its short side exceeds `limit`; the aspect ratio stays."""
+    """Shrink an image whose short side exceeds `limit` pixels, by the official rule."""
     if limit is None or min(image.size) <= limit:
         return image
+    width, height = (int(side * limit / max(image.size)) for side in image.size)
     image = image.copy()
-    image.thumbnail(limited_size(*image.size, limit), Image.Resampling.BICUBIC)
+    image.thumbnail((width, height), Image.Resampling.BICUBIC)
     return image
 
 
@@ -87,22 +70,21 @@ def _cascade(config: PhotoConfig) -> Cascade:
         distilled = DistilledCascade()
         official.load_distilled(distilled, source)
         return distilled
-    cascade = PhotoWCTCascade()
-    official.load_photo_wct(cascade.networks, read_state(source), source)
-    return cascade
+    published = PhotoWCT()
+    load_network(published, read_state(source), "PhotoWCT", source)
+    return published
 
 
 def to_tensor(image: Image.Image, device: torch.device) -> Tensor:
-    """[3, H, W] in [0, 1], float32; alpha is laid over white."""
+    """Turn an image into [3, H, W] in [0, 1], float32; alpha is laid over white."""
     pixels = torch.from_numpy(as_array(image, 3)).to(device)
     return pixels.permute(2, 0, 1).float() / 255
 
 
-def to_image(image: Tensor, scale: float = 255.0, *, rounded: bool = False) -> Image.Image:
-    """[3, H, W] to bytes: times `scale`, clipped, truncated (or rounded)."""
-    levels = (image.double() * scale).clamp(0, 255)
-    levels = levels.round() if rounded else levels
-    return Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy())
+def to_image(image: Tensor, scale: float = 255.0) -> Image.Image:
+    """Turn [3, H, W] into bytes: times `scale`, clipped, truncated."""
+    levels = (image.double() * scale).clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 class PhotoStylizer:
@@ -116,15 +98,12 @@ class PhotoStylizer:
 
     @classmethod
     def build(cls, config: PhotoConfig, device: torch.device) -> Self:
-        """Networks with their weights, which are downloaded if they are missing.
+        """Make networks with their weights, which are downloaded if they are missing.
 
         Raises:
             UserError: weights that are missing, or do not fit.
         """
-        cascade = _cascade(config)
-        assert isinstance(cascade, torch.nn.Module)
-        cascade.requires_grad_(False).eval().to(device)
-        return cls(config, cascade, device)
+        return cls(config, _cascade(config).requires_grad_(False).eval().to(device), device)
 
     def stylize(
         self,
@@ -135,20 +114,32 @@ class PhotoStylizer:
         style_masks: Sequence[Image.Image | None] = (),
         progress: Progress | None = None,
     ) -> Image.Image:
-        """See `core.stylizer.Stylizer`; one style, and masks for both images or neither."""
+        """Give `content` the style of one photo; see `core.stylizer.Stylizer`.
+
+        Masks are given for both images or for neither.
+        """
         if len(styles) != 1:
             raise UserError(f"style: photo style transfer takes one style image, not {len(styles)}")
         content = limited(normalised(content, "content"), self.config.max_side)
         style = limited(normalised(styles[0], "style"), self.config.max_side)
         for name, image in (("content", content), ("style", style)):
-            if min(image.size) < self.cascade.minimum:
+            if min(image.size) < MIN_SIDE:
                 raise UserError(
                     f"{name}: {image.width}x{image.height} pixels; both sides must be at least "
-                    f"{self.cascade.minimum}"
+                    f"{MIN_SIDE}"
                 )
         maps = read_maps(content, [style], content_mask, style_masks)
-        regions = self._regions(content, style, maps[0], maps[1][0]) if maps else None
-        stages = self._stages(content, style, regions)
+        regions = self.regions(maps[0], maps[1][0]) if maps else None
+        stages: list[Callable[[Image.Image], Image.Image]] = [
+            partial(self.transfer, style=style, regions=regions)
+        ]
+        for smooth, wanted in (
+            (self.matting, self.config.smoothing == "matting"),
+            (self.guided, self.config.smoothing == "guided"),
+            (self.affine, self.config.post),
+        ):
+            if wanted:
+                stages.append(partial(smooth, content=content))
         done, picture = (progress.resumed() if progress else None) or (0, content)
         for number, stage in enumerate(stages[done:], done + 1):
             picture = stage(picture)
@@ -156,96 +147,49 @@ class PhotoStylizer:
                 progress.advance(number, len(stages), partial(Look, picture, picture))
         return picture
 
-    def _stages(
-        self, content: Image.Image, style: Image.Image, regions: Regions | None
-    ) -> list[Callable[[Image.Image], Image.Image]]:
-        """What is done to the picture, in order; each takes what the one before gave."""
-        stages: list[Callable[[Image.Image], Image.Image]] = [
-            lambda _: self.transfer(content, style, regions)
-        ]
-        if self.config.smoothing == "matting":
-            stages.append(lambda picture: self.matting(picture, content))
-        elif self.config.smoothing == "guided":
-            stages.append(lambda picture: self.guided(picture, content))
-        if self.config.post:
-            stages.append(lambda picture: self.affine(picture, content))
-        return stages
+    def regions(self, of_content: LabelMap, of_style: LabelMap) -> Regions:
+        """Find the classes that two maps share, after related ones have been joined if asked for.
 
-    def _regions(
-        self, content: Image.Image, style: Image.Image, of_content: LabelMap, of_style: LabelMap
-    ) -> Regions:
-        """The classes of two maps, prepared as the options and the cascade want it."""
+        Raises:
+            UserError: no class in common, or ids that `relations` does not know.
+        """
         if self.config.relations is not None:
             relations = _read_relations(Path(self.config.relations), (of_content, of_style))
             a, b = (merge_small(labels.ids, relations) for labels in (of_content, of_style))
             a, b = match_classes(a, b, relations)
             of_content, of_style = replace(of_content, ids=a), replace(of_style, ids=b)
-        regions = Regions.of(of_content, of_style)
-        if self.cascade.multiple == 1:
-            return regions
-        # The images will be padded: so are the maps, at their size.
-        return Regions(
-            self._padded(regions.content, content),
-            self._padded(regions.style, style),
-            regions.classes,
-        )
+        return Regions.of(of_content, of_style)
 
-    def _padded(self, labels: Tensor, image: Image.Image) -> Tensor:
-        """A map at its image's padded size."""
-        labels = resize_nearest(labels, (image.height, image.width))
-        return padded(labels[None, None].double(), self.cascade.multiple)[0, 0].long()
-
-    @torch.no_grad()
     def transfer(
         self, content: Image.Image, style: Image.Image, regions: Regions | None = None
     ) -> Image.Image:
-        """The cascade, without smoothing."""
-        a, b = (
-            padded(to_tensor(image, self.device)[None], self.cascade.multiple)
-            for image in (content, style)
-        )
-        result = self.cascade(a, b, regions)[0, :, : content.height, : content.width]
-        return to_image(result)
+        """Run the cascade, without smoothing."""
+        images = (to_tensor(image, self.device)[None] for image in (content, style))
+        return to_image(self.cascade(*images, regions)[0])
 
     def matting(self, picture: Image.Image, content: Image.Image) -> Image.Image:
-        """`picture` smoothed like `content`; with `crop_border` 4 pixels smaller."""
-        colours, guide = to_tensor(picture, self.device), content
+        """Smooth `picture` like `content`; with `crop_border` it comes out 4 pixels smaller."""
+        colours, options = to_tensor(picture, self.device), self.config.matting
         if not self.config.crop_border:
-            return to_image(self._propagate(colours, to_tensor(guide, self.device), even=True))
-        colours = colours[:, _EDGE:-_EDGE, _EDGE:-_EDGE]
-        guide = content.resize((colours.shape[2], colours.shape[1]), Image.Resampling.BILINEAR)
-        smoothed = self._propagate(
-            extended(colours, _EDGE), extended(to_tensor(guide, self.device), _EDGE), even=False
-        )
-        return to_image(smoothed[:, _EDGE:-_EDGE, _EDGE:-_EDGE])
-
-    def _propagate(self, colours: Tensor, guide: Tensor, *, even: bool) -> Tensor:
-        options = self.config.matting
-        return propagate(
-            colours,
-            guide,
-            beta=options.beta,
-            epsilon=options.epsilon,
-            radius=options.radius,
-            tolerance=options.tolerance,
-            even=even,
-        )
+            guide = to_tensor(content, self.device)
+            return to_image(propagate(colours, guide, options, even=True))
+        inner = (slice(None), slice(_EDGE, -_EDGE), slice(_EDGE, -_EDGE))
+        size = (picture.width - 2 * _EDGE, picture.height - 2 * _EDGE)
+        guide = to_tensor(content.resize(size, Image.Resampling.BILINEAR), self.device)
+        a, b = (replication_pad(x[None], _EDGE)[0] for x in (colours[inner], guide))
+        return to_image(propagate(a, b, options)[inner])
 
     def guided(self, picture: Image.Image, content: Image.Image) -> Image.Image:
-        """`picture` smoothed by the guided filter."""
-        options = self.config.guided
+        """Smooth `picture` by the guided filter."""
         a, b = (to_tensor(image, self.device) * 255 for image in (picture, content))
-        result = guided_filter(a, b, radius=options.radius, eps=options.eps)
-        return to_image(result, 1.0, rounded=True)
+        return to_image(guided_filter(a, b, self.config.guided).round(), 1.0)
 
     def affine(self, picture: Image.Image, content: Image.Image) -> Image.Image:
-        """`content` through the smoothed local colour models of `picture`."""
-        options = self.config.affine
+        """Map `content` by the smoothed local colour models of `picture`."""
         # As it was when the official code was written: Pillow's default is bicubic since.
         scaled = content.resize(picture.size, Image.Resampling.NEAREST)
         colours, guide = (to_tensor(image, self.device) for image in (picture, scaled))
-        result = affine_smoothing(colours, guide, radius=options.radius, edge=options.edge)
-        return to_image(result)
+        return to_image(affine_smoothing(colours, guide, self.config.affine))
 
 
 def _read_relations(path: Path, maps: Sequence[LabelMap]) -> Labels:

@@ -11,11 +11,15 @@ region of one pixel has covariance 0 instead of 0 / 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from style.photo.labels import Regions
+
+_PIECE_VALUES = 1 << 22
+"""Feature values taken to float64 at once: a large picture's do not fit the memory twice."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,7 @@ class Statistics:
     """How covariances are taken.
 
     Attributes:
-        style_identity: whether the identity is added to the style's covariance too, not only to
-            the content's.
+        style_identity: add the identity to the style's covariance too, not only to the content's.
         unbiased: divide by N - 1 instead of N.
         threshold: eigenvalues after the last one of at least this size are left out.
     """
@@ -34,15 +37,12 @@ class Statistics:
     threshold: float = 1e-5
 
 
-_PIECE_VALUES = 1 << 22
-"""Feature values taken to float64 at once: a large picture's do not fit the memory twice."""
-
 PHOTO_WCT = Statistics(style_identity=False, unbiased=True)
 ZCA = Statistics(style_identity=True, unbiased=False)
 
 
 def kept(values: Tensor, threshold: float) -> Tensor:
-    """Mask of the singular values that count, [..., C] in any order.
+    """Mask the singular values that count, [..., C] in any order.
 
     All from the largest to the last that reaches the threshold; if none does, all.
     """
@@ -51,7 +51,7 @@ def kept(values: Tensor, threshold: float) -> Tensor:
 
 
 def moments(features: Tensor, how: Statistics, *, identity: bool) -> tuple[Tensor, Tensor]:
-    """Mean [C, 1] and covariance [C, C], float64, of features [C, N] of any float type."""
+    """Return mean [C, 1] and covariance [C, C], float64, of features [C, N] of any float type."""
     channels, num = features.shape
     pieces = features.split(max(1, _PIECE_VALUES // channels), dim=1)
     mean = torch.stack([piece.double().sum(1) for piece in pieces]).sum(0)[:, None] / num
@@ -66,16 +66,16 @@ def moments(features: Tensor, how: Statistics, *, identity: bool) -> tuple[Tenso
 
 
 def spectrum(covariances: Tensor) -> tuple[Tensor, Tensor]:
-    """Singular values [..., C] (ascending) and vectors [..., C, C] of covariances."""
+    """Return singular values [..., C] (ascending) and vectors [..., C, C] of covariances."""
     values, vectors = torch.linalg.eigh(covariances)
     return values.abs(), vectors
 
 
 def powers(covariances: Tensor, power: float, threshold: float) -> Tensor:
-    """[..., C, C] to the given power, on the singular values that count."""
+    """Raise [..., C, C] to a power, on the singular values that count."""
     values, vectors = spectrum(covariances)
-    scale = torch.where(kept(values, threshold), values, 1).pow(power)
-    scale = torch.where(kept(values, threshold), scale, 0)
+    counts = kept(values, threshold)
+    scale = torch.where(counts, values, 1).pow(power) * counts
     return (vectors * scale[..., None, :]) @ vectors.mT
 
 
@@ -94,12 +94,10 @@ def transfer(
     Returns:
         [1, C, H, W].
     """
-    a, b = content[0].flatten(1), style[0].flatten(1)
-    everywhere: list[tuple[Tensor | slice, Tensor | slice]] = [(slice(None), slice(None))]
-    pairs = everywhere
+    a, b = content[0].flatten(1), style[0].flatten(1)  # [C, H * W], [C, H' * W']
+    pairs: list[tuple[Any, Any]] = [(slice(None), slice(None))]
     if regions is not None:
-        masks = regions.masks(content.shape[2:], style.shape[2:], a.device)
-        pairs = [(x.flatten(), y.flatten()) for x, y in masks]
+        pairs = list(regions.masks(content.shape[2:], style.shape[2:], a.device))
     if not pairs:
         return content
     of_content = [moments(a[:, x], how, identity=True) for x, _ in pairs]

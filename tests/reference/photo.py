@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from style.photo.cascade import PhotoWCTCascade
-from style.photo.official import load_photo_wct
+from core.checkpoints.store import load_network
+from style.photo.cascade import PhotoWCT
 from style.photo.wct import Statistics, kept, moments, spectrum
 from tests.reference.cases import Case
 from tests.reference.training import numbers_agree, summary
@@ -51,7 +51,7 @@ def picture(array: Any) -> Image.Image:
     return Image.fromarray(np.asarray(array))
 
 
-def cascade(case: Case, dtype: torch.dtype = torch.float64) -> PhotoWCTCascade:
+def cascade(case: Case, dtype: torch.dtype = torch.float64) -> PhotoWCT:
     """The published networks with the case's weights, through the released layout."""
     state = {key: value.double() for key, value in case.weights("PhotoWCT").items()}
     changes = case.data.get("weight_changes", {})
@@ -59,8 +59,8 @@ def cascade(case: Case, dtype: torch.dtype = torch.float64) -> PhotoWCTCascade:
         state[key] = torch.tensor(value, dtype=torch.float64).reshape(state[key].shape)
     for key, factor in changes.get("multiply", {}).items():
         state[key] = state[key] * factor
-    networks = PhotoWCTCascade().to(dtype)
-    load_photo_wct(networks.networks, state, case.folder)
+    networks = PhotoWCT().to(dtype)
+    load_network(networks, state, "PhotoWCT", case.folder)
     return networks.requires_grad_(False)
 
 

@@ -19,7 +19,7 @@ from core.config import validate
 from core.nn.vgg import VGG, VGGInput, load_vgg
 from style.neural.config import Config
 from style.neural.descent import Descent
-from style.neural.images import resize, scaled_size, to_picture, to_tensor, with_colors_of
+from style.neural.images import resize, scaled_size, to_levels, to_tensor, with_colors_of
 from style.neural.losses import (
     blend,
     content_loss,
@@ -96,12 +96,9 @@ def encoder(
 def objective(case: Case, config: Config, styles: list[str], dtype: torch.dtype) -> Objective:
     return Objective(
         encoder(case, dtype, config.model.pooling),
-        config.loss,
+        config,
         Picture(case.input("content", dtype)),
         [Picture(case.input(name, dtype)) for name in styles],
-        config.image.style_blend_weights or [1.0] * len(styles),
-        config.model.content_layers,
-        config.model.style_layers,
     )
 
 
@@ -182,8 +179,8 @@ def test_terms_and_gradient_of_every_variant(case: Case, dtype: torch.dtype) -> 
                 break
         assert error < bound, name
         strengths = {
-            "content": [layer.weight for layer in minimised.content],
-            "style": [layer.weight for layer in minimised.style],
+            kind: [weight for term, weight in minimised.weights.items() if term.startswith(kind)]
+            for kind in ("content", "style")
         }
         assert strengths == values[name]["strengths"]
         if exact:
@@ -283,6 +280,11 @@ def test_losses(case: Case, dtype: torch.dtype) -> None:
     assert hyper["style_weight"] / channels[1] == values["normalized_style_weight"]
 
 
+def truncated(image: Tensor) -> Image.Image:
+    """The picture as the published code saves it."""
+    return Image.fromarray(to_levels(image).byte().numpy())
+
+
 @each("neural_style/image_ops")
 def test_image_operations(case: Case) -> None:
     golden, hyper = case.arrays, case.data["hyperparameters"]
@@ -302,9 +304,9 @@ def test_image_operations(case: Case) -> None:
         "painting_as_init_image": to_tensor(resize(painting, content.size)),
         "generated": generated,
     }
-    made = to_picture(generated, "truncate")
+    made = truncated(generated)
     pictures = {
-        "photo_deprocessed": to_picture(tensors["photo_preprocessed"], "truncate"),
+        "photo_deprocessed": truncated(tensors["photo_preprocessed"]),
         "generated_deprocessed": made,
         "original_colors": with_colors_of(made, content),
     }

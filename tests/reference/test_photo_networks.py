@@ -33,7 +33,7 @@ from tests.reference.training import stated
 @each("encoder_decoder")
 def test_features_and_reconstructions(case: Case) -> None:
     golden, ours, numbers = case.arrays, {}, {}
-    networks, content = cascade(case).networks, photo_input(case, "content")
+    networks, content = cascade(case), photo_input(case, "content")
     for level in case.hyper["levels"]:
         features, poolings = networks.encoder(level)(content)
         ours[f"e{level}_feature"] = features[level]
@@ -52,7 +52,7 @@ def test_features_and_reconstructions(case: Case) -> None:
 @each("encoder_decoder")
 def test_float32_with_the_given_positions(case: Case) -> None:
     golden, tolerance, ours = case.arrays, case.data["tolerance"]["float32"], {}
-    networks = cascade(case, torch.float32).networks
+    networks = cascade(case, torch.float32)
     content = photo_input(case, "content").float()
     for level in case.hyper["levels"]:
         features, poolings = networks.encoder(level)(content)
@@ -80,13 +80,13 @@ def test_image_after_every_level(case: Case) -> None:
     content, style = photo_input(case, "content"), photo_input(case, "style")
     how = replace(PHOTO_WCT, threshold=case.hyper["threshold"])
     spectra = case.data["reference_values"]["stats"].get("singular_values", {})
-    of_style, _ = run.networks.encoder(levels[0])(style)
+    of_style, _ = run.encoder(levels[0])(style)
     for prefix, chosen in (("", None), ("masked_", regions_of(case))):
         found = dict(run.images(content, style, chosen))
         assert list(found) == levels
         before = content
         for level in levels:
-            features, _ = run.networks.encoder(level)(before)
+            features, _ = run.encoder(level)(before)
             transformed = transfer(features[level], of_style[level], chosen)
             moved[f"{prefix}transformed_feature_level{level}"] = transformed
             if not prefix and f"level{level}" in spectra:
@@ -107,7 +107,7 @@ def test_float32_level_by_level(case: Case) -> None:
     decoder puts a value beside its place. Decompositions are float64 whatever the features are.
     """
     golden, levels = case.arrays, levels_of(case)
-    run = cascade(case, torch.float32).networks
+    run = cascade(case, torch.float32)
     content, style = (photo_input(case, name).float() for name in ("content", "style"))
     of_style, _ = run.encoder(levels[0])(style)
     for prefix, chosen in (("", None), ("masked_", regions_of(case))):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.checkpoints.store import load_network
 from core.config import validate
 from core.convert.official import export_official, import_official
 from core.errors import UserError
@@ -19,9 +20,8 @@ from families import FAMILIES, OFFICIAL
 from style.config import Config
 from style.family import PhotoWCTDecoders
 from style.photo import official
-from style.photo.cascade import PhotoWCTCascade
-from style.photo.networks import PhotoWCT
-from style.photo.official_encoder import encoder_state, load_encoder
+from style.photo.cascade import PhotoWCT
+from style.photo.official_encoder import load_encoder
 
 
 def family(model: dict[str, Any] | None = None, **train: Any) -> PhotoWCTDecoders:
@@ -117,8 +117,9 @@ def test_a_torchvision_vgg_becomes_the_encoder(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_encoder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"neither photo_wct\.pth"):
-        encoder_state({"a": torch.zeros(1)}, "file.pth")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "file.pth")
+    with pytest.raises(UserError, match=r"file\.pth: neither photo_wct\.pth"):
+        load_encoder(family().networks["enc"], tmp_path / "file.pth")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="No such file"):
         load_encoder(family().networks["enc"], tmp_path / "absent.pth")  # type: ignore[arg-type]
 
@@ -126,20 +127,21 @@ def test_files_that_are_no_encoder(tmp_path: Path) -> None:
 def test_official_round_trip(tmp_path: Path) -> None:
     """Training checkpoint -> photo_wct.pth -> stylizer, and back."""
     built = family()
-    torch.save(official.to_state(built), tmp_path / official.FILE)
+    state = official.to_files(built)[official.FILE]
+    torch.save(state, tmp_path / official.FILE)
     checkpoint = import_official(tmp_path, tmp_path / "run", OFFICIAL["style"], "AtoB")
     (written,) = export_official(checkpoint, tmp_path / "out", FAMILIES, OFFICIAL)
     assert written.name == official.FILE
     again = torch.load(written, weights_only=True)
     assert list(again) == list(PhotoWCT().state_dict())
-    for key, value in official.to_state(built).items():
+    for key, value in state.items():
         assert torch.equal(again[key], value), key
-    run = PhotoWCTCascade()
-    official.load_photo_wct(run.networks, again, written)
+    run = PhotoWCT()
+    load_network(run, again, "PhotoWCT", written)
     images = batch().images
-    features, poolings = run.networks.encoder(3)(images)
+    features, poolings = run.encoder(3)(images)
     _, decoded = built.reconstruct(images)
-    torch.testing.assert_close(run.networks.decoder(3)(features[3], poolings), decoded[3])
+    torch.testing.assert_close(run.decoder(3)(features[3], poolings), decoded[3])
 
 
 def test_encoders_that_are_no_truncations_are_refused() -> None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
-from style.photo.benchmark import BETA, pictures, solve_directly
-from style.photo.matting import affinity, conjugate_gradients, propagate
+from style.photo.benchmark import OPTIONS, pictures, solve_directly
+from style.photo.config import Matting
+from style.photo.matting import affinity, conjugate_gradients, matting_system, propagate
 from style.photo.multigrid import ModelPreconditioner
 from style.photo.stencil import Stencil, half_offsets
 
@@ -25,10 +26,10 @@ def images(height: int, width: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (61, 83), (24, 130)])
 def test_agrees_with_a_direct_solve(height: int, width: int) -> None:
     stylised, content = images(height, width)
-    direct, _, _ = solve_directly(stylised, content)
-    exact = propagate(stylised, content, beta=BETA, tolerance=1e-9)
+    direct, _ = solve_directly(stylised, content)
+    exact = propagate(stylised, content, Matting(tolerance=1e-9))
     torch.testing.assert_close(exact, direct, rtol=0, atol=1e-7)
-    quick = propagate(stylised.float(), content, beta=BETA)
+    quick = propagate(stylised.float(), content, OPTIONS)
     assert quick.dtype is torch.float32
     assert (quick - direct).abs().mean() < 1e-3
     assert (quick - direct).square().mean().sqrt() < 2e-3, "the tolerance is a bound"
@@ -45,34 +46,32 @@ def test_a_colour_map_of_the_content_stays(even: bool) -> None:
     mapped = torch.einsum("ij,jhw->ihw", matrix, content) + 0.1
     if not even:
         mapped = mapped * affinity(content)[1].sqrt()
-    smooth = propagate(mapped, content, epsilon=1e-12, tolerance=1e-9, even=even)
+    smooth = propagate(mapped, content, Matting(epsilon=1e-12, tolerance=1e-9), even=even)
     torch.testing.assert_close(smooth, mapped, rtol=0, atol=1e-6)
 
 
 def test_flat_content_averages() -> None:
     noise = torch.rand(3, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     flat = torch.full((3, 20, 30), 0.5, dtype=torch.float64)
-    smooth = propagate(noise, flat, tolerance=1e-8, even=True)
+    smooth = propagate(noise, flat, Matting(tolerance=1e-8), even=True)
     assert (smooth.std((1, 2)) < 0.05 * noise.std((1, 2))).all()
-    published = propagate(noise, flat, tolerance=1e-8) / affinity(flat)[1].sqrt()
+    published = propagate(noise, flat, Matting(tolerance=1e-8)) / affinity(flat)[1].sqrt()
     assert (published.std((1, 2)) < 0.05 * noise.std((1, 2))).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (3, 50), (8, 9), (17, 16)])
 def test_tiny_pictures(height: int, width: int) -> None:
     stylised, content = images(height, width)
-    direct, _, _ = solve_directly(stylised, content)
+    direct, _ = solve_directly(stylised, content)
     torch.testing.assert_close(
-        propagate(stylised, content, tolerance=1e-9), direct, rtol=0, atol=1e-7
+        propagate(stylised, content, Matting(tolerance=1e-9)), direct, rtol=0, atol=1e-7
     )
 
 
 def system(height: int, width: int, radius: int = 1) -> tuple[Stencil, Tensor, Tensor]:
     _, content = images(height, width)
-    weights, degree = affinity(content, radius=radius)
-    planes = -BETA * weights.planes
-    planes[0] += degree
-    return Stencil(planes, weights.reach), content, degree
+    operator, degree = matting_system(content, Matting(radius=radius))
+    return operator, content, degree
 
 
 def dense(operator: object, height: int, width: int) -> Tensor:
@@ -118,15 +117,13 @@ def test_converges_on_sparse_marks(name: str) -> None:
     else:
         content[:, ::7] = 1
         content[:, :, ::11] = 0.3
-    weights, degree = affinity(content)
-    planes = -BETA * weights.planes
-    planes[0] += degree
-    precondition = ModelPreconditioner(Stencil(planes, 2), content, 1, torch.float64)
+    operator, _ = matting_system(content, OPTIONS)
+    precondition = ModelPreconditioner(operator, content, 1, torch.float64)
     grid = precondition._grid
     assert float(grid._damping * grid.largest_eigenvalue(300)) < 1.8, "2 would be the end"
     stylised, _ = images(104, 104)
-    direct, _, _ = solve_directly(stylised, content)
-    assert (propagate(stylised.float(), content) - direct).abs().mean() < 1e-3
+    direct, _ = solve_directly(stylised, content)
+    assert (propagate(stylised.float(), content, OPTIONS) - direct).abs().mean() < 1e-3
 
 
 def test_a_fraction_of_the_products() -> None:
@@ -142,7 +139,7 @@ def test_a_fraction_of_the_products() -> None:
         products += 1
         return operator(x)
 
-    energy = 2e-3 * (right.numel() / (1 - BETA)) ** 0.5
+    energy = 2e-3 * (right.numel() / (1 - OPTIONS.beta)) ** 0.5
     conjugate_gradients(counted, right, precondition.coarse(right), precondition, energy)
     with_models, products = products, 0
     conjugate_gradients(counted, right, right, lambda r: r / operator.diagonal, energy)

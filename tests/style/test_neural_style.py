@@ -19,11 +19,10 @@ from style.neural.config import Config, Run
 from style.neural.descent import Descent
 from style.neural.images import scaled_size, to_picture, to_tensor, with_colors_of
 from style.neural.losses import gram, total_variation
-from style.neural.masks import class_masks
 from style.neural.networks import RandomFilters, VGGEncoder, arrange, make_encoder
 from style.neural.objective import Objective, Picture
 from style.neural.reconstruct import reconstructions
-from style.neural.stylizer import NeuralStyle
+from style.neural.stylizer import NeuralStyle, class_masks
 
 CPU = torch.device("cpu")
 RANDOM: dict[str, Any] = {
@@ -100,13 +99,13 @@ def test_objective_falls_and_style_arrives() -> None:
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_both_optimizers_minimise(optimizer: Any) -> None:
-    encoder = RandomFilters()
-    loss = config().loss
+    options = config(
+        model=RANDOM | {"style_layers": ["scale1"]}, optim={"optimizer": optimizer, "lr": 5.0}
+    )
     start = to_tensor(picture(48, 48))
     style = Picture(to_tensor(picture(48, 48, 1)))
-    objective = Objective(encoder, loss, Picture(start), [style], [1.0], ["scale2"], ["scale1"])
-    optim = config().optim.model_copy(update={"optimizer": optimizer})
-    descent = Descent(start, objective, optim)
+    objective = Objective(RandomFilters(), options, Picture(start), [style])
+    descent = Descent(start, objective, options.optim)
     values = [float(sum(descent.step().values())) for _ in range(25)]
     assert values[-1] < 0.5 * values[0]
     assert not descent.image.detach().equal(start)
@@ -226,9 +225,7 @@ def test_classes_come_from_the_styles_that_have_them() -> None:
     image = picture(48, 40)
     styles = [half_map(48, 40, 1, 3), half_map(12, 10, 1, 1)]
     masks = class_masks(image, [image, image], half_map(48, 40, 1, 2), styles)
-    assert masks is not None
-    assert list(masks[0]) == [1]
-    assert [list(theirs) for theirs in masks[1]] == [[1], [1]]
+    assert [list(classes) for classes in masks] == [[1], [1], [1]]
     with pytest.raises(UserError, match=r"content mask: 2 .*style mask: 3 .*use the same ids"):
         class_masks(image, [image], half_map(48, 40, 2, 2), [half_map(48, 40, 3, 3)])
 
@@ -310,10 +307,11 @@ def test_compiled_terms_are_the_same(encoder: str) -> None:
     """The graph is whole and its gradient right; generating C++ for it would only take time."""
     network = RandomFilters(3) if encoder == "random" else VGGEncoder(VGG(19, "relu2_1"), "caffe")
     layers = ("scale1", "scale3") if encoder == "random" else ("relu1_2", "relu2_1")
+    model = RANDOM | {"content_layers": layers, "style_layers": layers}
     target = Picture(to_tensor(picture(40, 48, 1)))
     gradients = []
     for compiled in (False, True):
-        objective = Objective(network, config().loss, target, [target], [1.0], layers, layers)
+        objective = Objective(network, config(model=model), target, [target])
         if compiled:
             objective.compile(backend="aot_eager")
         x = to_tensor(picture(40, 48, 2)).requires_grad_()

@@ -19,8 +19,8 @@ from core.errors import UserError
 from core.jobs.stylize import (
     Showing,
     StyleJob,
-    blending_jobs,
     draw_grid,
+    find_jobs,
     grid_jobs,
     pair_jobs,
     stylize_all,
@@ -159,8 +159,9 @@ def test_unreadable_images_are_left_out_and_named(inputs: Path) -> None:
 
 
 def test_names_stay_apart(inputs: Path) -> None:
-    files = [inputs / "content" / "a.png", inputs / "content" / "a.jpg"]
-    assert [job.name for job in blending_jobs(files, files[:1])] == ["a_png", "a_jpg"]
+    save(inputs / "content" / "a.jpg", 4, "RGB")
+    found = find_jobs(inputs / "content", [inputs / "style" / "a.png"])
+    assert [job.name for job in found] == ["a_jpg", "a_png", "b"]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from core.stylizer import Look
 from families import FAMILIES, STYLIZERS
 from style.labels import LabelMap, read_labels
 from style.photo import official
+from style.photo.cascade import PhotoWCT
 from style.photo.config import PhotoConfig
 from style.photo.labels import Regions
-from style.photo.networks import PhotoWCT
 from style.photo.stylizer import PhotoStylizer
 from tests.conftest import ROOT, SHARED
 
@@ -230,11 +230,11 @@ def test_related_classes(tmp_path: Path) -> None:
     run = stylizer(relations=str(tmp_path / "rel.npy"))
     ours = LabelMap(read_labels(label_map()))
     theirs = LabelMap(2 * ours.ids)
-    regions = run._regions(photo(), photo(), ours, theirs)
+    regions = run.regions(ours, theirs)
     assert regions.classes == (0, 2), "1 became 2, which the style has"
     assert Regions.of(ours, theirs).classes == (0,)
     with pytest.raises(UserError, match=r"has 3 classes, far.png has id 9"):
-        run._regions(photo(), photo(), LabelMap(9 * ours.ids, "far.png"), theirs)
+        run.regions(LabelMap(9 * ours.ids, "far.png"), theirs)
 
 
 class Follower:

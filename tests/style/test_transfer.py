@@ -12,9 +12,9 @@ from torch import Tensor
 
 from core.errors import UserError
 from style.photo import official
-from style.photo.cascade import DistilledCascade, WaveletCascade, padded
+from style.photo.cascade import DistilledCascade, WaveletCascade, extended
 from style.photo.labels import Regions
-from style.photo.networks import WaveletPackets
+from style.photo.networks import from_wavelet_packets, wavelet_packets
 from style.photo.wct import ZCA, moments, transfer
 from tests.conftest import SHARED
 from tests.reference.cases import close, fill_rule
@@ -29,11 +29,10 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_wavelet_packets_are_orthonormal_and_invertible(depth: int) -> None:
     x = rand(2, 3, 16, 24)
-    packets = WaveletPackets(depth)
-    y = packets(x)
+    y = wavelet_packets(x, depth)
     assert y.shape == (2, 3 * 4**depth, 16 >> depth, 24 >> depth)
     torch.testing.assert_close(y.square().sum(), x.square().sum())
-    torch.testing.assert_close(packets.inverse(y), x)
+    torch.testing.assert_close(from_wavelet_packets(y, depth), x)
     if depth == 1:
         torch.testing.assert_close(y[:, ::4], 2 * torch.nn.functional.avg_pool2d(x, 2))
 
@@ -130,6 +129,8 @@ def test_moments_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_padding_repeats_the_edge() -> None:
-    x = padded(rand(1, 3, 9, 16), 8)
+    x, y, regions = extended(rand(1, 3, 9, 16), rand(1, 3, 8, 8), None)
+    assert y.shape == (1, 3, 8, 8)
+    assert regions is None
     assert x.shape == (1, 3, 16, 16)
     assert torch.equal(x[:, :, 9:], x[:, :, 8:9].expand(-1, -1, 7, -1))
