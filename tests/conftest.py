@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -37,6 +40,15 @@ def reference_dir() -> Path:
 def shared_data_dir() -> Path:
     """Folder of the small real image sets: $SHARED_DATA, by default ../shared/data."""
     return Path(os.environ.get("SHARED_DATA", SHARED / "data"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _give_memory_back() -> Iterator[None]:
+    """Return what a module's tests freed: some switch on that the process keeps it for itself."""
+    yield
+    gc.collect()
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture

@@ -71,9 +71,8 @@ class Trainer:
         self.step = 0
         self._seconds_before, self._started = 0.0, time.perf_counter()
         train = config.train
-        networks = family.networks
         self.stepper = Stepper(family, train, self.device)
-        self.ema = Ema({n: networks[n] for n in family.ema_networks}, train.ema_decay)
+        self.ema = Ema({n: family.networks[n] for n in family.ema_networks}, train.ema_decay)
         self.by_step = train.num_steps is not None
         hold = train.num_steps if train.num_steps is not None else train.num_epochs
         decay = train.num_steps_decay if self.by_step else train.num_epochs_decay
