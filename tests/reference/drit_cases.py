@@ -14,7 +14,7 @@ from core.config import validate
 from drit.config import Config
 from drit.family import DRIT
 from drit.official import from_official
-from tests.reference.cases import Case, agree
+from tests.reference.cases import Case, agree, no_initial_weights
 from tests.reference.training import numbers_agree, summary, weights_agree
 
 WEIGHTS = {
@@ -32,6 +32,7 @@ WEIGHTS = {
 """Our option: the case's name."""
 
 
+@no_initial_weights()
 def build(case: Case, dtype: torch.dtype = torch.float64) -> DRIT:
     """The case's networks in train mode, with its weights and options, through `official.py`."""
     read = from_official(

@@ -16,7 +16,7 @@ from core.training.schedule import Schedule
 from core.training.update import Updater
 from drit.config import Optim
 from drit.official import from_official, read
-from tests.reference.cases import Case, each
+from tests.reference.cases import Case, each, no_initial_weights
 from tests.reference.drit_cases import Steps, losses_agree, outputs_agree, stage_agrees
 from tests.reference.training import every_dtype
 from tests.small import family
@@ -105,7 +105,8 @@ def test_resumed_step(case: Case, dtype: torch.dtype, tmp_path: Path) -> None:
     path = tmp_path / "00699.pth"
     torch.save(official_file(case), path)
     states = torch.load(path, weights_only=True)
-    built = from_official(states, source=path)
+    with no_initial_weights():
+        built = from_official(states, source=path)
     network, optimizer = built.networks[name].to(dtype), built.optimizers[name]
     optimizer.load_state_dict(optimizer.state_dict())  # moments follow the network's type
     schedule = Schedule(
