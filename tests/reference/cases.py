@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -212,6 +213,20 @@ def each(*kinds: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", chosen.values(), ids=chosen.keys())
 
 
+@contextmanager
+def no_initial_weights() -> Iterator[None]:
+    """Within, new networks are left as they are in memory: a case's weights come at once.
+
+    To draw millions of weights takes longer than many a forward.
+    """
+    names = [n for n in vars(nn.init) if n.endswith(("normal_", "uniform_", "orthogonal_"))]
+    with ExitStack() as patches:
+        for name in names:
+            patches.enter_context(patch.object(nn.init, name, lambda tensor, *_, **__: tensor))
+        yield
+
+
+@no_initial_weights()
 def build(description: Mapping[str, Any]) -> nn.Module:
     """A single network from a case's description of it."""
     d = description

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dcgan.family import DCGAN
 from dcgan.official import from_official
-from tests.reference.cases import Case
+from tests.reference.cases import Case, no_initial_weights
 from tests.reference.training import NUMBER, float32_bound
 
 SHARP = {"rel": 1e-9, "abs": 1e-12}
@@ -68,6 +68,7 @@ def model(case: Case) -> dict[str, Any]:
     return options
 
 
+@no_initial_weights()
 def load(case: Case, dtype: torch.dtype, suffix: str = "") -> DCGAN:
     """The family of a case's networks, through the official layout, in train mode."""
     states = {name: case.weights(name + suffix) for name in ("netG", "netD")}

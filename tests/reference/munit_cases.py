@@ -15,7 +15,7 @@ from munit.config import AdaINGenOptions, DisOptions, MUNITConfig, UNITConfig, V
 from munit.family import MUNIT
 from munit.networks import AdaINGen, MsImageDis, VAEGen
 from munit.unit import UNIT
-from tests.reference.cases import Case, fill_rule
+from tests.reference.cases import Case, fill_rule, no_initial_weights
 
 Tree = dict[str, Any]
 ADAM_OPTIONS = ("lr", "beta1", "beta2", "eps", "weight_decay")
@@ -26,6 +26,7 @@ def _fields(options: type[Any], tree: Mapping[str, Any]) -> Tree:
     return {key: value for key, value in tree.items() if key in options.model_fields}
 
 
+@no_initial_weights()
 def family(case: Case, **more: Any) -> MUNIT | UNIT:
     """The case's model with its options and initial weights; `more` adds to the model's."""
     hyper, styles = case.hyper, "recon_s_w" in case.hyper
@@ -49,6 +50,7 @@ def fill(case: Case, networks: Mapping[str, nn.Module], dtype: torch.dtype) -> N
         network.to(dtype)
 
 
+@no_initial_weights()
 def network(case: Case, name: str, dtype: torch.dtype = torch.float64) -> Any:
     """A single network with the case's options and weights, in the case's mode."""
     hyper, spec = case.hyper, case.data["spec"][name]

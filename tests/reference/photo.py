@@ -13,7 +13,7 @@ from torch import Tensor
 from core.checkpoints.store import load_network
 from style.photo.cascade import PhotoWCT
 from style.photo.wct import Statistics, kept, moments, spectrum
-from tests.reference.cases import Case
+from tests.reference.cases import Case, no_initial_weights
 from tests.reference.training import numbers_agree, summary
 
 
@@ -51,6 +51,7 @@ def picture(array: Any) -> Image.Image:
     return Image.fromarray(np.asarray(array))
 
 
+@no_initial_weights()
 def cascade(case: Case, dtype: torch.dtype = torch.float64) -> PhotoWCT:
     """The published networks with the case's weights, through the released layout."""
     state = {key: value.double() for key, value in case.weights("PhotoWCT").items()}

@@ -21,7 +21,7 @@ from core.family import ImageBatch
 from core.training.update import Updater
 from cyclegan.family import CycleGAN
 from pix2pix.family import Pix2Pix
-from tests.reference.cases import Case, DropoutMasks, agree, each
+from tests.reference.cases import Case, DropoutMasks, agree, each, no_initial_weights
 from tests.reference.training import (
     Iteration,
     Watch,
@@ -77,6 +77,7 @@ def bounds(case: Case, dtype: torch.dtype) -> Bounds:
     )
 
 
+@no_initial_weights()
 def build(case: Case, dtype: torch.dtype) -> Any:
     """The family with the case's weights and options."""
     read = OFFICIAL[case.family].from_official(

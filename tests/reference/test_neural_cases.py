@@ -30,7 +30,7 @@ from style.neural.losses import (
 )
 from style.neural.networks import VGGEncoder
 from style.neural.objective import Objective, Picture
-from tests.reference.cases import Case, agree, close, each
+from tests.reference.cases import Case, agree, close, each, no_initial_weights
 from tests.reference.training import every_dtype, numbers_agree, summary
 
 DEEPEST = "relu5_4"
@@ -76,6 +76,7 @@ def widths(case: Case) -> list[int]:
 
 
 @lru_cache(maxsize=2)
+@no_initial_weights()
 def encoder(
     case: Case, dtype: torch.dtype, pooling: Any = "max", expected: VGGInput = "caffe"
 ) -> VGGEncoder:

@@ -12,7 +12,7 @@ from torch import Tensor
 import cyclegan.official
 import pix2pix.official
 from core.checkpoints.official_layout import to_official
-from tests.reference.cases import Case, DropoutMasks, agree, each
+from tests.reference.cases import Case, DropoutMasks, agree, each, no_initial_weights
 
 OFFICIAL = {"cyclegan": cyclegan.official, "pix2pix": pix2pix.official}
 States = dict[str, dict[str, Tensor]]
@@ -23,6 +23,7 @@ def released(case: Case) -> States:
     return {name: case.weights(name) for name in case.data["spec"]}
 
 
+@no_initial_weights()
 def load(case: Case, states: States) -> Any:
     return OFFICIAL[case.family].from_official(states, source=case.folder)
 

@@ -22,7 +22,7 @@ from core.config import validate
 from core.family import SampleBatch
 from core.losses import gradient_penalty
 from core.training.update import Updater
-from tests.reference.cases import Case, agree, each
+from tests.reference.cases import Case, agree, each, no_initial_weights
 from tests.reference.training import (
     NUMBER,
     PER_ROOT,
@@ -79,6 +79,7 @@ def constraint_options(case: Case) -> dict[str, Any]:
     return {"constraint": "clip", "clip": hyper["clip"], "clip_convention": convention}
 
 
+@no_initial_weights()
 def build(case: Case, dtype: torch.dtype, family: type[WGAN] = WGAN) -> WGAN:
     """The family with the case's weights and options."""
     states = {name: case.weights(name) for name in case.data["spec"]}
