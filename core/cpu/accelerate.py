@@ -15,7 +15,6 @@ from core.cpu.memory import keep_freed_memory
 from core.nn.norms import InstanceNorm2d, Normalise
 from core.nn.padding import ReflectionPad2d
 from core.nn.upsampling import DoubledConv2d
-from core.nn.vgg import RectifiedConv2d
 
 FEW = 4
 """Channels of an image, at most."""
@@ -68,7 +67,7 @@ def accelerate(networks: Iterable[nn.Module], *, winograd: bool, keep_memory: bo
 def _exchange_convolution(module: nn.Module) -> None:
     if type(module) is DoubledConv2d:
         module.__class__ = convolutions.DoubledConv2d
-    elif type(module) in (nn.Conv2d, RectifiedConv2d, nn.ConvTranspose2d):
+    elif type(module) in (nn.Conv2d, nn.ConvTranspose2d):
         module.__class__ = _kind(module)
         if isinstance(module, WideConv2d):
             module.kept = KeptFilters(fixed=not module.weight.requires_grad)

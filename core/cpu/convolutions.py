@@ -13,10 +13,9 @@ from core.cpu.narrow import from_few, to_few, transposed_to_few
 from core.cpu.tiles import Mode
 from core.cpu.winograd import conv2d, in_full_on_cpu
 from core.nn import upsampling
-from core.nn.vgg import RectifiedConv2d
 
 
-class WideConv2d(RectifiedConv2d):
+class WideConv2d(nn.Conv2d):
     """A convolution of stride 1 by minimal filtering (`core.cpu.winograd`)."""
 
     kept: KeptFilters
@@ -26,18 +25,11 @@ class WideConv2d(RectifiedConv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, I, H, W] to [N, O, H', W']."""
-        return self._convolved(input, relu=False)
-
-    def rectified(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] to relu(self(x)) [N, O, H', W']."""
-        return self._convolved(x, relu=True)
-
-    def _convolved(self, x: Tensor, relu: bool) -> Tensor:
         padding = int(self.padding[0]) if self.pads == "zeros" else 1
-        return conv2d(x, self.weight, self.bias, padding, self.pads, relu=relu, kept=self.kept)
+        return conv2d(input, self.weight, self.bias, padding, self.pads, self.kept)
 
 
-class ConvToFew(RectifiedConv2d):
+class ConvToFew(nn.Conv2d):
     """A convolution of stride 1 to the few channels of an image."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -47,7 +39,7 @@ class ConvToFew(RectifiedConv2d):
         return to_few(input, self.weight, self.bias, int(self.padding[0]))
 
 
-class ConvFromFew(RectifiedConv2d):
+class ConvFromFew(nn.Conv2d):
     """A convolution from the few channels of an image."""
 
     def forward(self, input: Tensor) -> Tensor:

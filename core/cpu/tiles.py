@@ -135,7 +135,6 @@ def gather(
     side: int,
     padding: int = 0,
     mode: Mode = "zeros",
-    positive: Tensor | None = None,
 ) -> Tensor:
     """[N, C, H, W] to tiles [tiles, side * side, C].
 
@@ -146,24 +145,13 @@ def gather(
         padding: pixels outside of the image that tiles cover on every side; on the right and at
             the bottom more, if that is not a whole tile.
         mode: of the pixels next to the image; unless zeros, `padding` is 1.
-        positive: 0 instead of `image` where this [N, C, H, W] is not positive (a ReLU's way back).
     """
     plan = _plan(_view(image), step, side, padding, apart=False)
     tiles = image.new_empty(plan.shape)
     for view in plan.outside:
         tiles.as_strided(*view).zero_()
-    if positive is None:
-        for ours, theirs in plan.parts:
-            tiles.as_strided(*ours).copy_(image.as_strided(*theirs))
-    else:
-        masks = _plan(_view(positive), step, side, padding, apart=False)
-        for (ours, theirs), (_, mask) in zip(plan.parts, masks.parts, strict=True):
-            torch.ops.aten.threshold_backward.grad_input(
-                image.as_strided(*theirs),
-                positive.as_strided(*mask),
-                0,
-                grad_input=tiles.as_strided(*ours),
-            )
+    for ours, theirs in plan.parts:
+        tiles.as_strided(*ours).copy_(image.as_strided(*theirs))
     for pixels, repeated in _repeated(tiles, image.shape[2:], step, mode):
         pixels.copy_(repeated)
     return tiles.view(-1, side * side, tiles.shape[-1])

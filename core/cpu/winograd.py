@@ -53,19 +53,14 @@ def _size_out(size: int, taps: int, padding: int) -> int:
     return size + 2 * padding - taps + 1
 
 
-def _places_out(x: Tensor, taps: int, padding: int) -> int:
-    rows, columns = (_size_out(size, taps, padding) for size in x.shape[2:])
-    return x.shape[0] * rows * columns
-
-
-def _of_input(x: Tensor, maps: Transforms, padding: int, mode: Mode = "zeros") -> Tensor:
+def _of_input(x: Tensor, maps: Transforms, padding: int, mode: Mode) -> Tensor:
     """[N, I, H, W] to its spectrum [tiles, t * t, I]."""
     return maps.to_input @ gather(x, maps.outputs, maps.tile, padding, mode)
 
 
-def _of_output(y: Tensor, maps: Transforms, positive: Tensor | None = None) -> Tensor:
+def _of_output(y: Tensor, maps: Transforms) -> Tensor:
     """[N, O, H', W'] to a spectrum [tiles, t * t, O], by the transpose of `_to_output`."""
-    return maps.to_output.T @ gather(y, maps.outputs, maps.outputs, positive=positive)
+    return maps.to_output.T @ gather(y, maps.outputs, maps.outputs)
 
 
 def _times(spectrum: Tensor, filters: Tensor) -> Tensor:
@@ -98,7 +93,6 @@ def _convolve(
     bias: Tensor | None,
     padding: int,
     mode: str,
-    relu: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
     """[N, I, H, W] to [N, O, H', W'], and to the spectrum of x (empty unless it is to be kept).
@@ -111,7 +105,7 @@ def _convolve(
     if not keep:
         spectrum = x.new_empty(0)
     y = _to_output(products, _convolved(x, len(weight), maps.taps, padding), maps, bias)
-    return y.relu_() if relu else y, spectrum
+    return y, spectrum
 
 
 @torch.library.custom_op("minimal_filtering::gradients", mutates_args=())
@@ -121,19 +115,17 @@ def _gradients(
     x: Tensor | None,
     filters: Tensor,
     spectrum: Tensor | None,
-    positive: Tensor | None,
     padding: int,
     mode: str,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Those of x, weight and bias, from [N, O, H', W']; an empty tensor for what is not `wanted`.
 
-    The gradient of x needs `filters`, that of the weight x or the spectrum that `_convolve` kept;
-    where `_convolve` took its ReLU, `positive` is its result.
+    The gradient of x needs `filters`, that of the weight x or the spectrum that `_convolve` kept.
     """
     maps = _maps(filters, weight)
     taps = maps.taps
-    back = _of_output(gradient, maps, positive)
+    back = _of_output(gradient, maps)
     to_x, to_weight, to_bias = (gradient.new_empty(0) for _ in range(3))
     if wanted[0]:
         image = _convolved(gradient, weight.shape[1], taps, taps - 1 - padding)
@@ -198,33 +190,27 @@ def _(gradient: Tensor, weight: Tensor, *form: Any) -> tuple[Tensor, Tensor, Ten
 
 
 def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, filters, _, *ctx.form, relu, keep = inputs
-    y, spectrum = output
+    x, weight, filters, _, *ctx.form, keep = inputs
+    _, spectrum = output
     ctx.mark_non_differentiable(spectrum)
     ctx.set_materialize_grads(False)
     trained = ctx.needs_input_grad[1]
     ctx.save_for_backward(
-        weight,
-        x if trained else None,
-        filters,
-        spectrum if trained and keep else None,
-        y if relu else None,
+        weight, x if trained else None, filters, spectrum if trained and keep else None
     )
 
 
-def _convolve_backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-    if gradient is None:  # second derivatives also ask by way of `positive`
-        return (None,) * 8
+def _convolve_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
     of_x, of_weight, _, of_bias, *_ = ctx.needs_input_grad
     wanted = of_x, of_weight, of_bias
     found = _gradients(gradient, *ctx.saved_tensors, *ctx.form, wanted)
     to_x, to_weight, to_bias = (t if want else None for t, want in zip(found, wanted, strict=True))
-    return to_x, to_weight, None, to_bias, *[None] * 4
+    return to_x, to_weight, None, to_bias, *[None] * 3
 
 
 def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, _, positive, padding, mode, wanted = inputs
-    ctx.save_for_backward(*tensors, positive)
+    *tensors, _, padding, mode, wanted = inputs
+    ctx.save_for_backward(*tensors)
     ctx.form = padding, mode
     empty = [t for t, want in zip(output, wanted, strict=True) if not want]
     ctx.mark_non_differentiable(*empty)
@@ -233,34 +219,31 @@ def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...
 
 def _gradients_backward(ctx: Any, *along: Tensor | None) -> tuple[Tensor | None, ...]:
     """All three gradients are linear in the upstream one, and bilinear otherwise."""
-    upstream, weight, x, filters, positive = ctx.saved_tensors
+    upstream, weight, x, filters = ctx.saved_tensors
     of_upstream, of_weight, of_x, *_ = ctx.needs_input_grad
     along_x, along_weight, along_bias = along
     to_upstream = to_weight = to_x = None
 
-    plainly = *ctx.form, False, False
-    others = None, positive, *ctx.form
     if along_weight is not None:
         along_filters = transformed(along_weight.detach(), _outputs_of(filters, weight.shape[2]))
     if of_upstream:
         terms = []
         if along_x is not None:
-            terms.append(_convolve(along_x, weight, filters, along_bias, *plainly)[0])
+            terms.append(_convolve(along_x, weight, filters, along_bias, *ctx.form, False)[0])
         elif along_bias is not None:
             terms.append(along_bias[:, None, None].expand_as(upstream))
         if along_weight is not None:
-            terms.append(_convolve(x, along_weight, along_filters, None, *plainly)[0])
-        if terms:
-            to_upstream = sum(terms[1:], terms[0])
-            if positive is not None:
-                to_upstream = torch.where(positive > 0, to_upstream, 0)
+            terms.append(_convolve(x, along_weight, along_filters, None, *ctx.form, False)[0])
+        to_upstream = sum(terms[1:], terms[0]) if terms else None
     if of_weight and along_x is not None:
         wanted = [False, True, False]
-        _, to_weight, _ = _gradients(upstream, weight, along_x, filters, *others, wanted)
+        _, to_weight, _ = _gradients(upstream, weight, along_x, filters, None, *ctx.form, wanted)
     if of_x and along_weight is not None:
         wanted = [True, False, False]
-        to_x, _, _ = _gradients(upstream, along_weight, None, along_filters, *others, wanted)
-    return to_upstream, to_weight, to_x, *[None] * 6
+        to_x, _, _ = _gradients(
+            upstream, along_weight, None, along_filters, None, *ctx.form, wanted
+        )
+    return to_upstream, to_weight, to_x, *[None] * 5
 
 
 _convolve.register_autograd(_convolve_backward, setup_context=_save_convolve)
@@ -281,8 +264,6 @@ def conv2d(
     bias: Tensor | None,
     padding: int = 0,
     mode: Mode = "zeros",
-    *,
-    relu: bool = False,
     kept: KeptFilters | None = None,
 ) -> Tensor:
     """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
@@ -293,25 +274,23 @@ def conv2d(
         bias: [O] or None.
         padding: on every side.
         mode: of the padding; if not zeros, it is 1.
-        relu: of the result; by minimal filtering its way back costs nothing.
         kept: where the filters of `weight` are kept, if they are.
 
     Returns:
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
     """
     taps = weight.shape[2]
-    places = _places_out(x, taps, padding)
+    places = x.shape[0] * math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
     mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
     wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
     if not (in_full_on_cpu(x) and mirrors and wide):
         if mode != "zeros":
             x, padding = _PAD[mode](x), 0
-        y = F.conv2d(x, weight, bias, padding=padding)
-        return y.relu_() if relu else y
+        return F.conv2d(x, weight, bias, padding=padding)
     if kept is None:
         filters = transformed(weight.detach(), _outputs_for(taps, places))
     else:
         filters = kept.of(weight, _outputs_for(taps, places, kept.fixed))
     keep = weight.requires_grad and torch.is_grad_enabled()
-    y, _ = _convolve(x, weight, filters, bias, padding, mode, relu, keep)
+    y, _ = _convolve(x, weight, filters, bias, padding, mode, keep)
     return y

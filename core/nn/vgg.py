@@ -54,14 +54,6 @@ def vgg_input(images: Tensor, expected: VGGInput) -> Tensor:
     return (images.flip(1) + 1) * 127.5 - mean[:, None, None]
 
 
-class RectifiedConv2d(nn.Conv2d):
-    """A convolution that can give its ReLU at once, where the result before it is not needed."""
-
-    def rectified(self, x: Tensor) -> Tensor:
-        """Map [N, I, H, W] to relu(self(x)) [N, O, H', W']."""
-        return F.relu_(self(x))
-
-
 class VGG(nn.Module):
     """The convolutions of VGG up to a named layer, with zero padding and 2x2 pooling.
 
@@ -98,7 +90,7 @@ class VGG(nn.Module):
             for i in range(1, number + 1):
                 self.layers[f"conv{block}_{i}"] = len(layers)
                 self.layers[f"relu{block}_{i}"] = len(layers) + 1
-                layers += [RectifiedConv2d(channels, width, 3, padding=1), nn.ReLU()]
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
             # A left-out pooling keeps its place: the names of what follows depend on it.
             layers.append(pool(2) if block in pooled else nn.Identity())
@@ -120,9 +112,9 @@ class VGG(nn.Module):
             if isinstance(layer, nn.ReLU):
                 if place - 1 in wanted and not self._pooled_first(place, wanted):
                     x = F.relu(x)
-            elif isinstance(layer, RectifiedConv2d):
+            elif isinstance(layer, nn.Conv2d):
                 with_relu = place not in wanted and not self._pooled_first(place + 1, wanted)
-                x = layer.rectified(x) if with_relu else layer(x)
+                x = F.relu_(layer(x)) if with_relu else layer(x)
             else:
                 x = layer(x)
                 if self._pooled_first(place - 1, wanted):
