@@ -19,13 +19,13 @@ class OfficialModule(Protocol):
     """What a family's `official.py` offers."""
 
     def read(self, path: Path) -> Mapping[str, Any]:
-        """{official network name: state dict} of the file or files at a path."""
+        """Read {official network name: state dict} from the file or files at a path."""
 
     def from_official(self, states: Mapping[str, Any], direction: Direction, source: object) -> Any:
-        """A family with these networks."""
+        """Make a family with these networks."""
 
     def to_files(self, family: Any) -> Mapping[str, Mapping[str, Any]]:
-        """{file name: content}."""
+        """Return {file name: content}."""
 
 
 def import_official(

@@ -11,11 +11,9 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +21,6 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.family import TranslationFamily
 from core.inference.translator import Translator
-from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
 from core.report.pictures import write_file
 
@@ -34,19 +31,12 @@ another order are not more than a tenth of that apart (docs/evaluation.md)."""
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A file that was written and compared.
-
-    Attributes:
-        path: the file.
-        difference: largest absolute difference to our own translation, over all shapes.
-        shapes: of the images compared.
-    """
+class Exported(NamedTuple):
+    """A file that was written, with its largest absolute difference to ours over some shapes."""
 
     path: Path
     difference: float
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: list[tuple[int, ...]]
 
 
 class _Direction(nn.Module):
@@ -58,7 +48,7 @@ class _Direction(nn.Module):
         self._family, self._direction = family, direction
 
     def forward(self, image: Tensor, style: Tensor | None = None) -> Tensor:
-        """[N, C, H, W], and [N, style_dim] in a family with styles, to [N, C', H, W]."""
+        """Map [N, C, H, W], and [N, style_dim] in a family with styles, to [N, C', H, W]."""
         if style is None:
             return self._family.translate(image, self._direction)
         return self._family.translate(image, self._direction, style)  # type: ignore[call-arg]
@@ -80,8 +70,12 @@ def export_onnx(translator: Translator, direction: Direction, path: Path) -> Exp
     if missing:
         raise UserError(f"export needs {' and '.join(missing)}: pip install -e '.[export]'")
     translator.check_direction(direction)
-    with _as_tested(translator):
-        _refuse_dropout(translator)
+    with translator.test_modes():
+        if translator.drops_out:
+            raise UserError(
+                "the published test keeps dropout active, which a graph that repeats cannot; "
+                "use --eval"
+            )
         model = _Direction(translator.family, direction)
         graph = _export(model, translator, direction)
         difference, shapes = _compare(graph, model, translator, direction)
@@ -94,28 +88,10 @@ def export_onnx(translator: Translator, direction: Direction, path: Path) -> Exp
     return Exported(path, difference, shapes)
 
 
-@contextmanager
-def _as_tested(translator: Translator) -> Iterator[None]:
-    networks = translator.family.networks.values()
-    with ExitStack() as modes:
-        modes.enter_context(evaluating(*networks))
-        if translator.test_mode == "published":
-            modes.enter_context(published_test_mode(*networks))
-        yield
-
-
-def _refuse_dropout(translator: Translator) -> None:
-    modules = (m for net in translator.family.networks.values() for m in net.modules())
-    if any(isinstance(m, nn.Dropout) and m.training for m in modules):
-        raise UserError(
-            "the published test keeps dropout active, which a graph that repeats cannot; use --eval"
-        )
-
-
 def _example(
     translator: Translator, direction: Direction, number: int, rows: int, columns: int
 ) -> tuple[Tensor, ...]:
-    """Inputs of `number` images of `rows` and `columns` units of a legal size."""
+    """Make inputs of `number` images of `rows` and `columns` units of a legal size."""
     family = translator.family
     generator = torch.Generator().manual_seed(0)
     # Not so small that a difference in the norms of the deepest maps would say nothing.
@@ -123,13 +99,12 @@ def _example(
     channels = translator.channels(direction)[0]
     shape = (number, channels, rows * unit, columns * unit)
     image = torch.rand(shape, generator=generator) * 2 - 1
-    if translator.styles is None:
-        return (image,)
-    return image, translator.random_styles(number, seed=0)
+    styles = (translator.random_styles(number, seed=0),) if translator.has_styles else ()
+    return image, *styles
 
 
 def _export(model: _Direction, translator: Translator, direction: Direction) -> bytes:
-    """The graph as the content of a file."""
+    """Return the graph as the content of a file."""
     family = translator.family
     number, height, width = (torch.export.Dim(name) for name in ("batch", "rows", "columns"))
     if family.multiple > 1:
@@ -164,8 +139,7 @@ def _export(model: _Direction, translator: Translator, direction: Direction) -> 
 
 def _finished(program: Any, translator: Translator, direction: Direction) -> bytes:
     """Name the sizes, describe the graph in its metadata, and leave out where it was made."""
-    family, ir_model = translator.family, program.model
-    graph = ir_model.graph
+    family, graph = translator.family, program.model.graph
     for value in (graph.inputs[0], graph.outputs[0]):
         for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
             value.shape[axis] = name
@@ -175,16 +149,14 @@ def _finished(program: Any, translator: Translator, direction: Direction) -> byt
     for node in graph.all_nodes():
         node.metadata_props.clear()
     channels = translator.channels(direction)
-    ir_model.metadata_props.update(
-        {
-            "family": family.name,
-            "name": family.config.name,
-            "direction": direction,
-            "multiple": str(family.multiple),
-            "minimum": str(family.minimum),
-            "range": "[-1, 1]",
-            "channels": f"{channels[0]} to {channels[1]}",
-        }
+    program.model.metadata_props.update(
+        family=family.name,
+        name=family.config.name,
+        direction=direction,
+        multiple=str(family.multiple),
+        minimum=str(family.minimum),
+        range="[-1, 1]",
+        channels=f"{channels[0]} to {channels[1]}",
     )
     content: bytes = program.model_proto.SerializeToString()
     return content
@@ -192,8 +164,8 @@ def _finished(program: Any, translator: Translator, direction: Direction) -> byt
 
 def _compare(
     graph: bytes, model: _Direction, translator: Translator, direction: Direction
-) -> tuple[float, tuple[tuple[int, ...], ...]]:
-    """Largest difference between onnxruntime and ours, at other sizes than exported with too."""
+) -> tuple[float, list[tuple[int, ...]]]:
+    """Measure the largest difference between onnxruntime and ours, at some shapes."""
     import onnx  # noqa: PLC0415
     import onnxruntime  # noqa: PLC0415
 
@@ -208,4 +180,4 @@ def _compare(
         (theirs,) = session.run(None, fed)
         difference = max(difference, float((torch.from_numpy(theirs) - ours).abs().max()))
         shapes.append(tuple(inputs[0].shape))
-    return difference, tuple(shapes)
+    return difference, shapes

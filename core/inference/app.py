@@ -19,7 +19,7 @@ MAX_STYLES = 16
 
 
 def find_runs(folder: Path) -> dict[str, Path]:
-    """Run folders and converted checkpoints below `folder`, by their relative names.
+    """Find run folders and converted checkpoints below a folder, by their relative names.
 
     Raises:
         UserError: there are none.
@@ -36,20 +36,14 @@ def find_runs(folder: Path) -> dict[str, Path]:
 
 
 class Demo:
-    """What the page does, without the page.
-
-    Args:
-        runs: from `find_runs`.
-        device: where to compute.
-        table: the families to choose from.
-    """
+    """What the page does, without the page, with the runs that `find_runs` has found."""
 
     def __init__(self, runs: dict[str, Path], device: torch.device, table: FamilyTable) -> None:
         self.runs, self._device, self._table = runs, device, table
         self._loaded: tuple[Path, Translator] | None = None
 
     def translator(self, name: str) -> Translator:
-        """Of a run's newest checkpoint; the last one used is kept in memory.
+        """Return the translator of a run's newest checkpoint; the last one used stays in memory.
 
         Raises:
             UserError: the checkpoint cannot be loaded, or does not translate.
@@ -69,15 +63,10 @@ class Demo:
         example: Image.Image | None,
         seed: int,
     ) -> list[tuple[Image.Image, str]]:
-        """Translations with their captions.
+        """Return translations with their captions.
 
-        Args:
-            name: of the run.
-            image: the picture, any size and mode.
-            direction: one that the run has.
-            num_styles: random styles; only in families that have styles, as what follows.
-            example: its style comes first.
-            seed: of the random styles.
+        In a family with styles that is one in the style of the example, if there is one, and
+        `num_styles` in random styles; in others, one.
 
         Raises:
             UserError: no picture, or one that cannot be translated.
@@ -101,7 +90,7 @@ class Demo:
 
 
 def build_page(demo: Demo) -> Any:
-    """The page as `gradio.Blocks`, to be launched.
+    """Make the page, `gradio.Blocks`, to be launched.
 
     Raises:
         UserError: gradio is not installed.
@@ -151,16 +140,13 @@ def build_page(demo: Demo) -> Any:
 
 
 def launch(page: Any, host: str, port: int | None, *, wait: bool = True) -> str:
-    """Serve a page.
+    """Serve a page until Ctrl-C, or without waiting, and return its address.
 
     Args:
         page: from `build_page`.
         host: address to listen on; 127.0.0.1 keeps the page to this machine.
         port: None takes the first free one from 7860 on.
-        wait: until Ctrl-C; else return at once.
-
-    Returns:
-        The page's address.
+        wait: whether to wait for Ctrl-C.
 
     Raises:
         UserError: the port is taken.

@@ -24,9 +24,9 @@ _EXACT = "donot_use_mm_for_euclid_dist"
 """The fast way has no distance zero: it takes the difference of large squares."""
 
 
-def save_noise(noise: Tensor, path: Path) -> None:
-    """Write one vector [D] as float32."""
-    array = noise.detach().cpu().float().numpy()
+def save_numbers(numbers: Tensor, path: Path) -> None:
+    """Write a tensor as a float32 `.npy` file that `read_numbers` takes back."""
+    array = numbers.detach().cpu().float().numpy()
     write_file(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
@@ -52,19 +52,29 @@ def read_numbers(path: Path) -> Tensor:
     return numbers
 
 
-def read_noise(path: Path, noise_dim: int) -> Tensor:
-    """Read one vector [noise_dim], float32, of a `.npy` file.
+def read_vectors(path: Path, length: int, expected: str, most: int | None = None) -> Tensor:
+    """Read vectors [N, length], float32, from a `.npy` file; a single one may be [length].
+
+    Args:
+        path: the file.
+        length: of each vector.
+        expected: ends the error line.
+        most: largest N; at least one there must be.
 
     Raises:
         UserError: as `read_numbers`, or of another shape.
     """
-    vector = read_numbers(path)
-    if vector.shape not in ((noise_dim,), (1, noise_dim)):
-        raise UserError(
-            f"{path}: shape {list(vector.shape)}, but this generator's noise is [{noise_dim}]; "
-            "was it saved with another checkpoint?"
-        )
-    return vector.reshape(noise_dim)
+    numbers = read_numbers(path)
+    vectors = torch.atleast_2d(numbers)
+    if vectors.shape[1:] != (length,) or not 1 <= len(vectors) <= (most or len(vectors)):
+        raise UserError(f"{path}: shape {list(numbers.shape)}, but {expected}")
+    return vectors
+
+
+def read_noise(path: Path, noise_dim: int) -> Tensor:
+    """Read one vector [noise_dim]; errors as `read_vectors`."""
+    expected = f"this generator's noise is [{noise_dim}]; was it saved with another checkpoint?"
+    return read_vectors(path, noise_dim, expected, most=1)[0]
 
 
 def read_mean(paths: Sequence[Path], noise_dim: int) -> Tensor:
@@ -83,13 +93,7 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     inside. The length changes evenly from that of `start` to that of `end`. Where the directions
     are equal or opposite no circle is singled out, and the straight line is taken.
 
-    Args:
-        start: [D].
-        end: [D].
-        share: [K], 0 at the start and 1 at the end.
-
-    Returns:
-        [K, D].
+    `start` and `end` are [D], `share` is [K] from 0 at the start to 1 at the end; gives [K, D].
     """
     a, b = start.double(), end.double()
     t = share.double()[:, None]
@@ -115,11 +119,6 @@ def path_between(start: Tensor, end: Tensor, num: int, kind: PathKind) -> Tensor
     return slerp(start, end, share) if kind == "spherical" else lerp(start, end, share)
 
 
-def arithmetic(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return a - b + c of vectors [D] (DCGAN, figure 7): smiling woman - woman + man."""
-    return a - b + c
-
-
 @dataclass(frozen=True)
 class Neighbour:
     """The training image nearest to a sample.
@@ -143,9 +142,6 @@ def nearest(images: Tensor, training: Iterable[tuple[Tensor, Sequence[str]]]) ->
     Args:
         images: [N, C, H, W] in [-1, 1].
         training: batches of images [M, C, H, W], uint8, and their names.
-
-    Returns:
-        One neighbour per image.
 
     Raises:
         UserError: there are no training images.

@@ -48,10 +48,7 @@ def kind_and_config(
 def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = "") -> Family:
     """Build the family that a checkpoint describes, with its (averaged) weights.
 
-    Args:
-        state: from `core.checkpoints.store.load`.
-        table: the families to choose from.
-        source: the file, for errors.
+    Arguments are as for `kind_and_config`.
 
     Raises:
         UserError: the family is unknown, or the weights do not fit its options.
@@ -79,10 +76,6 @@ def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path, int
     return from_state(state, table, file), file, int(state["step"])
 
 
-def _origin(file: Path, step: int) -> str:
-    return f"{file}, step {step:,}" if step else str(file)
-
-
 def load_translator(
     path: str | Path,
     table: FamilyTable,
@@ -93,13 +86,7 @@ def load_translator(
 ) -> Translator:
     """Load a translator from a checkpoint file, or from a run folder's newest intact checkpoint.
 
-    Args:
-        path: file or run folder.
-        table: the families to choose from.
-        device: `auto` takes a GPU where there is one.
-        precision: see `Translator`.
-        test_mode: see `Translator`.
-        tile: see `Translator`.
+    The device `auto` is a GPU where there is one; for what follows see `Translator`.
 
     Raises:
         UserError: missing, damaged, of an unknown family, or of one that does not translate.
@@ -107,9 +94,8 @@ def load_translator(
     family, file, step = load_family(path, table)
     if not isinstance(family, TranslationFamily):
         raise UserError(f"{file}: {family.name} makes pictures from noise and translates none")
-    translator = Translator(family, pick_device(device), precision, test_mode, tile)
-    translator.origin = _origin(file, step)
-    return translator
+    origin = _origin(file, step)
+    return Translator(family, pick_device(device), precision, test_mode, tile, origin)
 
 
 def load_sampler(
@@ -118,13 +104,7 @@ def load_sampler(
     device: str | torch.device = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Sampler:
-    """Load a sampler from a checkpoint file, or from a run folder's newest intact checkpoint.
-
-    Args:
-        path: file or run folder.
-        table: the families to choose from.
-        device: `auto` takes a GPU where there is one.
-        precision: see `Sampler`.
+    """Load a sampler; arguments as for `load_translator`.
 
     Raises:
         UserError: missing, damaged, or of a family that translates.
@@ -132,6 +112,8 @@ def load_sampler(
     family, file, step = load_family(path, table)
     if not isinstance(family, GenerativeFamily):
         raise UserError(f"{file}: {family.name} translates images; give them with --input")
-    sampler = Sampler(family, pick_device(device), precision)
-    sampler.origin = _origin(file, step)
-    return sampler
+    return Sampler(family, pick_device(device), precision, _origin(file, step))
+
+
+def _origin(file: Path, step: int) -> str:
+    return f"{file}, step {step:,}" if step else str(file)

@@ -23,26 +23,23 @@ class Sampler:
         family: with its (averaged) weights.
         device: where its networks go.
         precision: `fp32`, or `bf16` autocast.
+        origin: checkpoint file and training step, where it was loaded from one.
     """
-
-    origin: str = ""
-    """Checkpoint file and training step, where it was loaded from one."""
 
     def __init__(
         self,
         family: GenerativeFamily,
         device: torch.device,
         precision: Literal["fp32", "bf16"] = "fp32",
+        origin: str = "",
     ) -> None:
         self.family, self.device, self.precision = family, device, precision
+        self.origin = origin
         for network in family.networks.values():
             network.to(device)
 
     def __call__(self, noise: Tensor, captions: Sequence[str] = ()) -> Tensor:
-        """Draw images of noise [N, noise_dim]; see `conditions` for captions.
-
-        Returns:
-            [N, C, H, W], float32 in [-1, 1], on the CPU.
+        """Draw images of noise [N, noise_dim]: [N, C, H, W], float32 in [-1, 1], on the CPU.
 
         Raises:
             UserError: noise of another length, or as `conditions`.

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +14,9 @@ from core.data.folders import find_single, find_unpaired, has_split
 from core.data.images import open_image
 from core.data.names import unique_stems
 from core.errors import UserError
-from core.inference.latent import read_numbers
+from core.inference.latent import read_vectors
 from core.inference.translator import Translator
 from core.options import Direction
-from core.report.pictures import write_file
 
 
 @dataclass(frozen=True)
@@ -37,42 +35,28 @@ class StyleSet:
 
 
 def drawn(translator: Translator, num: int, seed: int) -> StyleSet:
-    """`num` random styles of the prior, the same for a seed."""
+    """Draw `num` random styles of the prior, the same for a seed."""
     names = tuple(f"style_{i:02d}" for i in range(num))
     return StyleSet(names, translator.random_styles(num, seed), (None,) * num)
 
 
 def read_codes(path: Path, style_dim: int) -> Tensor:
-    """Codes of a .npy file: [K, style_dim], or one code [style_dim].
-
-    Raises:
-        UserError: as `read_numbers`, or of another shape.
-    """
-    codes = torch.atleast_2d(read_numbers(path))
-    if codes.dim() != 2 or codes.shape[1] != style_dim or not len(codes):
-        raise UserError(
-            f"{path}: shape {list(codes.shape)}; style codes of this checkpoint are numbers "
-            f"[number of styles, {style_dim}]"
-        )
-    return codes
-
-
-def save_codes(codes: Tensor, path: Path) -> None:
-    """Write codes [K, style_dim] as a .npy file that `read_codes` takes back."""
-    write_file(path, lambda file: np.save(file, codes.cpu().numpy(), allow_pickle=False))
-
-
-def _example_files(path: Path, direction: Direction, max_images: int | None) -> tuple[Path, ...]:
-    """Images of the target domain: of a data set's test split, a folder, or one image."""
-    if path.is_dir() and has_split(path, "test", paired=False):
-        found = find_unpaired(path, "test", max_images)
-        return found.b if direction == "AtoB" else found.a
-    return find_single(path, max_images)
+    """Read codes [K, style_dim], or one code [style_dim]; errors as `read_vectors`."""
+    expected = f"style codes of this checkpoint are numbers [number of styles, {style_dim}]"
+    return read_vectors(path, style_dim, expected)
 
 
 def states_domains(path: Path) -> bool:
-    """Whether a path of styles says by itself which images belong to which domain."""
+    """Tell whether a path of styles says by itself which images belong to which domain."""
     return path.is_dir() and has_split(path, "test", paired=False)
+
+
+def _example_files(path: Path, direction: Direction, max_images: int | None) -> tuple[Path, ...]:
+    """Find images of the target domain: of a data set's test split, a folder, or one image."""
+    if states_domains(path):
+        found = find_unpaired(path, "test", max_images)
+        return found.b if direction == "AtoB" else found.a
+    return find_single(path, max_images)
 
 
 def given(
@@ -81,26 +65,20 @@ def given(
     direction: Direction,
     max_images: int | None = None,
 ) -> StyleSet:
-    """The styles that paths stand for.
+    """Return the styles that paths stand for.
 
-    Args:
-        translator: reads example images.
-        paths: of each, a .npy file of codes; an image; a folder of images; or a data set, of which
-            the test images of the direction's target domain are taken.
-        direction: what the styles are for.
-        max_images: at most so many examples of each folder.
+    A path is a .npy file of codes; an image; a folder of images, of which `max_images` are taken at
+    most; or a data set, of which the test images of the direction's target domain are taken.
 
     Raises:
         UserError: nothing there, or unreadable.
     """
-    family = translator.styles
-    assert family is not None, "a caller checks that there are styles"
     names: list[str] = []
     codes: list[Tensor] = []
     pictures: list[Path | None] = []
     for path in paths:
         if path.suffix == ".npy":
-            rows = read_codes(path, family.style_dim)
+            rows = read_codes(path, translator.require_styles().style_dim)
             names += [f"{path.stem}_{row:02d}" for row in range(len(rows))]
             codes.append(rows)
             pictures += [None] * len(rows)
@@ -116,24 +94,23 @@ def given(
 
 
 def one(translator: Translator, text: str, direction: Direction) -> StyleSet:
-    """A single style: an image, a .npy file of one code, or `FILE.npy:ROW` of several.
+    """Return a single style: an image, a .npy file of one code, or `FILE.npy:ROW` of several.
 
     Raises:
         UserError: nothing there, or several styles.
     """
-    path, row = text, None
-    head, colon, tail = text.rpartition(":")
-    if colon and head.endswith(".npy"):
+    path, row = text, ""
+    head, _, tail = text.rpartition(":")
+    if head.endswith(".npy"):
         if not tail.isdigit():
             raise UserError(f"{text}: {tail!r} is no row number; write FILE.npy:ROW")
-        path, row = head, int(tail)
+        path, row = head, tail
     styles = given(translator, [Path(path)], direction)
-    num = len(styles.codes)
-    if row is None and num > 1:
+    num, i = len(styles.codes), int(row or 0)
+    if not row and num > 1:
         raise UserError(
             f"{text}: {num} styles; give one image, or a row of the file as FILE.npy:ROW"
         )
-    if (row or 0) >= num:
+    if i >= num:
         raise UserError(f"{text}: the file has rows 0 to {num - 1}")
-    i = row or 0
     return StyleSet((styles.names[i],), styles.codes[i : i + 1], (styles.pictures[i],))

@@ -22,13 +22,12 @@ from core.family import to_float
 from core.inference.latent import (
     Neighbour,
     PathKind,
-    arithmetic,
     lerp,
     nearest,
     path_between,
     read_mean,
     read_noise,
-    save_noise,
+    save_numbers,
 )
 from core.inference.sampler import Sampler
 from core.report.pictures import (
@@ -71,15 +70,14 @@ def write_samples(
 ) -> Path:
     """Write `0000.png` ..., the noise of each, `0000.npy` ..., and `grid.png` with their numbers.
 
-    Returns:
-        The grid, as square as can be.
+    Returns the grid, as square as can be.
     """
     noise = random_noise(sampler, num, seed)
     images = sampler(noise, at_most_one(texts))
     pictures = [to_pil(image) for image in images]
     for index, (picture, vector) in enumerate(zip(pictures, noise, strict=True)):
         save_png(picture, folder / f"{index:04d}.png")
-        save_noise(vector, folder / f"{index:04d}.npy")
+        save_numbers(vector, folder / f"{index:04d}.npy")
     cells = [captioned(picture, str(index)) for index, picture in enumerate(pictures)]
     width = math.ceil(math.sqrt(num))
     save_png(table([cells[i : i + width] for i in range(0, num, width)]), folder / "grid.png")
@@ -92,15 +90,16 @@ def write_arithmetic(
     files: tuple[Sequence[Path], Sequence[Path], Sequence[Path]],
     texts: Sequence[str],
 ) -> Path:
-    """Write `arithmetic.png` (a, b, c, a - b + c) and `result.npy`; return the picture."""
+    """Write `arithmetic.png` (a, b, c, a - b + c) and `result.npy`; return the picture.
+
+    After figure 7 of DCGAN: smiling woman - woman + man, each the mean of its files.
+    """
     a, b, c = (read_mean(paths, sampler.family.noise_dim) for paths in files)
-    result = arithmetic(a, b, c)
-    noise = torch.stack([a, b, c, result])
-    images = sampler(noise, at_most_one(texts))
-    names = ("a", "b", "c", "a - b + c")
-    columns = {name: image[None] for name, image in zip(names, images, strict=True)}
+    result = a - b + c
+    images = sampler(torch.stack([a, b, c, result]), at_most_one(texts))
+    columns = dict(zip(("a", "b", "c", "a - b + c"), images[:, None], strict=True))
     save_png(grid(columns, max_rows=1), folder / "arithmetic.png")
-    save_noise(result, folder / "result.npy")
+    save_numbers(result, folder / "result.npy")
     return folder / "arithmetic.png"
 
 
@@ -125,9 +124,6 @@ def write_path(
             evenly.
         frames: pictures of each leg.
         closed: come back to the first point, so that the GIF loops without a jump; no strip.
-
-    Returns:
-        The files.
 
     Raises:
         UserError: fewer than two points or frames, or a wrong number of captions.
@@ -165,27 +161,16 @@ def _joined(legs: list[Tensor], closed: bool) -> Tensor:
 def write_nearest(
     sampler: Sampler, folder: Path, noise: Tensor, texts: Sequence[str], root: str | None
 ) -> list[Neighbour]:
-    """Write `nearest.png`, each sample above its nearest training image, and `nearest.json`.
+    """Write `nearest.png`, samples of noise [N, D] above their nearest training images.
 
-    Args:
-        sampler: what draws.
-        folder: where to.
-        noise: [N, D].
-        texts: at most one caption.
-        root: the training images' folder; the run's own if None.
+    `nearest.json` has their names and distances. Training images lie in `root`, or where the run
+    had them.
     """
     config = sampler.family.config
     changes = {"cache": "none", "num_workers": 0, "serial": True}
     data = config.data.model_copy(update=changes | ({"root": root} if root else {}))
-    loader = build_loader(
-        data,
-        layout="single",
-        split="train",
-        channels=config.channels,
-        batch_size=1,
-        seed=0,
-        augment=False,
-    )
+    options = {"layout": "single", "split": "train", "channels": config.channels}
+    loader = build_loader(data, **options, batch_size=1, seed=0, augment=False)
     images = sampler(noise, at_most_one(texts))
     batches = (next(loader) for _ in tqdm(range(loader.batches_per_epoch), desc="compare"))
     found = nearest(images, (column for batch in batches for column in batch.columns().values()))

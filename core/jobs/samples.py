@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.data.lines import read_lines
 from core.errors import UserError
-from core.inference.latent import read_numbers
+from core.inference.latent import read_vectors
 from core.inference.sampler import Sampler
 from core.report.gallery import write_test_gallery
 from core.report.pictures import grid, save_png, square_columns, to_pil
@@ -23,10 +23,10 @@ NUM_PER_CAPTION = 8
 
 
 def read_captions(path: Path) -> list[str]:
-    """Captions of a text file, one a line; blank lines do not count.
+    """Read the captions of a text file, one a line; blank lines do not count.
 
     Raises:
-        UserError: The file cannot be read or is empty.
+        UserError: the file cannot be read or is empty.
     """
     captions = [line for _, line in read_lines(path, f"--texts {path}")]
     if not captions:
@@ -35,18 +35,9 @@ def read_captions(path: Path) -> list[str]:
 
 
 def read_noise(path: Path, noise_dim: int) -> Tensor:
-    """Read noise [N, noise_dim], float32, from a `.npy` file.
-
-    Raises:
-        UserError: The file cannot be read, or is of another shape or type.
-    """
-    noise = read_numbers(path)
-    if noise.dim() != 2 or noise.shape[1] != noise_dim or not len(noise):
-        raise UserError(
-            f"{path}: of shape {list(noise.shape)}, but this model takes [N, {noise_dim}], one row "
-            "an image and at least one"
-        )
-    return noise
+    """Read noise [N, noise_dim], or [noise_dim] for one image; errors as `read_vectors`."""
+    expected = f"this model takes [N, {noise_dim}], one row an image and at least one"
+    return read_vectors(path, noise_dim, expected)
 
 
 def write_samples(
@@ -59,22 +50,13 @@ def write_samples(
     captions: Sequence[str] = (),
     noise: Tensor | None = None,
 ) -> Path:
-    """Write `images/*.png`, `grid.png` and `index.html`; every caption gets the same noise.
+    """Write `images/*.png`, `grid.png` and a page with this title, `index.html`; return the page.
 
-    Args:
-        sampler: what draws.
-        folder: where to.
-        title: of the page.
-        num: samples, of each caption if there are any; default 64, or 8 of each.
-        seed: of the noise.
-        captions: what to draw; needed where the model has a vocabulary.
-        noise: [N, noise_dim] to use instead of random noise.
-
-    Returns:
-        The page.
+    Without `noise` [N, noise_dim], `num` random vectors are drawn: by default 64, or 8 where there
+    are captions, which all get the same ones. A model with a vocabulary needs captions.
 
     Raises:
-        UserError: As `Sampler`; a number below 1; a file that cannot be written.
+        UserError: as `Sampler`; a number below 1; a file that cannot be written.
     """
     if num is None:
         num = NUM_PER_CAPTION if captions else NUM_SAMPLES

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from core.data.images import open_image
 from core.errors import UserError
-from core.inference.styles import StyleSet, drawn, given, one, save_codes, states_domains
+from core.inference.latent import lerp, save_numbers
+from core.inference.styles import StyleSet, drawn, given, one, states_domains
 from core.inference.translator import Translator
-from core.jobs.translate import Job, Plain, Task, labels, read_input
+from core.jobs.translate import Job, Task
 from core.options import DataOptions, Direction
 from core.report.pictures import save_gif, save_png, scaled, sheet, strip, table
 
@@ -30,99 +31,76 @@ ROW_HEIGHT = 128
 FRAME_MILLISECONDS = 80
 
 
-def _real_and_fake(translator: Translator, job: Job) -> tuple[str, str]:
-    real, fake, _ = labels(translator, job)
-    return real, fake
-
-
-@dataclass(frozen=True)
-class InStyles:
+@dataclass(frozen=True, kw_only=True)
+class InStyles(Task):
     """Every input in several styles, and a grid of contents (down) and styles (across).
 
     Attributes:
-        translator: of a family with styles.
         common: per direction the styles for all inputs; none for random styles of each input.
         num_styles: random styles of each input, where there are no common ones.
         seed: of the random ones; an input's styles follow from it and the input's name.
-        official: as `core.jobs.translate.Plain`.
     """
 
-    translator: Translator
     common: Mapping[Direction, StyleSet]
-    num_styles: int = 0
-    seed: int = 0
-    official: DataOptions | None = None
+    num_styles: int
+    seed: int
 
-    def _styles(self, job: Job) -> StyleSet:
-        if job.direction in self.common:
-            return self.common[job.direction]
-        # Of its own name, so that neither other inputs nor the number of processes matter.
-        seed = self.seed ^ zlib.crc32(job.name.encode())
-        return drawn(self.translator, self.num_styles, seed)
-
-    def _names(self, job: Job) -> list[str]:
-        if job.direction in self.common:
-            return list(self.common[job.direction].names)
-        return [f"style_{i:02d}" for i in range(self.num_styles)]
+    def _names(self, job: Job) -> Sequence[str]:
+        common = self.common.get(job.direction)
+        return common.names if common else [f"style_{i:02d}" for i in range(self.num_styles)]
 
     def outputs(self, job: Job) -> dict[str, str]:
         """See `Task.outputs`."""
-        real, fake = _real_and_fake(self.translator, job)
+        real, fake, _ = self.labels(job)
         shown = [real, *(f"{fake}_{name}" for name in self._names(job))]
         return {label: f"images/{job.name}_{label}.png" for label in shown}
 
     def run(self, job: Job, folder: Path) -> None:
         """See `Task.run`."""
-        styles = self._styles(job)
-        real = read_input(self.translator, job, self.official)
+        styles = self.common.get(job.direction)
+        if styles is None:
+            # Of its own name, so that neither other inputs nor the number of processes matter.
+            seed = self.seed ^ zlib.crc32(job.name.encode())
+            styles = drawn(self.translator, self.num_styles, seed)
+            save_numbers(styles.codes, folder / "styles" / f"{job.name}.npy")
+        real = self.read(job)
         fakes = self.translator.in_styles(real, styles.codes, job.direction)
         for path, picture in zip(self.outputs(job).values(), [real, *fakes], strict=True):
             save_png(picture, folder / path)
-        if job.direction not in self.common:
-            save_codes(styles.codes, folder / "styles" / f"{job.name}.npy")
 
-    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
-        """A grid per direction; with common styles their codes are written too."""
-        result = []
-        for direction in dict.fromkeys(job.direction for job in jobs):
-            chosen = [job for job in jobs if job.direction == direction][:GRID_SIDE]
-            rows: list[list[Path | None]] = [
-                [folder / path for path in [*self.outputs(job).values()][: GRID_SIDE + 1]]
-                for job in chosen
-            ]
-            if direction in self.common:
-                styles = self.common[direction]
-                save_codes(styles.codes, folder / "styles" / f"{direction}.npy")
-                if any(styles.pictures):
-                    rows.insert(0, [None, *styles.pictures[:GRID_SIDE]])
-            path = f"grid_{direction}.png"
-            save_png(sheet(rows), folder / path)
-            result.append((f"{direction}: inputs down, styles across", path))
-        return result
+    def figure(self, direction: Direction, jobs: Sequence[Job], folder: Path) -> tuple[str, str]:
+        """Write a grid of the inputs and their translations, and codes that are common to them."""
+        rows: list[list[Path | None]] = [
+            [folder / path for path in [*self.outputs(job).values()][: GRID_SIDE + 1]]
+            for job in jobs[:GRID_SIDE]
+        ]
+        if styles := self.common.get(direction):
+            save_numbers(styles.codes, folder / "styles" / f"{direction}.npy")
+            if any(styles.pictures):
+                rows.insert(0, [None, *styles.pictures[:GRID_SIDE]])
+        path = f"grid_{direction}.png"
+        save_png(sheet(rows), folder / path)
+        return f"{direction}: inputs down, styles across", path
 
 
-@dataclass(frozen=True)
-class Between:
+@dataclass(frozen=True, kw_only=True)
+class Between(Task):
     """Each input on the way from one style to another, as a strip and a GIF.
 
     Codes are mixed linearly, as the papers do: the prior is a Gaussian around zero and nearby
     codes mean nearby styles.
 
     Attributes:
-        translator: of a family with styles.
         ends: per direction the first and the last code, [2, style_dim].
         num_frames: codes on the way, both ends included; at least 2.
-        official: as `core.jobs.translate.Plain`.
     """
 
-    translator: Translator
     ends: Mapping[Direction, Tensor]
     num_frames: int
-    official: DataOptions | None = None
 
     def outputs(self, job: Job) -> dict[str, str]:
         """See `Task.outputs`."""
-        real, fake = _real_and_fake(self.translator, job)
+        real, fake, _ = self.labels(job)
         stem = f"images/{job.name}_"
         return {
             real: f"{stem}{real}.png",
@@ -131,35 +109,30 @@ class Between:
         }
 
     def codes(self, direction: Direction) -> Tensor:
-        """[num_frames, style_dim]."""
+        """Return the codes on the way, [num_frames, style_dim]."""
         first, last = self.ends[direction]
-        share = torch.linspace(0, 1, self.num_frames)[:, None]
-        return (1 - share) * first + share * last
+        return lerp(first, last, torch.linspace(0, 1, self.num_frames))
 
     def run(self, job: Job, folder: Path) -> None:
         """See `Task.run`."""
-        real = read_input(self.translator, job, self.official)
+        real = self.read(job)
         frames = self.translator.in_styles(real, self.codes(job.direction), job.direction)
         picture, gif, row = (folder / path for path in self.outputs(job).values())
         save_png(real, picture)
         save_gif([*frames, *frames[-2:0:-1]], gif, FRAME_MILLISECONDS)
         save_png(strip(frames), row)
 
-    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
-        """The strips, one below the other; the codes are written too."""
-        result = []
-        for direction in dict.fromkeys(job.direction for job in jobs):
-            save_codes(self.codes(direction), folder / "styles" / f"{direction}.npy")
-            chosen = [job for job in jobs if job.direction == direction][:GRID_SIDE]
-            rows = []
-            for job in chosen:
-                real, _, row = (folder / path for path in self.outputs(job).values())
-                pictures = [open_image(path) for path in (real, row)]
-                rows.append([scaled(picture, ROW_HEIGHT / picture.height) for picture in pictures])
-            path = f"interpolation_{direction}.png"
-            save_png(table(rows), folder / path)
-            result.append((f"{direction}: from the first style to the last", path))
-        return result
+    def figure(self, direction: Direction, jobs: Sequence[Job], folder: Path) -> tuple[str, str]:
+        """Write the strips, one below the other, and the codes."""
+        save_numbers(self.codes(direction), folder / "styles" / f"{direction}.npy")
+        rows = []
+        for job in jobs[:GRID_SIDE]:
+            real, _, row = (folder / path for path in self.outputs(job).values())
+            pictures = [open_image(path) for path in (real, row)]
+            rows.append([scaled(picture, ROW_HEIGHT / picture.height) for picture in pictures])
+        path = f"interpolation_{direction}.png"
+        save_png(table(rows), folder / path)
+        return f"{direction}: from the first style to the last", path
 
 
 @dataclass(frozen=True)
@@ -202,19 +175,16 @@ def choose_task(
     choice: StyleChoice,
     official: DataOptions | None = None,
 ) -> Task:
-    """What to make of each input.
+    """Choose what to make of each input.
 
     Raises:
         UserError: options that exclude each other, styles of a checkpoint without any, or a style
             of which it is not clear which domain it belongs to.
     """
+    if choice.asked:
+        translator.require_styles(f"{choice.asked}: ")
     if translator.styles is None:
-        if choice.asked:
-            raise UserError(
-                f"{choice.asked}: {translator.family.name} gives an image one translation; styles "
-                "need a checkpoint of a family that has them, such as munit or drit"
-            )
-        return Plain(translator, official)
+        return Task(translator, official)
     random = choice.num_styles is not None or choice.synchronized
     if random + (choice.examples is not None) + (choice.ends is not None) > 1:
         raise UserError("give one of --num-styles (with --synchronized), --style and --interpolate")
@@ -224,7 +194,7 @@ def choose_task(
         ends = {
             d: torch.cat([one(translator, end, d).codes for end in choice.ends]) for d in directions
         }
-        return Between(translator, ends, choice.num_frames, official)
+        return Between(translator, official, ends=ends, num_frames=choice.num_frames)
     common: dict[Direction, StyleSet] = {}
     if choice.examples is not None:
         if not all(states_domains(path) for path in choice.examples):
@@ -233,7 +203,8 @@ def choose_task(
     num_styles = choice.num_styles or NUM_STYLES
     if choice.synchronized:
         common = {d: drawn(translator, num_styles, choice.seed) for d in directions}
-    return InStyles(translator, common, num_styles, choice.seed, official)
+    seed = choice.seed
+    return InStyles(translator, official, common=common, num_styles=num_styles, seed=seed)
 
 
 def _require_one_domain(option: str, directions: Sequence[Direction]) -> None:

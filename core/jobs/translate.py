@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 from tqdm import tqdm
@@ -40,19 +39,10 @@ class Job:
     """The true counterpart, where it is known; the same file as `path` if side by side."""
 
 
-def _paired_jobs(path: Path, direction: Direction, max_images: int | None) -> list[Job]:
-    found = find_paired(path, "test", max_images)
-    inputs, truths = (found.a, found.b) if direction == "AtoB" else (found.b, found.a)
-    return [
-        Job(file, name, direction, truth)
-        for file, truth, name in zip(inputs, truths, unique_stems(inputs, path), strict=True)
-    ]
-
-
 def find_jobs(
     path: Path, translator: Translator, direction: Direction | None, max_images: int | None
 ) -> list[Job]:
-    """The inputs meant by `path`.
+    """Find the inputs meant by a path, and which way each goes.
 
     Args:
         path: an image; a folder of images; or a data set: of `testA/` and `testB/` each domain
@@ -66,79 +56,35 @@ def find_jobs(
         UserError: nothing there.
     """
     directions = translator.directions
-    if (
-        translator.family.layout == "paired"
-        and path.is_dir()
-        and has_split(path, "test", paired=True)
-    ):
-        return _paired_jobs(path, direction or directions[0], max_images)
+    first = direction or directions[0]
+    paired = translator.family.layout == "paired"
+    if path.is_dir() and paired and has_split(path, "test", paired=True):
+        pairs = find_paired(path, "test", max_images)
+        inputs, truths = (pairs.a, pairs.b) if first == "AtoB" else (pairs.b, pairs.a)
+        return _jobs(inputs, path, first, truths)
     if path.is_dir() and has_split(path, "test", paired=False):
         found = find_unpaired(path, "test", max_images)
         wanted = [d for d in directions if direction in (None, d)]
-        jobs = []
-        for d in wanted:
-            files = found.a if d == "AtoB" else found.b
-            names = unique_stems(files, path)
-            jobs += [Job(file, name, d) for file, name in zip(files, names, strict=True)]
-        return jobs
-    files = find_single(path, max_images)
-    root = path if path.is_dir() else path.parent
+        return [job for d in wanted for job in _jobs(found.a if d == "AtoB" else found.b, path, d)]
+    return _jobs(find_single(path, max_images), path if path.is_dir() else path.parent, first)
+
+
+def _jobs(
+    files: Sequence[Path], root: Path, direction: Direction, truths: Sequence[Path | None] = ()
+) -> list[Job]:
+    names, truths = unique_stems(files, root), truths or [None] * len(files)
     return [
-        Job(file, name, direction or directions[0])
-        for file, name in zip(files, unique_stems(files, root), strict=True)
+        Job(file, name, direction, truth)
+        for file, name, truth in zip(files, names, truths, strict=True)
     ]
 
 
-def labels(translator: Translator, job: Job) -> tuple[str, str, str]:
-    """Real, fake, and truth or reconstruction, under their official names.
-
-    As there, A and B are the model's: with `data.direction: BtoA` the data set's B is its A.
-    """
-    straight = job.direction == translator.family.config.data.direction
-    a, b = ("A", "B") if straight else ("B", "A")
-    return f"real_{a}", f"fake_{b}", f"rec_{a}" if job.truth is None else f"real_{b}"
-
-
-def _read(
-    path: Path, channels: int, official: DataOptions | None, half: int | None = None
-) -> Image.Image:
-    image = open_image(path)
-    if half is not None:
-        image = split_pair(image, path)[half]
-    if official is None:
-        return image
-    # The official test resizes every image to crop_size first; transparency goes with it.
-    pixels = resize(as_array(image, channels), for_testing(official))
-    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-
-
-class Task(Protocol):
-    """What is made of each input."""
-
-    @property
-    def translator(self) -> Translator:
-        """What makes it."""
-
-    def outputs(self, job: Job) -> dict[str, str]:
-        """{label: path relative to the output folder} of the pictures that `run` writes."""
-
-    def run(self, job: Job, folder: Path) -> None:
-        """Write one input's pictures.
-
-        Raises:
-            UserError: the input cannot be read or an output not written.
-        """
-
-    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
-        """Write pictures over all inputs, once these are done: (title, relative path) of each."""
-
-
 @dataclass(frozen=True)
-class Plain:
-    """Real, fake, and truth or reconstruction of each input.
+class Task:
+    """What is made of each input: real, fake, and truth or reconstruction.
 
     Attributes:
-        translator: what translates.
+        translator: what makes it.
         official: the training's data options, to resize inputs as the published test does; None
             takes them as they are.
     """
@@ -146,49 +92,64 @@ class Plain:
     translator: Translator
     official: DataOptions | None = None
 
+    def labels(self, job: Job) -> tuple[str, str, str]:
+        """Give real, fake, and truth or reconstruction their official names.
+
+        As there, A and B are the model's: with `data.direction: BtoA` the data set's B is its A.
+        """
+        straight = job.direction == self.translator.family.config.data.direction
+        a, b = ("A", "B") if straight else ("B", "A")
+        return f"real_{a}", f"fake_{b}", f"rec_{a}" if job.truth is None else f"real_{b}"
+
     def outputs(self, job: Job) -> dict[str, str]:
-        """See `Task.outputs`."""
-        real, fake, last = labels(self.translator, job)
+        """Return {label: path relative to the output folder} of the pictures that `run` writes."""
+        labels = self.labels(job)
         there_is_last = job.truth is not None or self._has_way_back(job)
-        shown = (real, fake, last) if there_is_last else (real, fake)
+        shown = labels if there_is_last else labels[:2]
         return {label: f"images/{job.name}_{label}.png" for label in shown}
 
     def run(self, job: Job, folder: Path) -> None:
-        """See `Task.run`."""
+        """Write one input's pictures.
+
+        Raises:
+            UserError: the input cannot be read or an output not written.
+        """
         translator = self.translator
-        real = read_input(translator, job, self.official)
+        real = self.read(job)
         fake = translator(real, job.direction)
         pictures = [real, fake]
         if job.truth is not None:
-            pictures.append(self._read_truth(job, job.truth))
+            pictures.append(self.read(job, job.truth))
         elif self._has_way_back(job):
             opaque = fake.convert("RGB") if fake.mode == "RGBA" else fake
             pictures.append(translator(opaque, other_way(job.direction)))
         for path, picture in zip(self.outputs(job).values(), pictures, strict=True):
             save_png(picture, folder / path)
 
+    def figure(
+        self, direction: Direction, jobs: Sequence[Job], folder: Path
+    ) -> tuple[str, str] | None:
+        """Write a picture over all inputs of a direction, once these are done, if there is one.
+
+        Returns its title and its path relative to the output folder.
+        """
+        return None
+
+    def read(self, job: Job, truth: Path | None = None) -> Image.Image:
+        """Open an input's picture, or its truth, resized as the published test does if asked to."""
+        image = open_image(truth or job.path)
+        if job.truth == job.path:  # side by side: A is the left half and B the right one
+            is_a = (job.direction == "AtoB") == (truth is None)
+            image = split_pair(image, job.path)[0 if is_a else 1]
+        if self.official is None:
+            return image
+        channels = self.translator.channels(job.direction)[0 if truth is None else 1]
+        # The official test resizes every image to crop_size first; transparency goes with it.
+        pixels = resize(as_array(image, channels), for_testing(self.official))
+        return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+
     def _has_way_back(self, job: Job) -> bool:
         return other_way(job.direction) in self.translator.directions
-
-    def _read_truth(self, job: Job, truth: Path) -> Image.Image:
-        channels = self.translator.channels(job.direction)[1]
-        half = _half(other_way(job.direction)) if truth == job.path else None
-        return _read(truth, channels, self.official, half)
-
-    def figures(self, jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
-        """None: the page shows everything."""
-        return []
-
-
-def _half(direction: Direction) -> int:
-    """Of a side-by-side file, A is the left half and B the right one."""
-    return 0 if direction == "AtoB" else 1
-
-
-def read_input(translator: Translator, job: Job, official: DataOptions | None) -> Image.Image:
-    """An input's picture, resized as the published test does if `official` is given."""
-    half = _half(job.direction) if job.truth == job.path else None
-    return _read(job.path, translator.channels(job.direction)[0], official, half)
 
 
 def translate_all(
@@ -198,8 +159,7 @@ def translate_all(
 
     An input that cannot be read is named and left out; the others are still translated.
 
-    Returns:
-        One line per failure of this process.
+    Returns one line per failure of this process.
     """
     world = world or World()
     failures = []
@@ -221,6 +181,10 @@ def translate_all(
                 rows.append((job.name, there))
                 done.append(job)
         if done:
-            figures, origin = task.figures(done, folder), task.translator.origin
-            write_test_gallery(folder / "index.html", title, rows, origin, figures)
+            figures = [
+                task.figure(direction, [job for job in done if job.direction == direction], folder)
+                for direction in dict.fromkeys(job.direction for job in done)
+            ]
+            shown, origin = [figure for figure in figures if figure], task.translator.origin
+            write_test_gallery(folder / "index.html", title, rows, origin, shown)
     return failures

@@ -37,7 +37,7 @@ class NetworkOptions(Options):
     dropout: bool
     init: InitName = "normal"
     init_gain: PositiveFloat = 0.02
-    gan_mode: GanMode
+    gan_mode: GanMode = "lsgan"
     lambda_gp: Weight = 10.0
     """`gan_mode: wgangp` only: weight of the critics' gradient penalty (Gulrajani et al. 2017)."""
     pool_size: CountInt

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
-from core.inference.latent import save_noise
+from core.inference.latent import save_numbers
 from core.inference.sampler import Sampler
 from core.jobs.latent import at_most_one, random_noise, save_pairs
 from core.procedural.faces import read_faces
@@ -62,7 +62,7 @@ def write_attribute(
         raise UserError(f"--num {num}: only {len(without)} of {len(fresh)} samples lack {name}")
     before, after = (sampler(x, texts) for x in (without, without + strength * direction))
     save_pairs(before, after, folder / "attribute.png")
-    save_noise(direction, folder / "direction.npy")
+    save_numbers(direction, folder / "direction.npy")
     return int(has_attribute(after, name).sum()), num
 
 

@@ -11,12 +11,11 @@ import torch
 from core.errors import UserError
 from core.family import to_float
 from core.inference.latent import (
-    arithmetic,
     nearest,
     path_between,
     read_mean,
     read_noise,
-    save_noise,
+    save_numbers,
     slerp,
 )
 
@@ -29,7 +28,7 @@ def vectors(num: int, seed: int = 0) -> torch.Tensor:
 
 def test_a_vector_survives_its_file(tmp_path: Path) -> None:
     noise = vectors(1)[0]
-    save_noise(noise, tmp_path / "deep" / "z.npy")
+    save_numbers(noise, tmp_path / "deep" / "z.npy")
     assert torch.equal(read_noise(tmp_path / "deep" / "z.npy", DIM), noise)
 
 
@@ -42,7 +41,7 @@ def test_shapes_that_are_one_vector(tmp_path: Path, shape: tuple[int, ...]) -> N
 def test_mean_of_files(tmp_path: Path) -> None:
     noise = vectors(3)
     for index, vector in enumerate(noise):
-        save_noise(vector, tmp_path / f"{index}.npy")
+        save_numbers(vector, tmp_path / f"{index}.npy")
     mean = read_mean(sorted(tmp_path.glob("*.npy")), DIM)
     torch.testing.assert_close(mean, noise.mean(dim=0))
 
@@ -104,11 +103,6 @@ def test_without_a_single_great_circle_the_way_is_straight() -> None:
     torch.testing.assert_close(slerp(a, 3 * a, share)[1], 1.5 * a)
     torch.testing.assert_close(slerp(a, -a, share)[1], 0.5 * a)
     assert bool(torch.isfinite(slerp(a * 0, a, share)).all())
-
-
-def test_arithmetic_is_a_minus_b_plus_c() -> None:
-    a, b, c = vectors(3)
-    torch.testing.assert_close(arithmetic(a, b, c) + b, a + c)
 
 
 def test_nearest_finds_a_copy_and_tells_its_distance() -> None:

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from core.errors import UserError
-from core.inference.styles import drawn, given, one, read_codes, save_codes
+from core.inference.latent import save_numbers
+from core.inference.styles import drawn, given, one, read_codes
 from core.inference.translator import Translator
 from core.jobs.styles import NUM_STYLES, StyleChoice, choose_task
 from core.jobs.translate import find_jobs, translate_all
@@ -124,7 +125,7 @@ def test_interpolation_begins_and_ends_where_it_is_told(
     translator: Translator, tmp_path: Path
 ) -> None:
     root, out = data_set(tmp_path / "set"), tmp_path / "out"
-    save_codes(torch.tensor([[0.0, 0, 0], [-1, -1, 1]]), tmp_path / "codes.npy")
+    save_numbers(torch.tensor([[0.0, 0, 0], [-1, -1, 1]]), tmp_path / "codes.npy")
     ends = [str(root / "testB" / "b0.png"), f"{tmp_path / 'codes.npy'}:1"]
     work(translator, root / "testA", out, "AtoB", ends=ends, num_frames=5)
     strip = np.asarray(Image.open(out / "images" / "a0_fake_B_strip.png"))
@@ -170,7 +171,7 @@ def test_names_are_unique_where_paths_share_them(translator: Translator, tmp_pat
 def test_bad_codes(tmp_path: Path) -> None:
     path = tmp_path / "codes.npy"
     for array, message in (
-        (np.zeros((2, 5)), r"\[2, 5\]; style codes of this checkpoint are numbers"),
+        (np.zeros((2, 5)), r"\[2, 5\], but style codes of this checkpoint are numbers"),
         (np.zeros((0, 3)), "style codes"),
         (np.array([["a", "b", "c"]]), "expected real numbers"),
         (np.array([0.0, np.nan, 1.0]), "not finite"),
@@ -190,7 +191,7 @@ def test_bad_codes(tmp_path: Path) -> None:
 
 def test_one_style_of_several_wants_a_row(translator: Translator, tmp_path: Path) -> None:
     path = tmp_path / "codes.npy"
-    save_codes(torch.eye(3), path)
+    save_numbers(torch.eye(3), path)
     assert one(translator, f"{path}:2", "AtoB").codes.tolist() == [[0, 0, 1]]
     with pytest.raises(UserError, match="3 styles; give one image, or a row"):
         one(translator, str(path), "AtoB")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.checkpoints import store
 from core.config import load_config
-from core.jobs.translate import Plain, find_jobs, translate_all
+from core.jobs.translate import Task, find_jobs, translate_all
 from core.runtime.distributed import World
 from families import FAMILIES, load
 from tests.conftest import ROOT
@@ -262,7 +262,7 @@ def test_each_process_translates_its_share(run_dir: Path, unpaired: Path, tmp_pa
     translator = load(run_dir, "cpu")
     jobs = find_jobs(unpaired, translator, "AtoB", None)
     for rank, count in ((1, 1), (0, 3)):  # process 0 comes last here: it writes the page
-        translate_all(Plain(translator), jobs, tmp_path, "shares", World(rank, 2))
+        translate_all(Task(translator), jobs, tmp_path, "shares", World(rank, 2))
         assert len(list(tmp_path.rglob("*_fake_B.png"))) == count
     assert (tmp_path / "index.html").read_text().count("<article") == 3
 
