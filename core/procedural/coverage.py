@@ -24,14 +24,9 @@ from core.config import validate
 from core.family import Family, FamilyTable, to_float
 from core.inference.loading import load_sampler
 from core.jobs.latent import random_noise
+from core.procedural import faces
 from core.procedural.coverage_toy import OBJECTIVES, gaussian_modes, train_toy
-from core.procedural.faces import (
-    VisibleAttributes,
-    draw_face,
-    read_attributes,
-    read_faces,
-    render_face,
-)
+from core.procedural.faces import VisibleAttributes
 from core.procedural.mode_coverage import label_coverage
 from core.procedural.sets import make_faces
 from core.report.pictures import grid, save_png, write_file
@@ -49,10 +44,7 @@ _CLIP = {"constraint": "clip", "norm_critic": "batch"}
 _FACES: dict[str, tuple[str, dict[str, Any]]] = {
     "vanilla": ("dcgan", {"model": _WIDTHS | {"objective": "vanilla"}}),
     "lsgan": ("dcgan", {"model": _WIDTHS | {"objective": "lsgan"}}),
-    "wgan": (
-        "wgan",
-        {"model": _WIDTHS | _CLIP, "optim": {"optimizer": "rmsprop", "lr": 2.5e-4}},
-    ),
+    "wgan": ("wgan", {"model": _WIDTHS | _CLIP, "optim": {"optimizer": "rmsprop", "lr": 2.5e-4}}),
     "wgan-gp": ("wgan", {"model": _WIDTHS, "optim": {"lr": 5e-4}}),
 }
 """{objective: (family, what differs)}; the WGANs at five times the published rates, as the toy."""
@@ -83,7 +75,8 @@ def faces_panel(images: Tensor) -> Tensor:
 
 def true_faces(num: int, size: int, seed: int) -> list[VisibleAttributes]:
     """Read the attributes of `num` true faces."""
-    return [read_attributes(render_face(draw_face((seed, i)), size)) for i in range(num)]
+    drawn = (faces.render_face(faces.draw_face((seed, i)), size) for i in range(num))
+    return [faces.read_attributes(picture) for picture in drawn]
 
 
 def faces_scores(
@@ -92,9 +85,8 @@ def faces_scores(
     """Compare attributes: colours covered, total variation (TV), shares of masks and glasses."""
     scores: dict[str, Any] = {}
     for name in ("hair", "eyes"):
-        found = label_coverage(
-            [getattr(face, name) for face in seen], [getattr(face, name) for face in truth]
-        )
+        got, due = ([getattr(face, name) for face in shown] for shown in (seen, truth))
+        found = label_coverage(got, due)
         scores[f"{name} covered"] = f"{found.covered}/{found.num_modes}"
         scores[f"{name} TV"] = round(found.total_variation, 3)
     for name in ("mask", "glasses"):
@@ -125,18 +117,20 @@ def compare_on_gaussians(updates: int, seed: int) -> Findings:
             "modes covered": f"{seen.covered}/{seen.num_modes}",
             "within 3 sigma": round(seen.high_quality, 3),
             "TV": round(seen.total_variation, 3),
-            "generator updates": updates,
-            "batches": result.num_batches,
-            "seconds": round(result.seconds),
+            **_cost(updates, result.num_batches, result.seconds),
         }
         found.panels[name] = to_float(gaussians_panel(result.samples))
     return found
 
 
+def _cost(updates: int, num_batches: int, seconds: float) -> dict[str, int]:
+    return {"generator updates": updates, "batches": num_batches, "seconds": round(seconds)}
+
+
 def face_runs(
     families: FamilyTable, output: Path, *, num_train: int, updates: int, seed: int
 ) -> dict[str, tuple[type[Family], Any]]:
-    """Make the faces in `output/faces` and name the trainings of the four objectives on them.
+    """Make the faces in `output/faces` and configure the four objectives' trainings on them.
 
     Args:
         families: the families to choose from.
@@ -178,10 +172,10 @@ def compare_on_faces(
     """Train each run in `output/<objective>`, or go on with it, and read its faces.
 
     Args:
-        runs: {objective: (family, its options)}; all have one seed and the faces made from it.
+        runs: as `face_runs` gives them; all have one seed and the faces made from it.
         output: the runs' folder.
         world: where to train.
-        num_train: how many faces there are to train on.
+        num_train: faces to train on.
         updates: generator updates of each run, for the table.
         num_samples: faces to read of each.
 
@@ -202,11 +196,8 @@ def compare_on_faces(
             raise KeyboardInterrupt
         sampler = load_sampler(run_dir, {kind.name: kind}, world.device)
         images = sampler.draw(random_noise(sampler, num_samples, seed))
-        found.rows[name] = faces_scores(read_faces(images), truth) | {
-            "generator updates": updates,
-            "batches": trainer.num_steps,
-            "seconds": round(trainer.elapsed_seconds),
-        }
+        cost = _cost(updates, trainer.num_steps, trainer.elapsed_seconds)
+        found.rows[name] = faces_scores(faces.read_faces(images), truth) | cost
         found.panels[name] = faces_panel(images)
     blank = dict.fromkeys(next(iter(found.rows.values())), "")
     other = true_faces(num_samples, size, seed + 1)

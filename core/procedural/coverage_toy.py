@@ -52,7 +52,6 @@ class Objective:
     """One way to train.
 
     Attributes:
-        mode: the adversarial loss.
         constraint: what keeps a Wasserstein critic Lipschitz.
         optim: rate and betas of both optimizers (Adam; RMSprop with `clip`).
         num_critic: discriminator updates per generator update.
@@ -75,14 +74,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 @dataclass(frozen=True)
 class ToyResult:
-    """What one objective came to.
-
-    Attributes:
-        coverage: of 10,000 samples.
-        samples: [10000, 2].
-        num_batches: of data that it saw.
-        seconds: wall time of the training.
-    """
+    """The result of one objective; `samples` is [10000, 2], `seconds` is wall time."""
 
     coverage: ModeCoverage
     samples: Tensor
@@ -108,10 +100,7 @@ def train_toy(
             real = draw_gaussians(batch_size, generator)
             with torch.no_grad():
                 fake = gen(torch.randn(batch_size, NOISE_DIM))
-            losses = [
-                dis_loss(critic(real), mode, real=True),
-                dis_loss(critic(fake), mode, real=False),
-            ]
+            losses = [dis_loss(critic(x), mode, real=x is real) for x in (real, fake)]
             if objective.constraint == "penalty":
                 losses.append(gradient_penalty(critic, real, fake, weight=LAMBDA_GP))
             update(opt_critic, *losses)

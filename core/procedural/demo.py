@@ -37,8 +37,8 @@ def demo_of_family(
     Args:
         kind: the family.
         config: its options; the data are made in `data.root`.
-        run_dir: of the training.
-        output: of the pictures.
+        run_dir: folder of the training.
+        output: folder of the pictures.
         world: where to train.
         num_train: scenes per domain (by default 400), or faces (6000).
         num_test: scenes per domain.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -25,12 +25,7 @@ class Canvas:
     """
 
     def __init__(self, scene: Scene, side: int) -> None:
-        """Draw everything.
-
-        Args:
-            scene: What to draw.
-            side: Pixels; of the square maps.
-        """
+        """Draw a scene into square maps of `side` pixels."""
         self.parts: dict[Part, int] = {}
         self._side = side
         self._light_from_left = scene.sun.x < 0.5
@@ -56,20 +51,22 @@ class Canvas:
     def _pens_of(self, leaves: Leaves) -> list[ImageDraw.ImageDraw]:
         return list(self._pens.values()) if leaves == "both" else [self._pens[leaves]]
 
-    def _polygon(self, points: Sequence[Point], part: Part, leaves: Leaves = "both") -> None:
-        scaled = [(x * self._side, y * self._side) for x, y in points]
-        for pen in self._pens_of(leaves):
-            pen.polygon(scaled, fill=self._index(part))
+    def _scaled(self, points: Iterable[Point]) -> list[Point]:
+        return [(x * self._side, y * self._side) for x, y in points]
+
+    def _polygon(self, points: Sequence[Point], part: Part) -> None:
+        for pen in self._pens.values():
+            pen.polygon(self._scaled(points), fill=self._index(part))
 
     def _disc(self, x: float, y: float, radius: float, part: Part, leaves: Leaves) -> None:
-        box = [self._side * value for value in (x - radius, y - radius, x + radius, y + radius)]
+        box = self._scaled([(x - radius, y - radius), (x + radius, y + radius)])
         for pen in self._pens_of(leaves):
             pen.ellipse(box, fill=self._index(part))
 
     def _line(self, a: Point, b: Point, width: float, part: Part, leaves: Leaves) -> None:
-        scaled = [(x * self._side, y * self._side) for x, y in (a, b)]
+        pixels = max(1, round(width * self._side))
         for pen in self._pens_of(leaves):
-            pen.line(scaled, fill=self._index(part), width=max(1, round(width * self._side)))
+            pen.line(self._scaled((a, b)), fill=self._index(part), width=pixels)
 
     def _draw(self, scene: Scene) -> None:
         self._index(Part(Material.SKY))  # index 0: what an empty map is full of
@@ -99,7 +96,7 @@ class Canvas:
         """Draw a flat ellipse from the foot away from the sun."""
         reach = 0.55 * height * (1 if self._light_from_left else -1)
         left, right = min(x - half, x - half + reach), max(x + half, x + half + reach)
-        box = [self._side * value for value in (left, y - 0.10 * height, right, y + 0.05 * height)]
+        box = self._scaled([(left, y - 0.10 * height), (right, y + 0.05 * height)])
         self._shadow_pen.ellipse(box, fill=255)
 
     def _conifer(self, tree: Tree) -> None:
@@ -107,8 +104,7 @@ class Canvas:
         rng = np.random.default_rng(tree.shape)
         self._shadow(x, y, 0.12 * height, height)
         self._line((x, y), (x, y - 0.3 * height), 0.06 * height, Part(Material.TRUNK), "both")
-        tiers = int(rng.integers(3, 5))
-        width = height * rng.uniform(0.22, 0.28)
+        tiers, width = int(rng.integers(3, 5)), height * rng.uniform(0.22, 0.28)
         foot, reach = y - 0.12 * height, 0.88 * height
         for tier in range(tiers):
             low = foot - reach * tier / (tiers + 0.6)
@@ -117,17 +113,11 @@ class Canvas:
             for side, lit in ((-1, self._light_from_left), (1, not self._light_from_left)):
                 needles = Material.CONIFER_LIT if lit else Material.CONIFER_SHADE
                 bough = Material.BOUGH_LIT if lit else Material.BOUGH_SHADE
-                tip = (x + side * half, low)
-                hem = (x, low - 0.03 * height)
+                tip, hem = (x + side * half, low), (x, low - 0.03 * height)
                 self._polygon([(x, top), tip, hem], Part(needles, tree.shade))
                 # The upper part of a tier, where snow lies; its lower edge is a zigzag.
-                drop = low - top
-                zigzag = [
-                    (x + side * half * 0.80, top + 0.80 * drop),
-                    (x + side * half * 0.50, top + 0.66 * drop),
-                    (x + side * half * 0.25, top + 0.78 * drop),
-                    (x, top + 0.62 * drop),
-                ]
+                drops = ((0.80, 0.80), (0.50, 0.66), (0.25, 0.78), (0.0, 0.62))
+                zigzag = [(x + side * half * out, top + down * (low - top)) for out, down in drops]
                 self._polygon([(x, top), *zigzag], Part(bough, tree.shade))
 
     def _deciduous(self, tree: Tree) -> None:
@@ -149,14 +139,11 @@ class Canvas:
             (Material.LEAVES, 0.86, 0.12),
             (Material.LEAVES_LIT, 0.5, 0.36),
         ):
+            part = Part(material, tree.shade)
             for blob_x, blob_y, blob_radius in blobs:
-                self._disc(
-                    x + radius * (blob_x * shrink + sun * shift),
-                    centre + radius * (blob_y * shrink - shift),
-                    radius * blob_radius * shrink,
-                    Part(material, tree.shade),
-                    "summer",
-                )
+                disc_x = x + radius * (blob_x * shrink + sun * shift)
+                disc_y = centre + radius * (blob_y * shrink - shift)
+                self._disc(disc_x, disc_y, radius * blob_radius * shrink, part, "summer")
 
     def _twigs(
         self, rng: np.random.Generator, start: Point, length: float, angle: float, width: float

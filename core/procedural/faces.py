@@ -18,6 +18,7 @@ from torch import Tensor
 from core.report.pictures import to_uint8
 
 RGB = tuple[int, int, int]
+Point = tuple[float, float]
 Oval = tuple[float, float, float, float]
 HairStyle = Literal["short", "bob", "long", "twintails", "spiky"]
 
@@ -62,14 +63,7 @@ _OVERSAMPLING = 3
 
 @dataclass(frozen=True)
 class VisibleAttributes:
-    """What `read_attributes` sees.
-
-    Attributes:
-        hair: A key of `HAIR_COLOURS`.
-        eyes: A key of `EYE_COLOURS`.
-        glasses: Whether glasses are worn.
-        mask: Whether a mask covers the mouth.
-    """
+    """What `read_attributes` sees; `hair` and `eyes` are keys of their tables of colours."""
 
     hair: str
     eyes: str
@@ -82,12 +76,8 @@ class Face(VisibleAttributes):
     """Everything a face is drawn from.
 
     Attributes:
-        hair_style: One of `HAIR_STYLES`.
-        smile: Whether the mouth smiles (hidden behind a mask).
-        skin: Index into `SKIN_COLOURS`.
-        mask_colour: Index into `MASK_COLOURS`.
-        background: Index into `BACKGROUNDS`.
-        shirt: Index into `SHIRTS`.
+        smile: Whether the mouth smiles, be it behind a mask.
+        skin: Index into `SKIN_COLOURS`, as the next three into their tables.
         shift: Of the head, in units of the image side, right and down, within +-0.015.
         scale: Of the head, in [0.97, 1.03].
     """
@@ -135,22 +125,24 @@ class _Pen:
         self.image = Image.new("RGB", (self._side, self._side), BACKGROUNDS[face.background])
         self._draw = ImageDraw.Draw(self.image)
 
-    def _place(self, x: float, y: float) -> tuple[float, float]:
-        right, down = self._face.shift
-        scale = self._face.scale
-        return (
-            self._side * (0.5 + right + scale * (x - 0.5)),
-            self._side * (0.5 + down + scale * (y - 0.5)),
-        )
+    def _place(self, *points: Point) -> list[Point]:
+        (right, down), scale = self._face.shift, self._face.scale
+        return [
+            (
+                self._side * (0.5 + right + scale * (x - 0.5)),
+                self._side * (0.5 + down + scale * (y - 0.5)),
+            )
+            for x, y in points
+        ]
 
-    def _box(self, x: float, y: float, half_x: float, half_y: float) -> list[tuple[float, float]]:
-        return [self._place(x - half_x, y - half_y), self._place(x + half_x, y + half_y)]
+    def _box(self, x: float, y: float, half_x: float, half_y: float) -> list[Point]:
+        return self._place((x - half_x, y - half_y), (x + half_x, y + half_y))
 
     def _pixels(self, width: float) -> int:
         return max(1, round(width * self._side))
 
-    def polygon(self, points: list[tuple[float, float]], colour: RGB) -> None:
-        self._draw.polygon([self._place(x, y) for x, y in points], fill=colour)
+    def polygon(self, points: list[Point], colour: RGB) -> None:
+        self._draw.polygon(self._place(*points), fill=colour)
 
     def oval(self, x: float, y: float, half_x: float, half_y: float, colour: RGB) -> None:
         self._draw.ellipse(self._box(x, y, half_x, half_y), fill=colour)
@@ -166,21 +158,13 @@ class _Pen:
     def arc(self, oval: Oval, degrees: tuple[int, int], colour: RGB, width: float) -> None:
         self._draw.arc(self._box(*oval), *degrees, fill=colour, width=self._pixels(width))
 
-    def line(self, points: list[tuple[float, float]], colour: RGB, width: float) -> None:
-        placed = [self._place(x, y) for x, y in points]
-        self._draw.line(placed, fill=colour, width=self._pixels(width), joint="curve")
+    def line(self, points: list[Point], colour: RGB, width: float) -> None:
+        pixels = self._pixels(width)
+        self._draw.line(self._place(*points), fill=colour, width=pixels, joint="curve")
 
 
 def render_face(face: Face, size: int) -> NDArray[np.uint8]:
-    """Draw a picture of a face.
-
-    Args:
-        face: What to draw.
-        size: Pixels; side of the picture.
-
-    Returns:
-        [size, size, 3], uint8 RGB.
-    """
+    """Draw a picture of a face, [size, size, 3], uint8 RGB."""
     pen = _Pen(face, size)
     skin = SKIN_COLOURS[face.skin]
     _back_hair(pen, face)
@@ -193,9 +177,12 @@ def render_face(face: Face, size: int) -> NDArray[np.uint8]:
         pen.oval(x, 0.66, 0.055, 0.03, _blend(skin, (240, 110, 110), 0.28))
     _eyes(pen, face)
     pen.line([(0.5, 0.615), (0.49, 0.645), (0.51, 0.648)], _dim(skin, 0.74), 0.013)
-    _mouth(pen, face)
+    if face.smile:
+        pen.arc((0.5, 0.685, 0.105, 0.085), (15, 165), _MOUTH, 0.030)
+    else:
+        pen.line([(0.45, 0.745), (0.55, 0.745)], _MOUTH, 0.024)
     if face.mask:
-        _mask(pen, MASK_COLOURS[face.mask_colour])
+        _mask(pen, face)
     _front_hair(pen, face)
     if face.glasses:
         for x in (0.365, 0.635):
@@ -220,10 +207,8 @@ def _back_hair(pen: _Pen, face: Face) -> None:
             pen.oval(0.5 + side * 0.36, 0.27, 0.05, 0.05, (226, 60, 90))
     elif face.hair_style == "spiky":
         for tip in np.linspace(-0.46, 0.46, 8):
-            height = 0.02 + 0.55 * tip**2
-            foot = 0.5 + 0.62 * tip
-            left, right = (foot - 0.13, 0.34), (foot + 0.13, 0.34)
-            pen.polygon([left, (0.5 + float(tip), height), right], colour)
+            foot, top = 0.5 + 0.62 * tip, (0.5 + tip, 0.02 + 0.55 * tip**2)
+            pen.polygon([(foot - 0.13, 0.34), top, (foot + 0.13, 0.34)], colour)
 
 
 def _front_hair(pen: _Pen, face: Face) -> None:
@@ -262,14 +247,8 @@ def _eyes(pen: _Pen, face: Face) -> None:
         pen.line([(x - 0.06, 0.405 - tilt), (x + 0.06, 0.405 + tilt)], brow, 0.018)
 
 
-def _mouth(pen: _Pen, face: Face) -> None:
-    if face.smile:
-        pen.arc((0.5, 0.685, 0.105, 0.085), (15, 165), _MOUTH, 0.030)
-    else:
-        pen.line([(0.45, 0.745), (0.55, 0.745)], _MOUTH, 0.024)
-
-
-def _mask(pen: _Pen, colour: RGB) -> None:
+def _mask(pen: _Pen, face: Face) -> None:
+    colour = MASK_COLOURS[face.mask_colour]
     for x, ear in ((0.25, 0.2), (0.75, 0.8)):
         pen.line([(x, 0.68), (ear, 0.58)], _dim(colour, 0.9), 0.016)
     outline = [(0.23, 0.65), (0.5, 0.60), (0.77, 0.65), (0.74, 0.78), (0.60, 0.885), (0.40, 0.885)]
@@ -291,22 +270,17 @@ def read_attributes(image: NDArray[np.uint8]) -> VisibleAttributes:
     """Read a face's attributes from the colours at the places where a face shows them.
 
     Args:
-        image: [H, W, 3], uint8 RGB, laid out like the faces drawn here; at least 32 x 32.
-
-    Returns:
-        The attributes; of an image that is no such face, the nearest ones.
+        image: [H, W, 3], uint8 RGB, laid out like the faces drawn here; at least 32 x 32. Of an
+            image that is no such face the nearest attributes are returned.
     """
     hair = _nearest(_region(image, 0.34, 0.66, 0.18, 0.30), list(HAIR_COLOURS.values()))
-    bridge = _region(image, 0.475, 0.525, 0.48, 0.55)
-    mouth = _region(image, 0.42, 0.58, 0.68, 0.80)
-    on_face = [*SKIN_COLOURS, _MOUTH, *MASK_COLOURS]
-    masked = _nearest(mouth, on_face) >= len(SKIN_COLOURS) + 1
-    framed = _nearest(bridge, [*SKIN_COLOURS, _FRAME]) == len(SKIN_COLOURS)
+    bridge = _nearest(_region(image, 0.475, 0.525, 0.48, 0.55), [*SKIN_COLOURS, _FRAME])
+    mouth = _nearest(_region(image, 0.42, 0.58, 0.68, 0.80), [*SKIN_COLOURS, _MOUTH, *MASK_COLOURS])
     return VisibleAttributes(
         hair=list(HAIR_COLOURS)[np.bincount(hair).argmax()],
         eyes=_read_eyes(image),
-        glasses=bool(framed.mean() > 0.15),
-        mask=bool(masked.mean() > 0.5),
+        glasses=bool((bridge == len(SKIN_COLOURS)).mean() > 0.15),
+        mask=bool((mouth > len(SKIN_COLOURS)).mean() > 0.5),
     )
 
 
@@ -320,13 +294,12 @@ def _read_eyes(image: NDArray[np.uint8]) -> str:
     boxes = [_region(image, x - 0.05, x + 0.05, 0.47, 0.60) for x in (0.365, 0.635)]
     names = list(EYE_COLOURS)
     palette = [*EYE_COLOURS.values(), _WHITE, *SKIN_COLOURS]
-    votes = np.bincount(_nearest(np.concatenate(boxes), palette), minlength=len(palette))
-    votes = votes[: len(names)]
+    counts = np.bincount(_nearest(np.concatenate(boxes), palette), minlength=len(palette))
+    votes = dict(zip(names, counts.tolist(), strict=False))
     # Every eye has a dark pupil, so black wins only where no colour is left around it.
-    black = names.index("black")
-    coloured = votes.copy()
-    coloured[black] = 0
-    return names[coloured.argmax()] if coloured.max() > 0.4 * votes[black] else "black"
+    black = votes.pop("black")
+    best = max(votes, key=votes.__getitem__)
+    return best if votes[best] > 0.4 * black else "black"
 
 
 def _region(

@@ -39,13 +39,9 @@ class TranslationScores:
     """Mean scores of translations, each beside that of handing back the input unchanged.
 
     Attributes:
-        num_images: How many images were scored.
-        psnr: Decibels, mean over images; higher is better.
-        psnr_copy: The same of the inputs.
+        psnr: Decibels; higher is better.
         ssim: At most 1; higher is better.
-        ssim_copy: The same of the inputs.
         agreement: Label agreement, share of pixels in [0, 1].
-        agreement_copy: The same of the inputs.
         agreement_ceiling: The same of the truths themselves: what a perfect translation reaches.
     """
 
@@ -84,9 +80,6 @@ def score_translations(
         inputs: What was translated: the baseline of doing nothing.
         truths: The same scenes in the target domain.
         labels: Their label maps, each [H, W] uint8.
-
-    Returns:
-        Means over the images.
 
     Raises:
         UserError: If there are no images, or numbers or sizes differ.
@@ -128,15 +121,14 @@ def diversity(translator: Translator, root: Path) -> dict[Direction, tuple[float
     found = find_unpaired(root, "test")
     result: dict[Direction, tuple[float, float]] = {}
     for direction in translator.directions:
-        files = found.a if direction == "AtoB" else found.b
-        pixels, features = [], []
-        for i, file in enumerate(files):
+        distances = []
+        for i, file in enumerate(found.a if direction == "AtoB" else found.b):
             image = torch.from_numpy(read_image(file, 3)).permute(2, 0, 1)[None]
             styles = translator.random_styles(NUM_STYLES, seed=i)
             outputs = torch.stack(translator.in_styles(to_float(image), styles, direction))
-            pixels.append(float(pixel_distance(outputs)))
-            features.append(float(feature_distance(outputs)))
-        result[direction] = (float(np.mean(pixels)), float(np.mean(features)))
+            distances.append([float(pixel_distance(outputs)), float(feature_distance(outputs))])
+        pixels, features = np.mean(distances, axis=0).tolist()
+        result[direction] = pixels, features
     return result
 
 
@@ -161,7 +153,7 @@ def _score(
 
 
 def score_unpaired(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
-    """Score every direction there is on a set made by `make_seasons(layout="unpaired")`.
+    """Score every direction on a set made by `make_seasons(layout="unpaired")`.
 
     A family with styles translates guided by the truth: its content is the input's, its style that
     of the true picture, which is what example guidance promises.
@@ -215,27 +207,20 @@ class CaptionAgreement:
 def caption_agreement(
     faces: Sequence[VisibleAttributes], captions: Sequence[str]
 ) -> CaptionAgreement:
-    """Compare what is seen in faces with what was asked for.
+    """Compare what is seen in faces with what their captions ask for, `hair` and `eyes`.
 
     Real text-to-image data needs a trained judge; procedural faces are read from their pixels, of
     generated faces too. Chance is 1 in 12 for hair and 1 in 10 for eyes; true faces reach 1.
-
-    Args:
-        faces: what `core.procedural.faces.read_faces` found.
-        captions: one for each, which names `hair` and `eyes`.
     """
     asked = [split_caption(caption) for caption in captions]
-    hair = [face.hair == words["hair"] for face, words in zip(faces, asked, strict=True)]
-    eyes = [face.eyes == words["eyes"] for face, words in zip(faces, asked, strict=True)]
-    both = np.logical_and(hair, eyes)
-    return CaptionAgreement(float(np.mean(hair)), float(np.mean(eyes)), float(both.mean()))
+    pairs = list(zip(faces, asked, strict=True))
+    right = np.array([[getattr(f, k) == words[k] for k in ("hair", "eyes")] for f, words in pairs])
+    hair, eyes = right.mean(axis=0).tolist()
+    return CaptionAgreement(hair, eyes, float(right.all(axis=1).mean()))
 
 
 def score_captions(sampler: Sampler) -> CaptionAgreement:
     """Count how often faces have the colours asked for, over every pair of colours alike.
-
-    Args:
-        sampler: of a model trained on `make_faces`, with captions.
 
     Raises:
         UserError: the model knows no hair and eyes, or takes no captions.

@@ -35,13 +35,9 @@ class LabelAgreement:
 
 
 def rgb_to_lab(images: Tensor) -> Tensor:
-    """Convert sRGB to CIE L*a*b* under D65.
+    """Convert sRGB [N, 3, H, W] in [0, 1] to CIE L*a*b* under D65, of the same shape in float64.
 
-    Args:
-        images: [N, 3, H, W], float in [0, 1].
-
-    Returns:
-        [N, 3, H, W], float64; L* in [0, 100], a* and b* within about +-110.
+    L* is in [0, 100], a* and b* within about +-110.
     """
     rgb = images.double()
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
@@ -71,9 +67,6 @@ def label_agreement(images: Tensor, truths: Tensor, labels: Tensor) -> LabelAgre
         truths: The true pictures of the same scenes, like `images`.
         labels: True classes, [N, H, W], integer.
 
-    Returns:
-        Agreement of the images and of the truths themselves.
-
     Raises:
         ValueError: If the shapes do not fit each other.
     """
@@ -83,13 +76,12 @@ def label_agreement(images: Tensor, truths: Tensor, labels: Tensor) -> LabelAgre
             "label_agreement: two [N, 3, H, W] and one [N, H, W] needed, "
             f"got {images.shape}, {truths.shape} and {labels.shape}"
         )
-    image_shares, truth_shares = [], []
+    shares = []
     for image, truth, label in zip(rgb_to_lab(images), rgb_to_lab(truths), labels, strict=True):
         # Absent classes drop out, so that they cannot attract pixels.
         classes, index = label.flatten().unique(return_inverse=True)
-        image_pixels, truth_pixels = image.flatten(1).T, truth.flatten(1).T  # [P, 3]
-        sums = truth_pixels.new_zeros(len(classes), 3).index_add_(0, index, truth_pixels)
+        pixels = [picture.flatten(1).T for picture in (image, truth)]  # each [P, 3]
+        sums = pixels[1].new_zeros(len(classes), 3).index_add_(0, index, pixels[1])
         means = sums / index.bincount(minlength=len(classes)).unsqueeze(1)
-        image_shares.append(_share_right(image_pixels, means, index))
-        truth_shares.append(_share_right(truth_pixels, means, index))
-    return LabelAgreement(torch.stack(image_shares), torch.stack(truth_shares))
+        shares.append(torch.stack([_share_right(x, means, index) for x in pixels]))
+    return LabelAgreement(*torch.stack(shares, dim=1))

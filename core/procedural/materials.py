@@ -17,7 +17,6 @@ from core.procedural.scene import Colour, SceneStyle
 Season = Literal["summer", "winter"]
 FloatArray = NDArray[np.float32]
 
-
 LABELS: dict[str, tuple[int, int, int]] = {
     "sky": (120, 190, 240),
     "sun": (255, 225, 70),
@@ -40,7 +39,7 @@ class Look(NamedTuple):
     """How a material looks.
 
     Attributes:
-        label: Name of its class.
+        label: A key of `LABELS`.
         summer: Colour in summer: at full greenness for plants.
         winter: Colour in winter where no snow lies.
         snow: How readily snow stays on it; 0 never, 1 as on open ground.
@@ -113,7 +112,6 @@ class Part(NamedTuple):
     """One entry of a scene's index map: a material, possibly in a colour of its own.
 
     Attributes:
-        material: What it is drawn with.
         tint: Brightness, a factor.
         colour: Replaces the material's colour in both seasons (walls, roofs, flowers).
     """
@@ -144,8 +142,6 @@ class Sky(NamedTuple):
 
     Attributes:
         zenith: Colour at the upper edge.
-        horizon: Colour at the horizon.
-        clouds: Colour of the clouds.
         glow: Colour around the sun.
         glow_strength: Share of that colour at the sun's edge.
         overcast: Share of cloudy sky, added to the style's.
@@ -186,21 +182,13 @@ def label_indices(parts: tuple[Part, ...]) -> NDArray[np.uint8]:
 
 def part_table(parts: tuple[Part, ...], season: Season, style: SceneStyle) -> PartTable:
     """Look up colours and snow of all parts in a season and style."""
-    snow_base = mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost)
-    colours, snow_colours = [], []
-    for part in parts:
-        look = part.material.value
-        colours.append(part.tint * _colour(part, season, style))
-        # Snow in the shade is lit by the sky alone: darker and bluer.
-        blue = (1.0 - look.shade) * np.array([1.3, 1.0, 0.3], dtype=np.float32)
-        snow_colours.append(snow_base * (1.0 - blue))
     looks = [part.material.value for part in parts]
-    return PartTable(
-        np.stack(colours).astype(np.float32),
-        np.stack(snow_colours).astype(np.float32),
-        np.array([look.snow for look in looks], dtype=np.float32),
-        np.array([look.grain for look in looks], dtype=np.float32),
-    )
+    snow, dark, grain = np.array([(x.snow, 1.0 - x.shade, x.grain) for x in looks], np.float32).T
+    # Snow in the shade is lit by the sky alone: darker and bluer.
+    blue = dark[:, None] * np.array([1.3, 1.0, 0.3], dtype=np.float32)
+    snow_colour = mix((0.99, 0.99, 0.98), (0.92, 0.96, 1.0), style.frost) * (1.0 - blue)
+    colour = np.stack([part.tint * _colour(part, season, style) for part in parts])
+    return PartTable(colour.astype(np.float32), snow_colour, snow, grain)
 
 
 def _colour(part: Part, season: Season, style: SceneStyle) -> FloatArray:

@@ -57,13 +57,10 @@ def draw_painting(kind: PaintingKind, size: int, seed: int = 0) -> NDArray[np.ui
     pen = ImageDraw.Draw(picture)
     num = {"whirls": 80, "dabs": 70, "mosaic": 44}[kind]
     step = 1.1 * side / num  # strokes begin outside too
-    strokes = zip(
-        rng.permutation(num * num),
-        rng.uniform(-0.4, 0.4, (num * num, 2)),
-        rng.normal(0, 1, (num * num, 4)),
-        strict=True,
-    )
-    for place, jitter, mood in strokes:
+    places = rng.permutation(num * num)
+    jitters = rng.uniform(-0.4, 0.4, (num * num, 2))
+    moods = rng.normal(0, 1, (num * num, 4))
+    for place, jitter, mood in zip(places, jitters, moods, strict=True):
         x = (place % num + 0.5 + jitter[0]) * step - 0.05 * side
         y = (place // num + 0.5 + jitter[1]) * step - 0.05 * side
         row, column = _inside(y, side), _inside(x, side)

@@ -33,19 +33,10 @@ ROOF_COLOURS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class SceneStyle:
-    """How a scene looks, apart from what is in it. Every variable is drawn uniformly.
+    """How a scene looks, apart from what is in it; `STYLE_RANGES` says how each value is drawn.
 
     The direction of the light is not a style: it follows the sun, which has a label and therefore
     belongs to the geometry.
-
-    Attributes:
-        time_of_day: 0 is noon, 1 the golden hour; colours of sky and light. In [0, 1].
-        brightness: Factor on the whole picture, in [0.94, 1.1].
-        clouds: Share of cloudy sky, in [0, 0.6].
-        hue: Vegetation from yellowish (-1) to bluish green (1).
-        greenness: Summer grass and leaves from dry (0) to lush (1).
-        snow_cover: Winter: share of the open ground under snow, in [0.5, 1].
-        frost: Winter: blueness of snow, ice and shadows, in [0, 1].
     """
 
     time_of_day: float
@@ -55,6 +46,17 @@ class SceneStyle:
     greenness: float
     snow_cover: float
     frost: float
+
+
+STYLE_RANGES = {
+    "time_of_day": (0.0, 1.0),  # 0 is noon, 1 the golden hour; colours of sky and light
+    "brightness": (0.94, 1.1),  # factor on the whole picture
+    "clouds": (0.0, 0.6),  # share of cloudy sky
+    "hue": (-1.0, 1.0),  # vegetation from yellowish to bluish green
+    "greenness": (0.0, 1.0),  # summer: grass and leaves from dry to lush
+    "snow_cover": (0.5, 1.0),  # winter: share of the open ground under snow
+    "frost": (0.0, 1.0),  # winter: blueness of snow, ice and shadows
+}
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,13 @@ class Scene:
     """The geometry of a landscape, back to front, and the style it was drawn with.
 
     Attributes:
-        sun: The sun.
         hills: Crest lines of the two far ranges, left to right.
         meadow: Crest line of the meadow.
         bank: Crest line of the nearer part of the meadow.
-        water: A lake or a river.
-        trees: Trees, by no order.
-        houses: One or two houses.
-        flowers: Places of flowers (in summer).
+        trees: In no order.
+        houses: One or two.
+        flowers: Where flowers stand in summer.
         texture: Seed of all textures.
-        style: The scene's own style.
     """
 
     sun: Sun
@@ -182,17 +181,9 @@ class Scene:
 
 
 def draw_style(rng: np.random.Generator) -> SceneStyle:
-    """Draw a style."""
-    ranges = {
-        "time_of_day": (0.0, 1.0),
-        "brightness": (0.94, 1.1),
-        "clouds": (0.0, 0.6),
-        "hue": (-1.0, 1.0),
-        "greenness": (0.0, 1.0),
-        "snow_cover": (0.5, 1.0),
-        "frost": (0.0, 1.0),
-    }
-    return SceneStyle(**{n: round(float(rng.uniform(*ends)), 4) for n, ends in ranges.items()})
+    """Draw a style, each value uniformly from its range."""
+    values = {name: round(rng.uniform(*ends), 4) for name, ends in STYLE_RANGES.items()}
+    return SceneStyle(**values)
 
 
 def draw_scene(seed: int | tuple[int, ...]) -> Scene:
@@ -200,27 +191,17 @@ def draw_scene(seed: int | tuple[int, ...]) -> Scene:
     parts = (seed,) if isinstance(seed, int) else seed
     rng = np.random.default_rng([*parts, 0])
     horizon = rng.uniform(0.46, 0.54)
-    hills = (
-        _crest(rng, horizon - 0.10, 0.12, peaked=True),
-        _crest(rng, horizon - 0.015, 0.055),
-    )
+    hills = (_crest(rng, horizon - 0.10, 0.12, peaked=True), _crest(rng, horizon - 0.015, 0.055))
     meadow = _crest(rng, horizon + 0.025, 0.015)
     bank = _crest(rng, rng.uniform(0.74, 0.84), 0.035)
     water = _draw_water(rng, horizon)
     houses = _draw_houses(rng, horizon, water)
     trees = _draw_trees(rng, horizon, water, houses)
-    return Scene(
-        sun=Sun(rng.uniform(0.1, 0.9), rng.uniform(0.09, 0.22), rng.uniform(0.05, 0.07)),
-        hills=hills,
-        meadow=meadow,
-        bank=bank,
-        water=water,
-        trees=trees,
-        houses=houses,
-        flowers=_draw_flowers(rng, horizon, water),
-        texture=int(rng.integers(2**31)),
-        style=draw_style(np.random.default_rng([*parts, 1])),
-    )
+    sun = Sun(rng.uniform(0.1, 0.9), rng.uniform(0.09, 0.22), rng.uniform(0.05, 0.07))
+    flowers = _draw_flowers(rng, horizon, water)
+    texture = int(rng.integers(2**31))
+    style = draw_style(np.random.default_rng([*parts, 1]))
+    return Scene(sun, hills, meadow, bank, water, trees, houses, flowers, texture, style)
 
 
 def _crest(
@@ -242,21 +223,11 @@ def _crest(
 def _draw_water(rng: np.random.Generator, horizon: float) -> Lake | River:
     phase = rng.uniform(0, 2 * math.pi)
     if rng.random() < 0.55:
-        return Lake(
-            x=rng.uniform(0.2, 0.8),
-            y=horizon + rng.uniform(0.17, 0.23),
-            radius_x=rng.uniform(0.26, 0.42),
-            radius_y=rng.uniform(0.06, 0.09),
-            phase=phase,
-        )
-    return River(
-        x=rng.uniform(0.3, 0.7),
-        top=horizon + 0.05,
-        drift=rng.uniform(-0.25, 0.25),
-        swing=rng.uniform(0.05, 0.12),
-        phase=phase,
-        width=rng.uniform(0.3, 0.4),
-    )
+        x, y = rng.uniform(0.2, 0.8), horizon + rng.uniform(0.17, 0.23)
+        radius_x, radius_y = rng.uniform(0.26, 0.42), rng.uniform(0.06, 0.09)
+        return Lake(x, y, radius_x, radius_y, phase)
+    x, drift, swing = rng.uniform(0.3, 0.7), rng.uniform(-0.25, 0.25), rng.uniform(0.05, 0.12)
+    return River(x, horizon + 0.05, drift, swing, phase, width=rng.uniform(0.3, 0.4))
 
 
 def _draw_houses(
@@ -268,19 +239,13 @@ def _draw_houses(
         y = rng.uniform(horizon + 0.09, 0.86)
         width = 0.17 + 0.3 * (y - horizon)
         x = rng.uniform(0.02, 0.98 - width)
-        house = House(
-            x,
-            y,
-            width,
-            gable_left=bool(rng.random() < 0.5),
-            wall=WALL_COLOURS[rng.integers(len(WALL_COLOURS))],
-            roof=ROOF_COLOURS[rng.integers(len(ROOF_COLOURS))],
-        )
+        gable_left = bool(rng.random() < 0.5)
+        wall = WALL_COLOURS[rng.integers(len(WALL_COLOURS))]
+        roof = ROOF_COLOURS[rng.integers(len(ROOF_COLOURS))]
         feet = [x + share * width for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
         wet = any(water.covers(foot, y - up, 0.02) for foot in feet for up in (0.0, 0.08))
-        if wet or any(abs(other.x - x) < 1.1 * max(other.width, width) for other in houses):
-            continue
-        houses.append(house)
+        if not (wet or any(abs(house.x - x) < 1.1 * max(house.width, width) for house in houses)):
+            houses.append(House(x, y, width, gable_left, wall, roof))
         if len(houses) == wanted:
             break
     return tuple(houses)
@@ -306,18 +271,9 @@ def _draw_trees(
             abs(tree.x - x) < 0.3 * max(height, tree.height) and abs(tree.y - y) < 0.15
             for tree in trees
         )
-        if hidden or crowded or water.covers(x, y, 0.02):
-            continue
-        trees.append(
-            Tree(
-                kind="conifer" if conifer else "deciduous",
-                x=x,
-                y=y,
-                height=height,
-                shade=round(rng.uniform(0.86, 1.14), 1),
-                shape=int(rng.integers(2**31)),
-            )
-        )
+        if not (hidden or crowded or water.covers(x, y, 0.02)):
+            shade, shape = round(rng.uniform(0.86, 1.14), 1), int(rng.integers(2**31))
+            trees.append(Tree("conifer" if conifer else "deciduous", x, y, height, shade, shape))
         if len(trees) == wanted:
             break
     return tuple(trees)

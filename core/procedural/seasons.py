@@ -34,6 +34,8 @@ from core.procedural.materials import (
 from core.procedural.scene import Scene, SceneStyle, Sun
 
 T = TypeVar("T", bound=np.generic)
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 OVERSAMPLING = 2
 """Everything is drawn this much larger and averaged down: smooth edges."""
@@ -55,28 +57,23 @@ class _Raster:
     """
 
     parts: tuple[Part, ...]
-    summer: NDArray[np.uint8]
-    winter: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    shadows: NDArray[np.bool_]
+    summer: Picture
+    winter: Picture
+    labels: Picture
+    shadows: Mask
     patches: FloatArray
     grain: FloatArray
     streaks: FloatArray
 
 
-def render(
-    scene: Scene, season: Season, size: int, style: SceneStyle | None = None
-) -> NDArray[np.uint8]:
-    """Draw a picture of a scene.
+def render(scene: Scene, season: Season, size: int, style: SceneStyle | None = None) -> Picture:
+    """Draw a picture of a scene, [size, size, 3], uint8 RGB.
 
     Args:
         scene: The geometry.
         season: "summer" (domain A) or "winter" (domain B).
         size: Pixels; side of the picture.
         style: Defaults to the scene's own; any other scene's will do.
-
-    Returns:
-        [size, size, 3], uint8 RGB.
     """
     style = style or scene.style
     raster = _rasterise(scene, size)
@@ -86,12 +83,8 @@ def render(
     picture = table.colour.take(indices, axis=0) * texture[..., None]
     if season == "winter":
         _snow(picture, raster, table, indices, style.snow_cover)
-    _shade(
-        picture,
-        label_indices(raster.parts)[indices] == LABEL_INDEX["ground"],
-        raster.shadows,
-        season,
-    )
+    ground = label_indices(raster.parts)[indices] == LABEL_INDEX["ground"]
+    _shade(picture, ground, raster.shadows, season)
     if season == "winter":
         _bare_crowns(picture, raster)
     picture *= light(season, style)
@@ -105,25 +98,19 @@ def render(
     return (small.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
-def label_map(scene: Scene, size: int) -> NDArray[np.uint8]:
+def label_map(scene: Scene, size: int) -> Picture:
     """Draw the true classes of a scene, the same in both seasons.
-
-    Args:
-        scene: The geometry.
-        size: Pixels; side of the map.
 
     Returns:
         [size, size], uint8, indices into `LABELS`: of each pixel the class that covers most of it
         (the first of equals).
     """
-    offsets = _offsets(_rasterise(scene, size).labels)
-    covered = [
-        sum((part == index).astype(np.uint8) for part in offsets) for index in range(len(LABELS))
-    ]
+    offsets = np.stack(_offsets(_rasterise(scene, size).labels))
+    covered = [(offsets == index).sum(axis=0) for index in range(len(LABELS))]
     return np.argmax(covered, axis=0).astype(np.uint8)
 
 
-def colour_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def colour_labels(labels: Picture) -> Picture:
     """Return a label map [H, W] in its display colours, [H, W, 3] uint8."""
     return np.array([*LABELS.values()], dtype=np.uint8)[labels]
 
@@ -133,34 +120,25 @@ def _rasterise(scene: Scene, size: int) -> _Raster:
     """Draw a scene; cached, since summer, winter and labels follow each other."""
     side = OVERSAMPLING * size
     canvas = Canvas(scene, side)
-    parts = tuple(canvas.parts)
-    summer = canvas.indices("summer")
+    parts, summer, winter = tuple(canvas.parts), canvas.indices("summer"), canvas.indices("winter")
+    labels = label_indices(parts)[summer]
     rng = np.random.default_rng(scene.texture)
-    patches = _noise(rng, side, ((4, 5), (9, 9), (22, 18)), (1.0, 0.6, 0.35))
-    return _Raster(
-        parts=parts,
-        summer=summer,
-        winter=canvas.indices("winter"),
-        labels=label_indices(parts)[summer],
-        shadows=canvas.shadows(),
-        patches=1.0 / (1.0 + np.exp(-1.7 * patches)),  # normal to about uniform
-        grain=_noise(rng, side, ((48, 48), (96, 96)), (1.0, 1.0)),
-        streaks=_noise(rng, side, ((40, 10), (96, 24)), (1.0, 0.8)),
-    )
+    patches = _noise(rng, side, ((4, 5), 1.0), ((9, 9), 0.6), ((22, 18), 0.35))
+    patches = 1.0 / (1.0 + np.exp(-1.7 * patches))  # normal to about uniform
+    grain = _noise(rng, side, ((48, 48), 1.0), ((96, 96), 1.0))
+    streaks = _noise(rng, side, ((40, 10), 1.0), ((96, 24), 0.8))
+    return _Raster(parts, summer, winter, labels, canvas.shadows(), patches, grain, streaks)
 
 
 def _noise(
-    rng: np.random.Generator,
-    side: int,
-    grids: tuple[tuple[int, int], ...],
-    strengths: tuple[float, ...],
+    rng: np.random.Generator, side: int, *fields: tuple[tuple[int, int], float]
 ) -> FloatArray:
-    """Add up smooth random fields of [rows, columns]; about normal with deviation 1.
+    """Add up smooth random fields ([rows, columns], strength); about normal with deviation 1.
 
     The grids are fixed, not a number of pixels: a scene has the same texture at any size.
     """
     total = np.zeros((side, side), dtype=np.float32)
-    for grid, strength in zip(grids, strengths, strict=True):
+    for grid, strength in fields:
         field = Image.fromarray(rng.standard_normal(grid, dtype=np.float32))
         total += strength * np.asarray(field.resize((side, side), Image.Resampling.BICUBIC))
     return total / total.std()
@@ -184,11 +162,7 @@ def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
 
 
 def _snow(
-    picture: FloatArray,
-    raster: _Raster,
-    table: PartTable,
-    indices: NDArray[np.uint8],
-    cover: float,
+    picture: FloatArray, raster: _Raster, table: PartTable, indices: Picture, cover: float
 ) -> None:
     """Lay snow: first in the patches' hollows, everywhere as the cover grows."""
     readiness, colour = table.snow.take(indices), table.snow_colour.take(indices, axis=0)
@@ -198,9 +172,7 @@ def _snow(
     picture += amount[..., None] * (colour * soft[..., None] - picture)
 
 
-def _shade(
-    picture: FloatArray, ground: NDArray[np.bool_], shadows: NDArray[np.bool_], season: Season
-) -> None:
+def _shade(picture: FloatArray, ground: Mask, shadows: Mask, season: Season) -> None:
     """Darken the ground in shadows and towards the viewer."""
     side = picture.shape[0]
     near = np.linspace(-1.0, 1.0, side, dtype=np.float32)[:, None].clip(0.0, 1.0)
@@ -211,12 +183,7 @@ def _shade(
 
 
 def _sky(
-    picture: FloatArray,
-    mask: NDArray[np.bool_],
-    raster: _Raster,
-    sun: Sun,
-    look: Sky,
-    style: SceneStyle,
+    picture: FloatArray, mask: Mask, raster: _Raster, sun: Sun, look: Sky, style: SceneStyle
 ) -> None:
     """Draw a gradient from zenith to horizon, a glow around the sun, and clouds."""
     side, late = picture.shape[0], style.time_of_day
@@ -236,9 +203,7 @@ def _sky(
     picture[:rows][mask] = sky[mask]
 
 
-def _water(
-    picture: FloatArray, raster: _Raster, mask: NDArray[np.bool_], scene: Scene, season: Season
-) -> None:
+def _water(picture: FloatArray, raster: _Raster, mask: Mask, scene: Scene, season: Season) -> None:
     """Mirror what is above the far shore: clearly in summer, faintly in ice."""
     side = picture.shape[0]
     rows, columns = np.nonzero(mask)

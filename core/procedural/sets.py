@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -23,16 +22,14 @@ from core.errors import UserError
 from core.procedural.faces import draw_face, render_face
 from core.procedural.materials import LABELS, Season
 from core.procedural.scene import Scene, draw_scene
-from core.procedural.seasons import colour_labels, label_map, render
+from core.procedural.seasons import Picture, colour_labels, label_map, render
 
 VERSION = 1
 """Raised whenever the same seed gives other pictures."""
 
-MIN_SIZE = 32
-META = "meta.json"
+_LEAST = {"size": 32, "num_train": 1, "num_test": 1, "num_images": 1, "seed": 0}
+_META = "meta.json"
 _SPLITS = ("trainA", "trainB", "testA", "testB")
-
-Picture = NDArray[np.uint8]
 
 
 def make_seasons(
@@ -58,7 +55,7 @@ def make_seasons(
 
     Args:
         root: Folder to make.
-        layout: See above.
+        layout: "unpaired" or "paired".
         size: Pixels; side of every picture, at least 32.
         num_train: Training images per domain (paired: pairs).
         num_test: Test images per domain (paired: pairs).
@@ -71,7 +68,6 @@ def make_seasons(
         raise UserError(f"layout: {layout!r} is unknown, choose unpaired or paired")
     counts = {"num_train": num_train, "num_test": num_test}
     request = {"kind": "seasons", "layout": layout, "size": size, **counts, "seed": seed}
-    _check(request)
     _make(Path(root), request, _write_unpaired if layout == "unpaired" else _write_paired)
 
 
@@ -82,31 +78,19 @@ def make_faces(root: Path | str, *, size: int, num_images: int, seed: int = 0) -
     `attributes.json`, {id: all that the face was drawn from}; `meta.json`, the request. A folder
     that already holds exactly this data set is left as it is.
 
-    Args:
-        root: Folder to make.
-        size: Pixels; side of every picture, at least 32.
-        num_images: How many.
-        seed: Seed of everything, not negative.
-
-    Raises:
-        UserError: If an argument is out of range, or `root` holds anything else.
+    Arguments and errors are those of `make_seasons`.
     """
     request = {"kind": "faces", "size": size, "num_images": num_images, "seed": seed}
-    _check(request)
     _make(Path(root), request, _write_faces)
-
-
-def _check(request: dict[str, Any]) -> None:
-    least = {"size": MIN_SIZE, "num_train": 1, "num_test": 1, "num_images": 1, "seed": 0}
-    for key, minimum in least.items():
-        if request.get(key, minimum) < minimum:
-            raise UserError(f"{key}: {request[key]} is too small, give at least {minimum}")
 
 
 def _make(
     root: Path, request: dict[str, Any], write: Callable[[Path, dict[str, Any]], dict[str, Any]]
 ) -> None:
     """Write beside `root` and move at the end: a data set is there as a whole or not at all."""
+    for key, minimum in _LEAST.items():
+        if request.get(key, minimum) < minimum:
+            raise UserError(f"{key}: {request[key]} is too small, give at least {minimum}")
     request = {"version": VERSION, **request}
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         if _request_of(root) == request:
@@ -123,7 +107,7 @@ def _make(
     try:
         details = write(partial, request)
         meta = json.dumps({"request": request, **details}, indent=1)
-        (partial / META).write_text(meta + "\n", encoding="utf-8")
+        (partial / _META).write_text(meta + "\n", encoding="utf-8")
         if root.exists():
             root.rmdir()  # empty, as checked above; not every system moves onto a folder
         partial.rename(root)
@@ -134,10 +118,16 @@ def _make(
 def _request_of(root: Path) -> Any:
     """Read the request that made a folder; None if it is not one of ours."""
     try:
-        meta = json.loads((root / META).read_text(encoding="utf-8"))
+        meta = json.loads((root / _META).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return meta.get("request") if isinstance(meta, dict) else None
+
+
+def _progress(request: dict[str, Any], *splits: str) -> Iterable[tuple[str, int]]:
+    """Count through the scenes of some of `_SPLITS` with a progress bar."""
+    todo = [(split, index) for split in splits for index in range(request[f"num_{split[:-1]}"])]
+    return tqdm(todo, desc="seasons", unit="scene")
 
 
 def _scene(request: dict[str, Any], split: str, index: int) -> Scene:
@@ -153,36 +143,29 @@ def _save(picture: Picture, folder: Path, name: str) -> None:
 def _write_unpaired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
     size = request["size"]
     styles: dict[str, dict[str, Any]] = {"testA": {}, "testB": {}}
-    todo = [
-        (split, own, other, index)
-        for own, other in ("AB", "BA")
-        for split in ("train", "test")
-        for index in range(request[f"num_{split}"])
-    ]
     seasons: dict[str, Season] = {"A": "summer", "B": "winter"}
-    for split, own, other, index in tqdm(todo, desc="seasons", unit="scene"):
+    for split, index in _progress(request, "trainA", "testA", "trainB", "testB"):
+        own, other = ("A", "B") if split.endswith("A") else ("B", "A")
         name = f"{own.lower()}{index:05d}.png"  # equal names would look like pairs
-        scene = _scene(request, f"{split}{own}", index)
-        _save(render(scene, seasons[own], size), root / f"{split}{own}", name)
-        if split == "test":
+        scene = _scene(request, split, index)
+        _save(render(scene, seasons[own], size), root / split, name)
+        if split in styles:
             _save(render(scene, seasons[other], size), root / f"truth{other}", name)
             _save(label_map(scene, size), root / f"labels{own}", name)
-            styles[f"test{own}"][name] = asdict(scene.style)
+            styles[split][name] = asdict(scene.style)
     return {"labels": list(LABELS), "styles": styles}
 
 
 def _write_paired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
     size = request["size"]
     styles: dict[str, Any] = {}
-    todo = [("train", "trainA", index) for index in range(request["num_train"])]
-    todo += [("val", "testA", index) for index in range(request["num_test"])]
-    for folder, split, index in tqdm(todo, desc="seasons", unit="scene"):
+    for split, index in _progress(request, "trainA", "testA"):
         name = f"{index:05d}.png"
         scene = _scene(request, split, index)
         labels = label_map(scene, size)
         pair = np.concatenate([render(scene, "summer", size), colour_labels(labels)], axis=1)
-        _save(pair, root / folder, name)
-        if folder == "val":
+        _save(pair, root / ("train" if split == "trainA" else "val"), name)
+        if split == "testA":
             _save(labels, root / "labels", name)
             styles[name] = asdict(scene.style)
     return {"labels": list(LABELS), "styles": {"val": styles}}
