@@ -20,6 +20,9 @@ from core.errors import UserError
 from core.family import Batch, ImageBatch, Place, SampleBatch
 from core.options import DataOptions
 
+Read = tuple[Pixels, ...]
+"""What `Images.read` gives: the one image of an item, or both of a pair."""
+
 
 class Delivery(NamedTuple):
     """What a loader process hands over.
@@ -78,6 +81,9 @@ class BatchReader(Dataset[Delivery], ABC):
             return Delivery(None, str(error), tuple(skipped))
         return Delivery(batch, None, tuple(skipped))
 
+    def _read(self, images: Images, item: int, skipped: list[str]) -> tuple[int, Read]:
+        return read_item(images, item, skipped, on_error=self.options.on_error)
+
     def _crop_flip(self, rng: np.random.Generator, image: Pixels) -> CropFlip:
         _, height, width = image.shape
         side = crop_side(self.options)
@@ -118,17 +124,13 @@ class DomainsReader(BatchReader):
         item_b = sample.item % num_b if in_order else random_b
         picked = []
         for images, item in zip(self.images, (sample.item, item_b), strict=True):
-            found, (image,) = read_item(
-                images, item % len(images), skipped, on_error=self.options.on_error
-            )
+            found, (image,) = self._read(images, item % len(images), skipped)
             picked.append(Picked(self._crop_flip(rng, image).apply(image), images.name(found, 0)))
         return picked[0], picked[1]
 
     def _read_pair(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
         (images,) = self.images
-        found, (image_a, image_b) = read_item(
-            images, sample.item, skipped, on_error=self.options.on_error
-        )
+        found, (image_a, image_b) = self._read(images, sample.item, skipped)
         # Drawn for A and applied to both, as the official code does.
         crop_flip = self._crop_flip(sample.generator(), image_a)
         a, b = (
@@ -146,13 +148,9 @@ class DomainsReader(BatchReader):
 
     def _batch(self, pairs: list[tuple[Picked, Picked]], place: Place) -> ImageBatch:
         picked_a, picked_b = zip(*pairs, strict=True)
-        batch = ImageBatch(
-            a=stack(picked_a, self.options),
-            b=stack(picked_b, self.options),
-            names_a=tuple(picked.name for picked in picked_a),
-            names_b=tuple(picked.name for picked in picked_b),
-            place=place,
-        )
+        a, b = (stack(picked, self.options) for picked in (picked_a, picked_b))
+        names_a, names_b = (tuple(one.name for one in picked) for picked in (picked_a, picked_b))
+        batch = ImageBatch(a, b, names_a, names_b, place)
         return batch.swapped() if self.options.direction == "BtoA" else batch
 
 
@@ -161,7 +159,6 @@ class SampleReader(BatchReader):
     """Batches of one domain.
 
     Attributes:
-        images: The images.
         captions: One for each image, or none at all.
     """
 
@@ -176,9 +173,7 @@ class SampleReader(BatchReader):
     def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> SampleBatch:
         picked, captions = [], []
         for sample in samples:
-            item, (image,) = read_item(
-                self.images, sample.item, skipped, on_error=self.options.on_error
-            )
+            item, (image,) = self._read(self.images, sample.item, skipped)
             crop_flip = self._crop_flip(sample.generator(), image)
             picked.append(Picked(crop_flip.apply(image), self.images.name(item, 0)))
             captions.append(self.captions[item] if self.captions else "")
@@ -188,17 +183,10 @@ class SampleReader(BatchReader):
 
 def read_item(
     images: Images, item: int, skipped: list[str], *, on_error: Literal["refuse", "skip"]
-) -> tuple[int, tuple[Pixels, ...]]:
-    """Read an item, or with `on_error` "skip" the next readable one.
+) -> tuple[int, Read]:
+    """Read an item, or with `on_error` "skip" the next readable one; return its number too.
 
-    Args:
-        images: Where to read.
-        item: The item wanted.
-        skipped: Receives a message for each unreadable item passed over.
-        on_error: See `DataOptions.on_error`.
-
-    Returns:
-        The number of the item that was read, and its images.
+    `skipped` receives a message for each unreadable item that is passed over.
 
     Raises:
         UserError: The item, or with "skip" every item, is unreadable.
@@ -229,8 +217,7 @@ def stack(picked: tuple[Picked, ...], options: DataOptions) -> Tensor:
                 "of a batch must be of one size; use resize_and_crop or train.batch_size: 1"
             )
     batch = torch.empty((len(picked), *first.image.shape), dtype=torch.uint8)
-    rows = batch.numpy()
-    for row, one in zip(rows, picked, strict=True):
+    for row, one in zip(batch.numpy(), picked, strict=True):
         row[...] = one.image
     return batch
 

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import PIL
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from core.data.folders import expanded
 from core.data.images import Pixels
@@ -63,7 +64,6 @@ class CachedImages:
 
     Attributes:
         source: Where the images came from; gives the names.
-        table: Where they lie.
         pixels: uint8 [table.num_bytes].
         path: File that `pixels` is mapped from, None for memory.
     """
@@ -108,10 +108,7 @@ def cached(
 ) -> CachedImages:
     """Read all images of `source` once and keep them.
 
-    Args:
-        source: The images.
-        kind: Where to keep them.
-        folder: Folder of disk caches; default `<data root>/.image_cache`.
+    Disk caches lie in `folder`, by default `<data root>/.image_cache`.
 
     Raises:
         UserError: An image cannot be read and `source.options.on_error` is "refuse"; the images do
@@ -252,14 +249,12 @@ def _rule(source: Source) -> dict[str, Any]:
 def _stamps(source: Source) -> list[tuple[str, int, int]]:
     """Name, size and modification time of every file; a missing one has neither."""
     stamps = []
-    for path in (path for files in source.files for path in files):
-        name = relative_name(path, source.root)
-        try:
+    for path in itertools.chain.from_iterable(source.files):
+        size = time = -1
+        with contextlib.suppress(OSError):
             status = path.stat()
-        except OSError:
-            stamps.append((name, -1, -1))
-            continue
-        stamps.append((name, status.st_size, status.st_mtime_ns))
+            size, time = status.st_size, status.st_mtime_ns
+        stamps.append((relative_name(path, source.root), size, time))
     return stamps
 
 
@@ -297,19 +292,14 @@ def _map(path: Path) -> Pixels:
     return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes that vanishes with its holder."""
+def _locked(path: Path) -> AcquireReturnProxy:
+    """Take a lock between processes, for a `with`; it vanishes with its holder."""
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         log.info("%s: another process builds this cache; waiting", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _installed_memory() -> int | None:

@@ -12,16 +12,8 @@ from typing import Any
 
 import yaml
 
-from core.data.folders import (
-    SPLITS,
-    TwoDomains,
-    expanded,
-    find_paired,
-    find_single,
-    find_unpaired,
-    paired_layouts,
-    splits_present,
-)
+from core.data import folders
+from core.data.folders import SPLITS, TwoDomains
 from core.data.idx import idx_splits, read_idx
 from core.data.images import describe_image
 from core.data.parallel import in_threads
@@ -50,7 +42,7 @@ class Part:
     modes: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Two lines for a person: number, sizes, modes."""
+        """Describe number, sizes and modes in two lines for a person."""
         if not self.sizes:
             return [f"{self.name}: no readable image"]
         widths, heights = zip(*self.sizes, strict=True)
@@ -69,9 +61,7 @@ class Report:
     """What `check_folder` saw.
 
     Attributes:
-        root: The folder.
         layouts: What kind of data set it is, one line per split.
-        parts: Its folders and lists.
         problems: What keeps it from being used, each with what to do.
         hints: What to think about; the data set can be used as it is.
         paired: Whether it holds pairs; None for a single domain.
@@ -90,22 +80,18 @@ class Report:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing has to be mended first."""
+        """Tell whether nothing has to be mended first."""
         return not self.problems
 
-    @property
-    def _incomplete(self) -> bool:
-        """Whether more is wrong than files that `on_error: skip` passes over."""
-        return len(self.problems) > self.num_unreadable
-
     def lines(self) -> list[str]:
-        """The report for a person; the config only where one would run."""
+        """Lay out the report for a person; the config only where one would run."""
         lines = [f"{self.root}", *(f"  {layout}" for layout in self.layouts)]
         lines += [line for part in self.parts for line in part.lines()]
         lines += [f"to fix: {problem}" for problem in self.problems]
         lines += [f"note: {hint}" for hint in self.hints]
         some_readable = any(part.sizes for part in self.parts)
-        if some_readable and not self._incomplete:
+        # Files that cannot be read are no obstacle: `on_error: skip` passes over them.
+        if some_readable and len(self.problems) == self.num_unreadable:
             lines += ["config:", *(f"  {line}" for line in self.config_lines())]
         lines.append("usable" if self.usable else f"{len(self.problems)} problems")
         return lines
@@ -145,7 +131,7 @@ def check_folder(root: str | Path) -> Report:
     Raises:
         UserError: `root` is no folder, or holds neither a data set nor images.
     """
-    folder = expanded(root)
+    folder = folders.expanded(root)
     found, problems = _find_all(folder)
     report = Report(folder, problems=problems)
     if not found and not problems:
@@ -164,7 +150,7 @@ def check_folder(root: str | Path) -> Report:
 
 
 def _add_single(report: Report) -> None:
-    """One domain: MNIST's files, or a folder of images, perhaps with tags."""
+    """Add one domain: MNIST's files, or a folder of images, perhaps with tags."""
     folder = report.root
     for split, path in idx_splits(folder).items():
         pixels = read_idx(path)
@@ -173,7 +159,7 @@ def _add_single(report: Report) -> None:
         report.parts.append(Part(split, ((width, height),) * number, ("L",) * number))
     if report.parts:
         return
-    files = find_single(folder)
+    files = folders.find_single(folder)
     report.layouts.append("a folder of images: one domain to draw from noise, or to be translated")
     report.hints.append(_what_training_needs(folder))
     _add_part(report, folder.name, files)
@@ -188,28 +174,28 @@ def _add_single(report: Report) -> None:
 
 def _what_training_needs(folder: Path) -> str:
     try:
-        find_unpaired(folder, "train")
+        folders.find_unpaired(folder, "train")
     except UserError as error:
         return f"for a translator: {error}; pairs go side by side into train/"
     raise AssertionError("called only where no split is there")
 
 
 def _find_all(root: Path) -> tuple[list[TwoDomains], list[str]]:
-    """Every split in its layout, and the errors met while looking."""
+    """Find every split in its layout, and the errors met while looking."""
     found: list[TwoDomains] = []
     problems: list[str] = []
-    unpaired, paired = (splits_present(root, paired=paired) for paired in (False, True))
+    unpaired, paired = (folders.splits_present(root, paired=paired) for paired in (False, True))
     for split in SPLITS:
-        layouts = set(paired_layouts(root, split)) if split in paired else set()
+        layouts = set(folders.paired_layouts(root, split)) if split in paired else set()
         if split in unpaired:
             layouts.discard(f"{split}A/ and {split}B/")  # _add_unpaired compares the names
         if split != "train":
             layouts.discard("A/ and B/")  # the same files for every split
         try:
             if split in unpaired:
-                found.append(find_unpaired(root, split))
+                found.append(folders.find_unpaired(root, split))
             if layouts:
-                found.append(find_paired(root, split))
+                found.append(folders.find_paired(root, split))
         except UserError as error:
             problems.append(str(error))
     return found, problems

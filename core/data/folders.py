@@ -25,7 +25,6 @@ class TwoDomains:
     """Image files of two domains.
 
     Attributes:
-        root: The data set's folder.
         split: The split found; "val" may stand in for "test" and the reverse.
         a: Files of domain A.
         b: Files of domain B; the same files as `a` where pairs are side by side.
@@ -46,10 +45,7 @@ class TwoDomains:
 def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -> TwoDomains:
     """Find `<root>/<split>A` and `<root>/<split>B`, each a folder or a list file `.txt`.
 
-    Args:
-        root: The data set's folder.
-        split: "train", "val" or "test".
-        max_images: Keep at most this many per domain, after sorting.
+    At most `max_images` per domain are kept, after sorting.
 
     Raises:
         UserError: A domain is missing, empty, given twice, or its list names missing files.
@@ -69,10 +65,7 @@ def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -
 def find_paired(root: str | Path, split: str, max_images: int | None = None) -> TwoDomains:
     """Find the pairs of a split in the one layout that the folder has.
 
-    Args:
-        root: The data set's folder.
-        split: "train", "val" or "test".
-        max_images: Keep at most this many pairs, after sorting.
+    At most `max_images` pairs are kept, after sorting.
 
     Raises:
         UserError: No layout or several are there, a side is empty, or partners are missing.
@@ -126,7 +119,7 @@ def find_single(path: str | Path, max_images: int | None = None) -> tuple[Path, 
 
 
 def splits_present(root: str | Path, *, paired: bool) -> tuple[str, ...]:
-    """The splits of which at least a part is there; none stands in for another here.
+    """Return the splits of which at least a part is there; none stands in for another here.
 
     Raises:
         UserError: `root` is no folder.
@@ -138,7 +131,7 @@ def splits_present(root: str | Path, *, paired: bool) -> tuple[str, ...]:
 
 
 def has_split(root: str | Path, split: str, *, paired: bool) -> bool:
-    """Whether data of `split` (or of its stand-in) is there, complete or not.
+    """Tell whether data of `split` (or of its stand-in) is there, complete or not.
 
     Raises:
         UserError: `root` is no folder.
@@ -147,7 +140,7 @@ def has_split(root: str | Path, split: str, *, paired: bool) -> bool:
 
 
 def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], TwoDomains]]:
-    """The paired layouts of which `root` has at least a part, by name; call one to list its files.
+    """Return the paired layouts of which `root` has a part, by name; call one to list its files.
 
     `A/` and `B/` without folders for splits serve every split.
     """
@@ -180,7 +173,7 @@ def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], TwoDomains]
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
-    """All images in a folder and its sub-folders, in plain string order of the full path.
+    """List all images in a folder and its sub-folders, in plain string order of the full path.
 
     Hidden files and folders (".DS_Store", "._photo.jpg") are passed over, and linked sub-folders
     are not entered.
@@ -210,12 +203,12 @@ def _refuse_unlistable(error: OSError) -> None:
 
 
 def names_to_try(split: str) -> tuple[str, ...]:
-    """The split's own name, then the one that may stand in for it."""
+    """Return the split's own name, then the one that may stand in for it."""
     return (split, _STAND_INS[split]) if split in _STAND_INS else (split,)
 
 
 def require_folder(root: str | Path) -> Path:
-    """`root` as a path.
+    """Return `root` as a path.
 
     Raises:
         UserError: It is no folder.
@@ -247,16 +240,15 @@ def _domain_files(root: Path, name: str) -> tuple[Path, ...]:
 
 
 def _list_lines(list_file: Path) -> list[tuple[int, str]]:
-    """Numbered lines without blank ones and `#` comments."""
-    found = read_lines(list_file, list_file)
-    lines = [(number, line) for number, line in found if not line.startswith("#")]
+    """Read numbered lines without blank ones and `#` comments."""
+    lines = [line for line in read_lines(list_file, list_file) if not line[1].startswith("#")]
     if not lines:
         raise UserError(f"{list_file}: names no files; give one path a line")
     return lines
 
 
 def _read_list(list_file: Path, root: Path) -> tuple[Path, ...]:
-    """Files of a list in the list's own order."""
+    """Return the files of a list in the list's own order."""
     lines = _list_lines(list_file)
     files = tuple(root / name for _, name in lines)
     _require_listed(list_file, root, zip((number for number, _ in lines), files, strict=True))
@@ -320,7 +312,7 @@ def _has_split_folders(root: Path) -> bool:
 
 
 def _contents(folder: Path, wanted: str) -> str:
-    """What a folder holds instead of `wanted`, and which name is nearest to it."""
+    """Say what a folder holds instead of `wanted`, and which name is nearest to it."""
     names = sorted(
         entry.name + ("/" if entry.is_dir() else "")
         for entry in folder.iterdir()
@@ -334,7 +326,7 @@ def _contents(folder: Path, wanted: str) -> str:
 
 
 def _nearest(missing: Path) -> str:
-    """What stands beside a missing path."""
+    """Say what stands beside a missing path."""
     if not missing.parent.is_dir():
         return f"{missing.parent} does not exist either"
     near = _closest(missing.name, (entry.name for entry in missing.parent.iterdir()))

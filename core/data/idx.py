@@ -22,7 +22,7 @@ _PREFIXES = {"train": "train", "val": "t10k", "test": "t10k"}
 
 
 def idx_splits(root: Path) -> dict[str, Path]:
-    """{split: idx3 file} of those that lie in `root`; "test" stands for MNIST's `t10k`."""
+    """Return {split: idx3 file} of those that lie in `root`; "test" stands for MNIST's `t10k`."""
     found: dict[str, Path] = {}
     for split in ("train", "test"):
         for name in (f"{_PREFIXES[split]}-images{dot}idx3-ubyte" for dot in "-."):
@@ -33,7 +33,7 @@ def idx_splits(root: Path) -> dict[str, Path]:
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """The pictures of an idx3 file, [N, H, W], uint8, ink white on black.
+    """Read the pictures of an idx3 file, [N, H, W], uint8, ink white on black.
 
     Raises:
         UserError: The file is missing, damaged, or holds something else.
@@ -62,11 +62,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class IdxSource(Source):
-    """Pictures of one idx file, held in memory as they are (MNIST: 47 MB).
-
-    Attributes:
-        pixels: [N, H, W], uint8.
-    """
+    """Pictures of one idx file, `pixels` [N, H, W], held in memory as they are (MNIST: 47 MB)."""
 
     pixels: Pixels
 
@@ -85,6 +81,6 @@ class IdxSource(Source):
 
     def shapes(self, item: int) -> tuple[Shape, ...]:
         """See `Source.shapes`; the same for all."""
-        _, height, width = self.pixels.shape
-        resized = resized_size(width, height, self.options)
-        return ((self.channels[0], resized[1], resized[0]),)
+        height, width = self.pixels.shape[1:]
+        width, height = resized_size(width, height, self.options)
+        return ((self.channels[0], height, width),)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from core.errors import UserError
 
@@ -23,11 +23,10 @@ IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", "
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
-_EXIF_ORIENTATION = 0x0112
 
 
 def has_image_extension(path: Path) -> bool:
-    """Whether `path` is named like an image; its content is not looked at."""
+    """Tell whether `path` is named like an image; its content is not looked at."""
     return path.suffix.lower() in IMAGE_EXTENSIONS
 
 
@@ -78,7 +77,7 @@ def open_label_map(path: Path) -> Image.Image:
 
 
 def normalised(image: Image.Image, name: object = "image") -> Image.Image:
-    """An image that is open already, in mode "L", "RGB" or (with transparency) "RGBA".
+    """Convert an image that is open already to mode "L", "RGB" or (with transparency) "RGBA".
 
     Args:
         image: Any mode; not turned by its EXIF orientation.
@@ -127,7 +126,7 @@ def as_array(image: Image.Image, channels: int) -> Pixels:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels after EXIF rotation, from the file's header where possible.
+    """Return width and height in pixels after EXIF rotation, from the file's header where possible.
 
     Raises:
         UserError: The header cannot be read.
@@ -136,7 +135,7 @@ def image_size(path: Path) -> tuple[int, int]:
         try:
             if image.format == "TIFF":
                 image.load()  # before it, versions of Pillow differ in which way up the size is
-            orientation = image.getexif().get(_EXIF_ORIENTATION)
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
         except Exception as error:  # see _decode
             raise UserError(_damaged(path, error)) from error
     width, height = image.size
@@ -144,7 +143,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def describe_image(path: Path) -> tuple[int, int, str]:
-    """Decode an image fully; its width and height upright, in pixels, and Pillow mode as stored.
+    """Decode an image fully; return its upright width and height and Pillow's mode as stored.
 
     Raises:
         UserError: As `read_image`.
@@ -182,13 +181,13 @@ def _decode(path: Path) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Gray 0..65535 to 0..255 by rounding v / 257, which maps white to white."""
+    """Convert gray 0..65535 to 0..255 by rounding v / 257, which maps white to white."""
     values = np.asarray(image).astype(np.uint32)
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    """One line on why Pillow could not read `path`."""
+    """Say in one line why Pillow could not read `path`."""
     if path.stat().st_size == 0:
         return f"{path}: the file is empty (0 bytes); remove or replace it"
     if isinstance(error, Image.DecompressionBombError):

@@ -49,12 +49,10 @@ class Loader:
     """
 
     def __init__(self, reader: BatchReader, num_workers: int, pin_memory: bool) -> None:
-        """Wrap a reader; workers start with the first batch.
+        """Wrap a reader; `num_workers` processes, which start with the first batch, read ahead.
 
-        Args:
-            reader: Makes the batches.
-            num_workers: Processes that read ahead; 0 reads in this process.
-            pin_memory: Deliver in page-locked memory, for asynchronous copies to a GPU.
+        With 0 this process reads. `pin_memory` delivers in page-locked memory, for asynchronous
+        copies to a GPU.
         """
         self._reader = reader
         self._num_workers = num_workers
@@ -78,7 +76,7 @@ class Loader:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch: uint8 [N, C, H, W] images of both domains, or of the one there is.
+        """Return the next batch: uint8 [N, C, H, W] images of both domains, or of the one there is.
 
         Raises:
             UserError: An image cannot be read, or sizes differ within a batch.
@@ -97,14 +95,15 @@ class Loader:
         return delivery.batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands; plain numbers only."""
-        epoch, batch = divmod(self._next_number, self.batches_per_epoch)
+        """Return where the loader stands; plain numbers only."""
+        sampler = self._reader.sampler
+        epoch, batch = divmod(self._next_number, sampler.batches_per_epoch)
         return {
             "epoch": epoch,
             "batch": batch,
             "num_items": self._reader.num_items,
-            "global_batch_size": self._reader.sampler.global_batch_size,
-            "seed": self._reader.sampler.seed,
+            "global_batch_size": sampler.global_batch_size,
+            "seed": sampler.seed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -232,7 +231,7 @@ def build_loader(
             BtoA, and of `ImageBatch.b`; or of the one domain.
         batch_size: Images per process.
         seed: Order, crops, flips and the choice of B follow from it.
-        rank: This process.
+        rank: Of this process, below `world_size`.
         world_size: Number of processes.
         pin_memory: See `Loader`.
         shuffle: Random order; `data.serial` switches it off as well.
@@ -269,17 +268,10 @@ def fixed_batch(
     as for testing. Where sizes differ, all are cut to the smallest height and width of their
     domain, from the centre.
 
-    Args:
-        data: As `build_loader`.
-        layout: As `build_loader`.
-        channels: As `build_loader`.
-        num_images: Images per domain; fewer where a domain has fewer.
+    Arguments and errors are those of `build_loader`; a domain of fewer than `num_images` gives all.
 
     Returns:
         uint8 images; with pairs, of the same scenes.
-
-    Raises:
-        UserError: As `build_loader`.
     """
     options = for_testing(data).model_copy(update={"cache": "none"})
     if layout == "single":
@@ -307,7 +299,7 @@ def _fixed_samples(options: DataOptions, channels: tuple[int, ...], num_images: 
 def _fixed_column(
     images: Images, image: int, num_images: int, options: DataOptions
 ) -> tuple[Tensor, tuple[str, ...], tuple[int, ...]]:
-    """Pixels, file names and numbers of images spread evenly over a domain."""
+    """Return pixels, file names and numbers of images spread evenly over a domain."""
     picked, items = [], []
     for i in range(num_images):
         skipped: list[str] = []
@@ -348,7 +340,7 @@ def _images(
 def _domain(
     options: DataOptions, split: str, channels: tuple[int, ...]
 ) -> tuple[Images, tuple[str, ...]]:
-    """The images of one domain's split, and their captions if there are tags."""
+    """Open the images of one domain's split; return them and their captions if there are tags."""
     if isinstance(options, OpensImages):
         return _opened(options, split, channels)[0], ()
     (count,) = channels
@@ -360,7 +352,7 @@ def _domain(
 
 
 def _opened(options: Any, split: str, channels: tuple[int, ...]) -> Sequence[Images]:
-    """The images of data options that bring a reader of their own."""
+    """Open the images of data options that bring a reader of their own."""
     if options.cache != "none":
         raise UserError(
             f"data.cache: {options.cache}, but only images in files are cached, and {options.root} "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def unique_stems(files: Sequence[Path], root: Path) -> list[str]:
-    """Paths relative to `root` without extension; with it where two files share a stem."""
+    """Return paths relative to `root` without extension; with it where two files share a stem."""
     relative = [file.relative_to(root) if file.is_relative_to(root) else file for file in files]
     stems = [str(path.with_suffix("")) for path in relative]
     repeated = Counter(stems)

@@ -22,7 +22,6 @@ class Sample:
     """One place in the order of an epoch.
 
     Attributes:
-        seed: Seed of the run.
         epoch: From 0.
         position: Place in the epoch's global order, before it is divided among processes; beyond
             the number of items where the last batch wraps round.
@@ -35,7 +34,7 @@ class Sample:
     item: int
 
     def generator(self) -> np.random.Generator:
-        """The sample's own random numbers, independent of workers, processes and batch size."""
+        """Return own random numbers, independent of workers, processes and batch size."""
         words = [_SAMPLE_STREAM, self.seed % 2**64, self.epoch, self.position]
         return np.random.default_rng(words)
 
@@ -49,11 +48,8 @@ class EpochSampler:
     last batch of an epoch is filled up from the epoch's beginning.
 
     Attributes:
-        num_items: Items of an epoch.
         batch_size: Samples per process.
         seed: Any integer.
-        rank: This process.
-        world_size: Number of processes.
         shuffle: A new order each epoch; otherwise as numbered.
     """
 
@@ -79,7 +75,7 @@ class EpochSampler:
         return -(-self.num_items // self.global_batch_size)
 
     def batch(self, number: int) -> list[Sample]:
-        """This process's samples of batch `number`, counted from 0 over all epochs."""
+        """Return this process's samples of batch `number`, counted from 0 over all epochs."""
         epoch, in_epoch = divmod(number, self.batches_per_epoch)
         first = in_epoch * self.global_batch_size + self.rank * self.batch_size
         order = _epoch_order(self.seed % 2**64, epoch, self.num_items) if self.shuffle else None
@@ -93,7 +89,7 @@ class EpochSampler:
 
 @lru_cache(maxsize=4)
 def _epoch_order(seed: int, epoch: int, num_items: int) -> npt.NDArray[np.int64]:
-    """Permutation of an epoch; the same array for every batch of it, so read-only."""
+    """Draw the permutation of an epoch; the same array for every batch of it, so read-only."""
     order = np.random.default_rng([_ORDER_STREAM, seed, epoch]).permutation(num_items)
     order.setflags(write=False)
     return order

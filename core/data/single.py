@@ -23,7 +23,6 @@ class DomainFiles:
     """Images of one domain.
 
     Attributes:
-        root: The data set's folder.
         split: The split found; "train" where the folder is not divided.
         files: The images; a single idx file where `idx`.
         captions: One for each image, empty where there are no tags.
@@ -47,8 +46,7 @@ def find_domain(root: str | Path, split: str, tags: str | None = None) -> Domain
 
     Args:
         root: The data set's folder.
-        split: "train", "val" or "test"; the last two stand in for each other, and MNIST's one
-            file for the other.
+        split: "val" and "test" stand in for each other, and MNIST's one file for the other.
         tags: Tags file relative to `root`, for the images of all splits.
 
     Raises:
@@ -87,7 +85,7 @@ def find_domain(root: str | Path, split: str, tags: str | None = None) -> Domain
 
 
 def domain_source(found: DomainFiles, channels: int, options: DataOptions) -> Source:
-    """The images as numbered items, at most `options.max_images` of them."""
+    """Return the images as numbered items, at most `options.max_images` of them."""
     limit = options.max_images
     label = found.split if limit is None else f"{found.split}-{limit}"
     if found.idx:

@@ -44,7 +44,7 @@ class OpensImages(Protocol):
 
         Args:
             split: "train" or "test"; where there is no test split, open the training images.
-            channels: Channels of the data set's A and B, or of the one domain.
+            channels: Of the data set's A and B, or of the one domain.
 
         Raises:
             UserError: The data is missing or unreadable.
@@ -124,18 +124,17 @@ class Source:
 
 
 def split_pair(image: Image.Image, path: Path) -> list[Image.Image]:
-    """Left and right half of a side-by-side pair; with an odd width the right is 1 pixel wider.
+    """Return the halves of a side-by-side pair; with an odd width the right is 1 pixel wider.
 
     Raises:
         UserError: The image is 1 pixel wide.
     """
-    half = _half_width(image.width, path)
-    left = image.crop((0, 0, half, image.height))
-    return [left, image.crop((half, 0, image.width, image.height))]
+    half, height = _half_width(image.width, path), image.height
+    return [image.crop((0, 0, half, height)), image.crop((half, 0, image.width, height))]
 
 
 def relative_name(path: Path, root: Path) -> str:
-    """`path` relative to `root` where it lies inside, with forward slashes."""
+    """Return `path` relative to `root` where it lies inside, with forward slashes."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 

@@ -10,7 +10,7 @@ from core.errors import UserError
 
 
 def read_tags(path: Path) -> dict[str, str]:
-    """Captions by image id, from lines `id,caption` without a header.
+    """Read captions by image id, from lines `id,caption` without a header.
 
     Blank lines do not count. A caption may contain commas.
 
@@ -34,7 +34,7 @@ def read_tags(path: Path) -> dict[str, str]:
 
 
 def match_tags(path: Path, files: Sequence[Path]) -> tuple[str, ...]:
-    """The caption of each image; an image's id is its file name without extension.
+    """Return the caption of each image; an image's id is its file name without extension.
 
     Raises:
         UserError: Images without tags, tags without images, two images of one id, or as

@@ -24,30 +24,21 @@ from core.data.images import Pixels
 from core.options import DataOptions
 
 _SIDE_MULTIPLE = 4
-_CROPPING = frozenset(
-    {
-        "resize_and_crop",
-        "crop",
-        "scale_width_and_crop",
-        "scale_shorter_and_crop",
-        "scale_and_center_crop",
-    }
-)
 _BILINEAR = frozenset({"scale_shorter_and_crop", "scale_and_center_crop"})
 
 
 def for_testing(options: DataOptions) -> DataOptions:
-    """The official test-time rule: `load_size` is `crop_size`, and nothing is mirrored."""
+    """Return the official test-time rule: `load_size` is `crop_size`, and nothing is mirrored."""
     return options.model_copy(update={"load_size": options.crop_size, "flip": False})
 
 
 def crop_side(options: DataOptions) -> int | None:
-    """Side of the square crop in pixels, or None where `preprocess` does not crop."""
-    return options.crop_size if options.preprocess in _CROPPING else None
+    """Return the side of the square crop in pixels; None where `preprocess` does not crop."""
+    return options.crop_size if options.preprocess.endswith("crop") else None
 
 
 def resized_size(width: int, height: int, options: DataOptions) -> tuple[int, int]:
-    """Width and height in pixels that `resize` gives an image of `width` x `height` pixels."""
+    """Return the width and height that `resize` gives an image of `width` x `height` pixels."""
     match options.preprocess:
         case "resize_and_crop":
             return options.load_size, options.load_size
@@ -112,35 +103,24 @@ class CropFlip:
     ) -> CropFlip:
         """Draw a position uniformly from 0..max(0, length - side), both ends included.
 
-        Args:
-            rng: Always advanced by three draws, so that one option never shifts another's numbers.
-            height: Pixels of the resized image.
-            width: Pixels of the resized image.
-            side: As the attribute.
-            flip: Whether mirroring (with probability 0.5) is allowed.
+        With `flip`, mirror with probability 0.5. `rng` is always advanced by three draws, so that
+        one option never shifts another's numbers.
         """
         # Not rng.integers: it consumes nothing where there is only one position to choose.
         u_x, u_y, u_flip = rng.random(3)
-        return cls(
-            x=int(u_x * (_slack(width, side) + 1)),
-            y=int(u_y * (_slack(height, side) + 1)),
-            side=side,
-            flip=flip and bool(u_flip < 0.5),
-        )
+        x, y = int(u_x * (_slack(width, side) + 1)), int(u_y * (_slack(height, side) + 1))
+        return cls(x, y, side, flip and bool(u_flip < 0.5))
 
     @classmethod
     def centred(cls, height: int, width: int, side: int | None) -> CropFlip:
-        """The crop in the middle, not mirrored."""
+        """Return the crop in the middle, not mirrored."""
         return cls(_slack(width, side) // 2, _slack(height, side) // 2, side)
 
     def apply(self, image: Pixels) -> Pixels:
-        """Crop and mirror without copying.
-
-        Args:
-            image: uint8 [C, H, W] (the channel comes first, unlike in `resize`).
+        """Crop and mirror without copying; channels come first, unlike in `resize`.
 
         Returns:
-            A view of `image`, uint8 [C, min(side, H), min(side, W)].
+            A view of `image` [C, H, W], uint8 [C, min(side, H), min(side, W)].
         """
         if self.side is not None:
             image = image[:, self.y : self.y + self.side, self.x : self.x + self.side]

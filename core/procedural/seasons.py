@@ -15,22 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from core.procedural import materials
 from core.procedural.drawing import Canvas
-from core.procedural.materials import (
-    LABEL_INDEX,
-    LABELS,
-    SKIES,
-    FloatArray,
-    Material,
-    Part,
-    PartTable,
-    Season,
-    Sky,
-    label_indices,
-    light,
-    mix,
-    part_table,
-)
+from core.procedural.materials import LABEL_INDEX, LABELS, FloatArray, Material, Season, mix
 from core.procedural.scene import Scene, SceneStyle, Sun
 
 T = TypeVar("T", bound=np.generic)
@@ -56,7 +43,7 @@ class _Raster:
         streaks: [S, S], likewise, drawn out sideways; grass, ripples, cracks.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[materials.Part, ...]
     summer: Picture
     winter: Picture
     labels: Picture
@@ -77,22 +64,22 @@ def render(scene: Scene, season: Season, size: int, style: SceneStyle | None = N
     """
     style = style or scene.style
     raster = _rasterise(scene, size)
-    table = part_table(raster.parts, season, style)
+    table = materials.part_table(raster.parts, season, style)
     indices = raster.summer if season == "summer" else raster.winter
     texture = 1.0 + table.grain.take(indices) * (0.6 * raster.grain + 0.4 * raster.streaks)
     picture = table.colour.take(indices, axis=0) * texture[..., None]
     if season == "winter":
         _snow(picture, raster, table, indices, style.snow_cover)
-    ground = label_indices(raster.parts)[indices] == LABEL_INDEX["ground"]
+    ground = materials.label_indices(raster.parts)[indices] == LABEL_INDEX["ground"]
     _shade(picture, ground, raster.shadows, season)
     if season == "winter":
         _bare_crowns(picture, raster)
-    picture *= light(season, style)
+    picture *= materials.light(season, style)
     sky, water = (
         np.array([part.material is material for part in raster.parts])[indices]
         for material in (Material.SKY, Material.WATER)
     )
-    _sky(picture, sky, raster, scene.sun, SKIES[season], style)
+    _sky(picture, sky, raster, scene.sun, season, style)
     _water(picture, raster, water, scene, season)
     small = np.stack(_offsets(picture)).mean(axis=0)
     return (small.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
@@ -121,7 +108,7 @@ def _rasterise(scene: Scene, size: int) -> _Raster:
     side = OVERSAMPLING * size
     canvas = Canvas(scene, side)
     parts, summer, winter = tuple(canvas.parts), canvas.indices("summer"), canvas.indices("winter")
-    labels = label_indices(parts)[summer]
+    labels = materials.label_indices(parts)[summer]
     rng = np.random.default_rng(scene.texture)
     patches = _noise(rng, side, ((4, 5), 1.0), ((9, 9), 0.6), ((22, 18), 0.35))
     patches = 1.0 / (1.0 + np.exp(-1.7 * patches))  # normal to about uniform
@@ -162,7 +149,7 @@ def _bare_crowns(picture: FloatArray, raster: _Raster) -> None:
 
 
 def _snow(
-    picture: FloatArray, raster: _Raster, table: PartTable, indices: Picture, cover: float
+    picture: FloatArray, raster: _Raster, table: materials.PartTable, indices: Picture, cover: float
 ) -> None:
     """Lay snow: first in the patches' hollows, everywhere as the cover grows."""
     readiness, colour = table.snow.take(indices), table.snow_colour.take(indices, axis=0)
@@ -183,10 +170,10 @@ def _shade(picture: FloatArray, ground: Mask, shadows: Mask, season: Season) -> 
 
 
 def _sky(
-    picture: FloatArray, mask: Mask, raster: _Raster, sun: Sun, look: Sky, style: SceneStyle
+    picture: FloatArray, mask: Mask, raster: _Raster, sun: Sun, season: Season, style: SceneStyle
 ) -> None:
     """Draw a gradient from zenith to horizon, a glow around the sun, and clouds."""
-    side, late = picture.shape[0], style.time_of_day
+    side, late, look = picture.shape[0], style.time_of_day, materials.SKIES[season]
     zenith, horizon, clouds = (
         style.brightness * mix(*ends, late) for ends in (look.zenith, look.horizon, look.clouds)
     )
