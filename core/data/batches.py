@@ -25,7 +25,7 @@ Read = tuple[Pixels, ...]
 
 
 class Delivery(NamedTuple):
-    """What a loader process hands over.
+    """A batch as a loader process hands it over.
 
     A `UserError` travels as text: raised in a worker it would arrive wrapped in a stack trace.
 
@@ -68,10 +68,10 @@ class BatchReader(Dataset[Delivery], ABC):
 
     @abstractmethod
     def _make(self, samples: list[Sample], place: Place, skipped: list[str]) -> Batch:
-        """The batch of these samples at its place; `skipped` receives what was passed over."""
+        """Make the batch of these samples at its place; `skipped` receives what was passed over."""
 
     def __getitem__(self, number: int) -> Delivery:
-        """Batch `number`, counted from 0 over all epochs; errors are inside."""
+        """Make batch `number`, counted from 0 over all epochs; errors are inside."""
         skipped: list[str] = []
         try:
             total = self.sampler.batches_per_epoch

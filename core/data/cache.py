@@ -82,7 +82,7 @@ class CachedImages:
         return self.source.name(item, image)
 
     def read(self, item: int) -> tuple[Pixels, ...]:
-        """Views into the cache; see `Images.read`."""
+        """Return views into the cache; see `Images.read`."""
         if item in self.table.errors:
             raise UserError(self.table.errors[item])
         images = []
@@ -192,7 +192,7 @@ def _build(source: Source, path: Path) -> Table:
 
 
 def _layout(source: Source) -> Table:
-    """Shapes and offsets of all images, from their headers."""
+    """Lay out shapes and offsets of all images, from their headers."""
     shapes: list[tuple[Shape, ...]] = []
     offsets: list[int] = []
     errors: dict[int, str] = {}
@@ -240,14 +240,14 @@ def _refuse_errors(source: Source, table: Table) -> None:
 
 
 def _rule(source: Source) -> dict[str, Any]:
-    """What the cached pixels depend on besides the files."""
+    """Return what the cached pixels depend on besides the files."""
     options = source.options.model_dump(include={"preprocess", "load_size", "crop_size"})
     shape = {"channels": source.channels, "side_by_side": source.side_by_side}
     return {"format": _FORMAT, "pillow": PIL.__version__, **shape, **options}
 
 
 def _stamps(source: Source) -> list[tuple[str, int, int]]:
-    """Name, size and modification time of every file; a missing one has neither."""
+    """Return name, size and time of change of every file; -1 for those of a missing one."""
     stamps = []
     for path in itertools.chain.from_iterable(source.files):
         size = time = -1
@@ -263,7 +263,7 @@ def _hash(value: object) -> str:
 
 
 def _read_table(path: Path) -> Table | None:
-    """The table of a complete cache, None where there is none or it is damaged."""
+    """Return the table of a complete cache, None where there is none or it is damaged."""
     index = path.with_suffix(".json")
     if not (path.is_file() and index.is_file()):
         return None
@@ -303,7 +303,7 @@ def _locked(path: Path) -> AcquireReturnProxy:
 
 
 def _installed_memory() -> int | None:
-    """Bytes of memory of the machine, None where it does not tell."""
+    """Return the bytes of memory of the machine, None where it does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

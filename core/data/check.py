@@ -58,7 +58,7 @@ class Part:
 
 @dataclass
 class Report:
-    """What `check_folder` saw.
+    """The findings of `check_folder`.
 
     Attributes:
         layouts: What kind of data set it is, one line per split.

@@ -71,7 +71,7 @@ class IdxSource(Source):
         return len(self.pixels)
 
     def name(self, item: int, image: int) -> str:
-        """File and number of the picture."""
+        """Return file and number of the picture."""
         return f"{self.files[0][0].name}#{item}"
 
     def read(self, item: int) -> tuple[Pixels, ...]:

@@ -262,7 +262,7 @@ def build_loader(
 def fixed_batch(
     data: DataOptions, *, layout: Layout, channels: tuple[int, ...], num_images: int
 ) -> Batch:
-    """Images for sample grids, the same at every call.
+    """Return images for sample grids, the same at every call.
 
     They are spread evenly over the test split (over train, where there is no other), preprocessed
     as for testing. Where sizes differ, all are cut to the smallest height and width of their
@@ -275,25 +275,20 @@ def fixed_batch(
     """
     options = for_testing(data).model_copy(update={"cache": "none"})
     if layout == "single":
-        return _fixed_samples(options, channels, num_images)
+        # Training images: what a generator draws is compared with those.
+        domain, captions = _domain(options, "train", channels)
+        pixels, names, items = _fixed_column(domain, 0, min(num_images, len(domain)), options)
+        return SampleBatch(pixels, names, tuple(captions[i] if captions else "" for i in items))
     own, paired = isinstance(data, OpensImages), layout == "paired"
     split = "test" if own or has_split(data.root, "test", paired=paired) else "train"
     images = _images(options, split, layout, channels)
     columns = [(images[0], 0), (images[-1], 2 - len(images))]  # B is a pair's second image
     num_images = min(num_images, *map(len, images))
     (a, names_a, _), (b, names_b, _) = (
-        _fixed_column(domain, image, num_images, options) for domain, image in columns
+        _fixed_column(*column, num_images, options) for column in columns
     )
     batch = ImageBatch(a, b, names_a, names_b)
     return batch.swapped() if options.direction == "BtoA" else batch
-
-
-def _fixed_samples(options: DataOptions, channels: tuple[int, ...], num_images: int) -> SampleBatch:
-    """Of the training images: what a generator draws is compared with those."""
-    images, captions = _domain(options, "train", channels)
-    number = min(num_images, len(images))
-    pixels, names, items = _fixed_column(images, 0, number, options)
-    return SampleBatch(pixels, names, tuple(captions[i] if captions else "" for i in items))
 
 
 def _fixed_column(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -65,23 +66,21 @@ def find_domain(root: str | Path, split: str, tags: str | None = None) -> Domain
             f"of one of them, e.g. {folder / 'trainA'}"
         )
     there = [name for name in SPLITS if (folder / name).is_dir()]
-    if not there:
-        files = list_images(folder)
-        captions = match_tags(folder / tags, files) if tags is not None else ()
-        return DomainFiles(folder, "train", files, captions, False, "one folder for every split")
     found = next((name for name in names_to_try(split) if name in there), "")
-    if not found:
+    if there and not found:
         raise UserError(
             f"{folder}: no images for split {split!r}; there is {', '.join(there)}/, so "
             f"{split}/ is needed too"
         )
     files = list_images(folder / found)
-    captions = ()
+    captions: tuple[str, ...] = ()
     if tags is not None:
-        everywhere = tuple(file for name in there for file in list_images(folder / name))
+        parts = [list_images(folder / name) for name in there or [""]]
+        everywhere = tuple(itertools.chain.from_iterable(parts))
         by_file = dict(zip(everywhere, match_tags(folder / tags, everywhere), strict=True))
         captions = tuple(by_file[file] for file in files)
-    return DomainFiles(folder, found, files, captions, False, f"{found}/")
+    origin = f"{found}/" if found else "one folder for every split"
+    return DomainFiles(folder, found or "train", files, captions, False, origin)
 
 
 def domain_source(found: DomainFiles, channels: int, options: DataOptions) -> Source:
