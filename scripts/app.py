@@ -31,6 +31,7 @@ def serve(args: argparse.Namespace) -> None:
 
     page = build_page(Demo(find_runs(args.runs), pick_device(args.device), FAMILIES))
     launch(page, args.host, args.port)
+    page.block_thread()
 
 
 main = partial(cli.main, parse, serve)

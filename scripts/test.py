@@ -76,7 +76,7 @@ def test(args: argparse.Namespace) -> None:
 
 def translate(args: argparse.Namespace, world: World) -> None:
     """Translate every input, each process its share."""
-    from core.jobs.styles import StyleChoice, choose_task
+    from core.jobs.styles import choose_task
     from core.jobs.translate import find_jobs, translate_all
     from core.runtime import rng
     from families import load
@@ -87,7 +87,10 @@ def translate(args: argparse.Namespace, world: World) -> None:
     jobs = find_jobs(args.input, translator, direction, args.max_images)
     config = translator.family.config
     official = config.data if args.preprocess == "official" else None
-    choice = StyleChoice(
+    task = choose_task(
+        translator,
+        jobs,
+        official,
         num_styles=args.num_styles,
         synchronized=args.synchronized,
         examples=args.style,
@@ -96,7 +99,6 @@ def translate(args: argparse.Namespace, world: World) -> None:
         seed=args.seed,
         max_images=args.max_images,
     )
-    task = choose_task(translator, jobs, choice, official)
     failures = translate_all(task, jobs, args.output, config.name, world)
     if world.is_main:
         print(args.output / "index.html")

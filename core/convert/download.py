@@ -190,46 +190,42 @@ def download(
     if not by_hand:
         advice = f"give another --mirror, or download it by hand to {file} and run this again"
         fetch(url, file, advice=advice)
-    try:
-        found = _check(file, expected, str(file) if by_hand else url)
-    except UserError:
-        if not by_hand:
-            file.unlink()
-        raise
+    found = _check(file, expected, None if by_hand else url)
     num_bytes = file.stat().st_size
-    if item.kind == "generator":
-        _put(file, target)
-    else:
-        unpack(file, target)
-        if not by_hand:
-            file.unlink()
+    try:
+        if item.kind == "data":
+            unpack(file, target)
+        else:
+            target.parent.mkdir(exist_ok=True)
+            file.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be put in place ({error.strerror or error}); make room or choose "
+            f"another folder with --output, the download is kept as {file}"
+        ) from error
+    if item.kind == "data" and not by_hand:
+        file.unlink()
     return Download(target, num_bytes, found)
 
 
-def _check(path: Path, sha256: str, source: str) -> str:
-    """Return the digest of a file that is what it claims to be; `source` names it in errors."""
+def _check(path: Path, sha256: str, url: str | None) -> str:
+    """Return the digest of a file that is what it claims to be; delete another from an address."""
+    source = url or path
     advice = "try another --mirror, or pass this digest with --sha256 if you trust the file"
-    found = require_digest(path, sha256, source, advice)
-    with path.open("rb") as file:
-        start = file.read(4)
-    if not start.startswith(MAGIC[path.suffix]):
-        raise UserError(
-            f"{source}: not a {path.suffix} file (it begins with {start!r}), perhaps a web page "
-            "instead of the file; try another --mirror or download it by hand"
-        )
-    return found
-
-
-def _put(file: Path, target: Path) -> None:
-    """Move a generator to its place."""
     try:
-        target.parent.mkdir(exist_ok=True)
-        file.replace(target)
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be put in place ({error.strerror or error}); choose another "
-            f"folder with --output, the generator is kept as {file}"
-        ) from error
+        found = require_digest(path, sha256, source, advice)
+        with path.open("rb") as file:
+            start = file.read(4)
+        if not start.startswith(MAGIC[path.suffix]):
+            raise UserError(
+                f"{source}: not a {path.suffix} file (it begins with {start!r}), perhaps a web "
+                "page instead of the file; try another --mirror or download it by hand"
+            )
+    except UserError:
+        if url:
+            path.unlink()
+        raise
+    return found
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -241,7 +237,8 @@ def unpack(archive: Path, target: Path) -> None:
             one that exists is replaced when the new one is complete.
 
     Raises:
-        UserError: the archive is damaged or has members that point outside; the disk is full.
+        UserError: the archive is damaged or has members that point outside.
+        OSError: the disk is full or not writable.
     """
     try:
         with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target.parent) as temporary:
@@ -259,11 +256,6 @@ def unpack(archive: Path, target: Path) -> None:
     ) as error:
         raise UserError(
             f"{archive}: a damaged archive ({error}); delete it and download it again"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be unpacked ({error.strerror or error}); make room or choose "
-            "another folder with --output, the archive is kept"
         ) from error
 
 

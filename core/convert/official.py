@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from shutil import copyfileobj
 from typing import Any, Protocol
 
 import torch
 
 from core.checkpoints import store
-from core.errors import UserError
 from core.family import Family, FamilyTable
 from core.inference.loading import load_family
 from core.options import Direction
+from core.report.pictures import write_file
 
 
 class OfficialModule(Protocol):
@@ -49,15 +52,10 @@ def export_official(
 ) -> list[Path]:
     """Write a checkpoint's networks in the official layout; returns the files."""
     family, *_ = load_family(source, families)
-    written = []
-    for name, weights in modules[family.name].to_files(family).items():
-        path = folder / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            torch.save(weights, temporary)
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"{path}: cannot write: {error}") from None
-        written.append(path)
-    return written
+    files = modules[family.name].to_files(family)
+    for name, weights in files.items():
+        content = io.BytesIO()  # torch.save itself does not say why a disk refuses
+        torch.save(weights, content)
+        content.seek(0)
+        write_file(folder / name, partial(copyfileobj, content))
+    return [folder / name for name in files]

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.family import TranslationFamily
 from core.inference.translator import Translator
 from core.options import Direction
 from core.report.pictures import write_file
@@ -40,18 +39,18 @@ class Exported(NamedTuple):
 
 
 class _Direction(nn.Module):
-    """One direction of a family as a module, so that its weights become the graph's."""
+    """One direction of a translator as a module, so that its weights become the graph's."""
 
-    def __init__(self, family: TranslationFamily, direction: Direction) -> None:
+    def __init__(self, translator: Translator, direction: Direction) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict(family.networks)
-        self._family, self._direction = family, direction
+        self.networks = nn.ModuleDict(translator.family.networks)
+        self.translator, self.family, self.direction = translator, translator.family, direction
 
     def forward(self, image: Tensor, style: Tensor | None = None) -> Tensor:
         """Map [N, C, H, W], and [N, style_dim] in a family with styles, to [N, C', H, W]."""
         if style is None:
-            return self._family.translate(image, self._direction)
-        return self._family.translate(image, self._direction, style)  # type: ignore[call-arg]
+            return self.family.translate(image, self.direction)
+        return self.family.translate(image, self.direction, style)  # type: ignore[call-arg]
 
 
 def export_onnx(translator: Translator, direction: Direction, path: Path) -> Exported:
@@ -76,9 +75,9 @@ def export_onnx(translator: Translator, direction: Direction, path: Path) -> Exp
                 "the published test keeps dropout active, which a graph that repeats cannot; "
                 "use --eval"
             )
-        model = _Direction(translator.family, direction)
-        graph = _export(model, translator, direction)
-        difference, shapes = _compare(graph, model, translator, direction)
+        model = _Direction(translator, direction)
+        graph = _export(model)
+        difference, shapes = _compare(graph, model)
     if not difference <= TOLERANCE:
         raise UserError(
             f"{path}: not written: onnxruntime's results differ from ours by {difference:.2g}, "
@@ -88,34 +87,30 @@ def export_onnx(translator: Translator, direction: Direction, path: Path) -> Exp
     return Exported(path, difference, shapes)
 
 
-def _example(
-    translator: Translator, direction: Direction, number: int, rows: int, columns: int
-) -> tuple[Tensor, ...]:
+def _example(model: _Direction, number: int, rows: int, columns: int) -> tuple[Tensor, ...]:
     """Make inputs of `number` images of `rows` and `columns` units of a legal size."""
-    family = translator.family
+    family, translator = model.family, model.translator
     generator = torch.Generator().manual_seed(0)
     # Not so small that a difference in the norms of the deepest maps would say nothing.
     unit = -(-max(family.minimum, 64) // family.multiple) * family.multiple
-    channels = translator.channels(direction)[0]
+    channels = translator.channels(model.direction)[0]
     shape = (number, channels, rows * unit, columns * unit)
     image = torch.rand(shape, generator=generator) * 2 - 1
     styles = (translator.random_styles(number, seed=0),) if translator.has_styles else ()
     return image, *styles
 
 
-def _export(model: _Direction, translator: Translator, direction: Direction) -> bytes:
+def _export(model: _Direction) -> bytes:
     """Return the graph as the content of a file."""
-    family = translator.family
+    family = model.family
     number, height, width = (torch.export.Dim(name) for name in ("batch", "rows", "columns"))
     if family.multiple > 1:
         height, width = family.multiple * height, family.multiple * width
     shapes: list[dict[int, Any]] = [{0: number, 2: height, 3: width}]
-    names = ["image"]
-    if translator.styles is not None:
+    if model.translator.has_styles:
         shapes.append({0: number})
-        names.append("style")
     # Sizes 0 and 1 would be taken for constants.
-    arguments = _example(translator, direction, 2, 2, 3)
+    arguments = _example(model, 2, 2, 3)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # of torch's own deprecations, not ours to mend
@@ -124,35 +119,35 @@ def _export(model: _Direction, translator: Translator, direction: Direction) -> 
                 arguments,
                 dynamo=True,
                 dynamic_shapes=tuple(shapes),
-                input_names=names,
+                input_names=["image", "style"][: len(arguments)],
                 output_names=["translation"],
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise UserError(
-            f"{family.name} {direction}: torch.onnx cannot export it: {reason}"
+            f"{family.name} {model.direction}: torch.onnx cannot export it: {reason}"
         ) from error
     assert program is not None, "torch.onnx.export gives a program where it writes no file"
-    return _finished(program, translator, direction)
+    return _finished(program, model)
 
 
-def _finished(program: Any, translator: Translator, direction: Direction) -> bytes:
+def _finished(program: Any, model: _Direction) -> bytes:
     """Name the sizes, describe the graph in its metadata, and leave out where it was made."""
-    family, graph = translator.family, program.model.graph
+    family, graph = model.family, program.model.graph
     for value in (graph.inputs[0], graph.outputs[0]):
         for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
             value.shape[axis] = name
-    if translator.styles is not None:
-        graph.inputs[1].shape[0] = "batch"
+    for value in graph.inputs[1:]:
+        value.shape[0] = "batch"
     # The exporter notes source lines with the paths of this machine.
     for node in graph.all_nodes():
         node.metadata_props.clear()
-    channels = translator.channels(direction)
+    channels = model.translator.channels(model.direction)
     program.model.metadata_props.update(
         family=family.name,
         name=family.config.name,
-        direction=direction,
+        direction=model.direction,
         multiple=str(family.multiple),
         minimum=str(family.minimum),
         range="[-1, 1]",
@@ -162,9 +157,7 @@ def _finished(program: Any, translator: Translator, direction: Direction) -> byt
     return content
 
 
-def _compare(
-    graph: bytes, model: _Direction, translator: Translator, direction: Direction
-) -> tuple[float, list[tuple[int, ...]]]:
+def _compare(graph: bytes, model: _Direction) -> tuple[float, list[tuple[int, ...]]]:
     """Measure the largest difference between onnxruntime and ours, at some shapes."""
     import onnx  # noqa: PLC0415
     import onnxruntime  # noqa: PLC0415
@@ -174,7 +167,7 @@ def _compare(
     names = [item.name for item in session.get_inputs()]
     difference, shapes = 0.0, []
     for sizes in ((1, 1, 2), (3, 2, 1)):
-        inputs = _example(translator, direction, *sizes)
+        inputs = _example(model, *sizes)
         ours = model(*inputs)
         fed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
         (theirs,) = session.run(None, fed)

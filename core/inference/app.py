@@ -139,14 +139,13 @@ def build_page(demo: Demo) -> Any:
     return page
 
 
-def launch(page: Any, host: str, port: int | None, *, wait: bool = True) -> str:
-    """Serve a page until Ctrl-C, or without waiting, and return its address.
+def launch(page: Any, host: str, port: int | None) -> str:
+    """Begin to serve a page, and return its address; `page.block_thread()` waits for Ctrl-C.
 
     Args:
         page: from `build_page`.
         host: address to listen on; 127.0.0.1 keeps the page to this machine.
         port: None takes the first free one from 7860 on.
-        wait: whether to wait for Ctrl-C.
 
     Raises:
         UserError: the port is taken.
@@ -162,6 +161,4 @@ def launch(page: Any, host: str, port: int | None, *, wait: bool = True) -> str:
     except OSError as error:
         raise UserError(f"--port {port}: {error}; choose another") from None
     print(f"serving at {address}", flush=True)
-    if wait:
-        page.block_thread()
     return str(address)

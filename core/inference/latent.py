@@ -6,9 +6,8 @@ Noise is float32 [N, D]; on disk a vector is a `.npy` file of shape [D] or [1, D
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -119,19 +118,13 @@ def path_between(start: Tensor, end: Tensor, num: int, kind: PathKind) -> Tensor
     return slerp(start, end, share) if kind == "spherical" else lerp(start, end, share)
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """The training image nearest to a sample.
-
-    Attributes:
-        name: its file name.
-        image: [C, H, W], uint8.
-        distance: root mean square difference over pixels and channels, in grey levels 0..255.
-    """
+class Neighbour(NamedTuple):
+    """The training image nearest to a sample: its file name and its pixels [C, H, W], uint8."""
 
     name: str
     image: Tensor
     distance: float
+    """Root mean square difference over pixels and channels, in grey levels 0..255."""
 
 
 def nearest(images: Tensor, training: Iterable[tuple[Tensor, Sequence[str]]]) -> list[Neighbour]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,19 +19,14 @@ from core.inference.translator import Translator
 from core.options import Direction
 
 
-@dataclass(frozen=True)
-class StyleSet:
-    """Some styles for one direction.
-
-    Attributes:
-        names: of each; unique, fit for file names.
-        codes: [K, style_dim], float32, on the CPU.
-        pictures: of each, the example image it was read from, or None.
-    """
+class StyleSet(NamedTuple):
+    """Some styles for one direction: codes [K, style_dim], float32, on the CPU."""
 
     names: tuple[str, ...]
+    """Unique, and fit for file names."""
     codes: Tensor
     pictures: tuple[Path | None, ...]
+    """The example images that the codes were read from, where they were."""
 
 
 def drawn(translator: Translator, num: int, seed: int) -> StyleSet:

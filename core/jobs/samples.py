@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from core.data.lines import read_lines
 from core.errors import UserError
 from core.inference.latent import read_vectors
 from core.inference.sampler import Sampler
+from core.jobs.latent import random_noise
 from core.report.gallery import write_test_gallery
 from core.report.pictures import grid, save_png, square_columns, to_pil
 
@@ -60,10 +60,8 @@ def write_samples(
     """
     if num is None:
         num = NUM_PER_CAPTION if captions else NUM_SAMPLES
-    if num < 1:
-        raise UserError(f"--num {num}: at least 1")
     if noise is None:
-        noise = sampler.family.random_noise(num, torch.Generator().manual_seed(seed))
+        noise = random_noise(sampler, num, seed)
     labels = list(dict.fromkeys(captions))
     repeated = [label for label in labels for _ in noise]
     images = sampler(noise.repeat(max(1, len(labels)), 1), repeated)

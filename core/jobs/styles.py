@@ -135,11 +135,25 @@ class Between(Task):
         return f"{direction}: from the first style to the last", path
 
 
-@dataclass(frozen=True)
-class StyleChoice:
-    """What a user asks for.
+def choose_task(
+    translator: Translator,
+    jobs: Sequence[Job],
+    official: DataOptions | None = None,
+    *,
+    num_styles: int | None = None,
+    synchronized: bool = False,
+    examples: Sequence[Path] | None = None,
+    ends: Sequence[str] | None = None,
+    num_frames: int = 16,
+    seed: int = 0,
+    max_images: int | None = None,
+) -> Task:
+    """Choose what to make of each input; the options are those of scripts/test.py.
 
-    Attributes:
+    Args:
+        translator: what makes it.
+        jobs: the inputs.
+        official: see `Task`.
         num_styles: random styles of each input; None: `NUM_STYLES`.
         synchronized: the same ones for all inputs.
         examples: paths of styles (`core.inference.styles.given`), or None.
@@ -147,63 +161,37 @@ class StyleChoice:
         num_frames: on the way.
         seed: of random styles.
         max_images: examples of a folder at most.
-    """
-
-    num_styles: int | None = None
-    synchronized: bool = False
-    examples: Sequence[Path] | None = None
-    ends: Sequence[str] | None = None
-    num_frames: int = 16
-    seed: int = 0
-    max_images: int | None = None
-
-    @property
-    def asked(self) -> str | None:
-        """The option that asks for styles, if one does."""
-        options = {
-            "--num-styles": self.num_styles is not None,
-            "--synchronized": self.synchronized,
-            "--style": self.examples is not None,
-            "--interpolate": self.ends is not None,
-        }
-        return next((option for option, given_ in options.items() if given_), None)
-
-
-def choose_task(
-    translator: Translator,
-    jobs: Sequence[Job],
-    choice: StyleChoice,
-    official: DataOptions | None = None,
-) -> Task:
-    """Choose what to make of each input.
 
     Raises:
         UserError: options that exclude each other, styles of a checkpoint without any, or a style
             of which it is not clear which domain it belongs to.
     """
-    if choice.asked:
-        translator.require_styles(f"{choice.asked}: ")
-    if translator.styles is None:
+    asked = {
+        "--num-styles": num_styles is not None,
+        "--synchronized": synchronized,
+        "--style": examples is not None,
+        "--interpolate": ends is not None,
+    }
+    options = [option for option, is_asked in asked.items() if is_asked]
+    if not translator.has_styles:
+        if options:
+            translator.require_styles(f"{options[0]}: ")
         return Task(translator, official)
-    random = choice.num_styles is not None or choice.synchronized
-    if random + (choice.examples is not None) + (choice.ends is not None) > 1:
+    if len(options) > 1 and options != ["--num-styles", "--synchronized"]:
         raise UserError("give one of --num-styles (with --synchronized), --style and --interpolate")
     directions = list(dict.fromkeys(job.direction for job in jobs))
-    if choice.ends is not None:
+    if ends is not None:
         _require_one_domain("--interpolate", directions)
-        ends = {
-            d: torch.cat([one(translator, end, d).codes for end in choice.ends]) for d in directions
-        }
-        return Between(translator, official, ends=ends, num_frames=choice.num_frames)
+        codes = {d: torch.cat([one(translator, end, d).codes for end in ends]) for d in directions}
+        return Between(translator, official, ends=codes, num_frames=num_frames)
     common: dict[Direction, StyleSet] = {}
-    if choice.examples is not None:
-        if not all(states_domains(path) for path in choice.examples):
+    num_styles = num_styles or NUM_STYLES
+    if examples is not None:
+        if not all(states_domains(path) for path in examples):
             _require_one_domain("--style", directions)
-        common = {d: given(translator, choice.examples, d, choice.max_images) for d in directions}
-    num_styles = choice.num_styles or NUM_STYLES
-    if choice.synchronized:
-        common = {d: drawn(translator, num_styles, choice.seed) for d in directions}
-    seed = choice.seed
+        common = {d: given(translator, examples, d, max_images) for d in directions}
+    elif synchronized:
+        common = {d: drawn(translator, num_styles, seed) for d in directions}
     return InStyles(translator, official, common=common, num_styles=num_styles, seed=seed)
 
 

@@ -138,13 +138,9 @@ class DcganGenerator(nn.Module):
 class DcganDiscriminator(nn.Module):
     """Images of 4 * 2**len(channels) px, and a condition if there is one, to logits.
 
-    Args:
-        channels: from half the image size down to 4x4; see `dis_channels`.
-        image_channels: channels in (official nc).
-        slope: of LeakyReLU, 0.2 as published; 0 is ReLU.
-        norm: none after the first and the last convolution in any case.
-        condition_dim: length of a condition; 0: unconditional.
-        projection_dim: what a condition is projected to before it joins the features at 4x4.
+    Arguments are as of `DcganGenerator`, but `channels` go from half the image size down to 4x4
+    (`dis_channels`), no norm follows the first and the last convolution in any case, and a
+    projected condition joins the features at 4x4.
     """
 
     def __init__(

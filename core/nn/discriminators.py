@@ -5,6 +5,8 @@ Module names are those of the official `models/networks.py`.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from core.nn.norms import NormName, conv_bias, make_norm
@@ -24,19 +26,13 @@ class PatchDiscriminator(nn.Module):
         self, input_nc: int = 3, ndf: int = 64, num_layers: int = 3, norm: NormName = "instance"
     ) -> None:
         super().__init__()
-        make, bias = make_norm(norm), conv_bias(norm)
-        widths = [ndf * min(2**n, 8) for n in range(num_layers + 1)]
-        layers: list[nn.Module] = [
-            nn.Conv2d(input_nc, ndf, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-        for n in range(1, num_layers + 1):
-            stride = 2 if n < num_layers else 1
-            layers += [
-                nn.Conv2d(widths[n - 1], widths[n], 4, stride=stride, padding=1, bias=bias),
-                make(widths[n]),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+        widths = [input_nc, *(ndf * min(2**n, 8) for n in range(num_layers + 1))]
+        layers: list[nn.Module] = []
+        for n, (before, after) in enumerate(pairwise(widths)):
+            stride, bias = 2 if n < num_layers else 1, n == 0 or conv_bias(norm)
+            layers.append(nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=bias))
+            layers += [make_norm(norm)(after)] if n else []
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
         layers.append(nn.Conv2d(widths[-1], 1, 4, stride=1, padding=1))
         self.model = nn.Sequential(*layers)
         self.minimum = 3 * 2**num_layers

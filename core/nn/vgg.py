@@ -27,17 +27,13 @@ Pooling = Literal["max", "average"]
 
 _CONVOLUTIONS: dict[VGGDepth, tuple[int, ...]] = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _WIDTHS = (64, 128, 256, 512, 512)
-_FILES: dict[tuple[VGGInput, VGGDepth], str] = {
-    ("torchvision", 16): "vgg16-397923af.pth",
-    ("torchvision", 19): "vgg19-dcbb9e9d.pth",
-    ("caffe", 16): "vgg16-00b39a1b.pth",
-    ("caffe", 19): "vgg19-d01eb7cb.pth",
+_PUBLISHED: dict[tuple[VGGInput, VGGDepth], str] = {
+    ("torchvision", 16): "https://download.pytorch.org/models/vgg16-397923af.pth",
+    ("torchvision", 19): "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    ("caffe", 16): "https://web.eecs.umich.edu/~justincj/models/vgg16-00b39a1b.pth",
+    ("caffe", 19): "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth",
 }
-"""Published files; behind the dash stand the first digits of their SHA-256."""
-_URLS: dict[VGGInput, str] = {
-    "torchvision": "https://download.pytorch.org/models/",
-    "caffe": "https://web.eecs.umich.edu/~justincj/models/",
-}
+"""Addresses of weights; behind the dash stand the first digits of their SHA-256."""
 
 
 def vgg_input(images: Tensor, expected: VGGInput) -> Tensor:
@@ -162,8 +158,8 @@ def vgg_state(network: VGG, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _published_file(published: VGGInput, depth: VGGDepth) -> Path:
     """Return the file of published weights in torch.hub's folder; fetch it if it is not there."""
-    name = _FILES[published, depth]
-    path, url = Path(torch.hub.get_dir()) / "checkpoints" / name, _URLS[published] + name
+    url = _PUBLISHED[published, depth]
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if path.is_file():
         return path
     try:

@@ -11,7 +11,7 @@ from core.errors import UserError
 from core.family import Family
 from core.inference.loading import load_sampler, load_translator
 from core.jobs.samples import write_samples
-from core.jobs.styles import StyleChoice, choose_task
+from core.jobs.styles import choose_task
 from core.jobs.stylize import Showing, draw_grid, grid_jobs, stylize_all
 from core.jobs.translate import find_jobs, translate_all
 from core.procedural.known_truth import diversity, score_captions, score_paired, score_unpaired
@@ -79,7 +79,7 @@ def _show_translations(
     translator = load_translator(run_dir, {kind.name: kind}, world.device)
     scores = (score_paired if kind.layout == "paired" else score_unpaired)(translator, root)
     jobs = find_jobs(root, translator, None, None)
-    task = choose_task(translator, jobs, StyleChoice(synchronized=translator.styles is not None))
+    task = choose_task(translator, jobs, synchronized=translator.has_styles)
     translate_all(task, jobs, output, config.name)
     spread = diversity(translator, root)
     for direction, score in scores.items():

@@ -31,16 +31,12 @@ BUSY = {408, 425, 429, 500, 502, 503, 504}
 NUM_ATTEMPTS = 3
 WAIT_SECONDS = 2.0
 """Before the second attempt; twice as long before the third."""
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+TIMEOUT_SECONDS = 30.0
+"""Without a sign of the server, until an attempt is given up."""
 
 
 def require_digest(path: Path, sha256: str, source: object, advice: str) -> str:
-    """Return the SHA-256 of a file that is the expected one.
+    """Return the SHA-256 of a file, 64 hexadecimal digits, if it is the expected one.
 
     Args:
         path: the file.
@@ -51,7 +47,8 @@ def require_digest(path: Path, sha256: str, source: object, advice: str) -> str:
     Raises:
         UserError: the file has another digest.
     """
-    found = digest(path)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(sha256):
         raise UserError(
             f"{source}: SHA-256 is {found} instead of {sha256}: damaged or another file; {advice}"
@@ -67,7 +64,7 @@ class _RefusedError(Exception):
     """The server will not give this file, however often it is asked."""
 
 
-def fetch(url: str, path: Path, *, advice: str, timeout: float = 30.0) -> None:
+def fetch(url: str, path: Path, *, advice: str) -> None:
     """Download a file, going on with what an earlier call has left in `<path>.part`.
 
     Args:
@@ -75,7 +72,6 @@ def fetch(url: str, path: Path, *, advice: str, timeout: float = 30.0) -> None:
         path: the file; takes its name only when complete, replacing what was there. Missing
             folders are made.
         advice: what the user can do where the server does not deliver; ends the error line.
-        timeout: seconds without a sign of the server until an attempt is given up.
 
     Raises:
         UserError: the server cannot be reached, refuses, or breaks off each time; the disk is full
@@ -86,7 +82,7 @@ def fetch(url: str, path: Path, *, advice: str, timeout: float = 30.0) -> None:
         part.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, NUM_ATTEMPTS + 1):
             try:
-                _attempt(url, part, timeout)
+                _attempt(url, part)
                 break
             except _InterruptedError as error:
                 if attempt == NUM_ATTEMPTS:
@@ -107,7 +103,7 @@ def fetch(url: str, path: Path, *, advice: str, timeout: float = 30.0) -> None:
         ) from error
 
 
-def _attempt(url: str, part: Path, timeout: float) -> None:
+def _attempt(url: str, part: Path) -> None:
     """Ask once for what is still missing, and append it to `part`."""
     offset, validator, num_bytes = _begun(url, part)
     if offset and offset == num_bytes:
@@ -116,7 +112,8 @@ def _attempt(url: str, part: Path, timeout: float) -> None:
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
     with _network(part):
-        response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=timeout)
+        request = Request(url, headers=headers)
+        response: HTTPResponse = urlopen(request, timeout=TIMEOUT_SECONDS)
     with response:
         if response.status == 206:
             piece = response.headers.get("Content-Range", "")

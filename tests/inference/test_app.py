@@ -107,7 +107,7 @@ def test_in_chromium(runs: Path, browser_page: Any) -> None:
     page = build_page(demo)
     asked: list[str] = []
     browser_page.on("request", lambda request: asked.append(request.url))
-    address = launch(page, "127.0.0.1", None, wait=False)
+    address = launch(page, "127.0.0.1", None)
     try:
         browser_page.goto(address)
         # The first checkpoint translates one way only, and has no styles to choose.

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.inference.latent import save_numbers
 from core.inference.styles import drawn, given, one, read_codes
 from core.inference.translator import Translator
-from core.jobs.styles import NUM_STYLES, StyleChoice, choose_task
+from core.jobs.styles import NUM_STYLES, choose_task
 from core.jobs.translate import find_jobs, translate_all
 from core.runtime.distributed import World
 from tests.small import family
@@ -52,7 +52,7 @@ def work(
     **choice: Any,
 ) -> list[str]:
     jobs = find_jobs(source, translator, direction, None)
-    task = choose_task(translator, jobs, StyleChoice(**choice))
+    task = choose_task(translator, jobs, **choice)
     assert translate_all(task, jobs, out, "test", world) == []
     return sorted(path.name for path in (out / "images").rglob("*.*"))
 
@@ -211,10 +211,10 @@ def test_options_that_do_not_go_together(translator: Translator, tmp_path: Path)
         ({"ends": ["x", "y"]}, "--interpolate: the input has images of both domains"),
     ):
         with pytest.raises(UserError, match=message):
-            choose_task(translator, jobs, StyleChoice(**choice))
+            choose_task(translator, jobs, **choice)
     plain = Translator(family("cyclegan"), CPU)
     with pytest.raises(UserError, match="--style: cyclegan gives an image one translation"):
-        choose_task(plain, jobs, StyleChoice(examples=[root]))
+        choose_task(plain, jobs, examples=[root])
     with pytest.raises(UserError, match="cyclegan gives an image one translation"):
         plain.encode_style(torch.zeros(1, 3, 16, 16))
     with pytest.raises(UserError, match=r"style codes of shape \(1, 2\); tint takes \[number, 3\]"):
