@@ -192,6 +192,14 @@ def download(
         fetch(url, file, advice=advice)
     found = _check(file, expected, None if by_hand else url)
     num_bytes = file.stat().st_size
+    _put_in_place(item, file, target)
+    if item.kind == "data" and not by_hand:
+        file.unlink()
+    return Download(target, num_bytes, found)
+
+
+def _put_in_place(item: Published, file: Path, target: Path) -> None:
+    """Unpack a data set's archive to `target`, or move a generator's file there."""
     try:
         if item.kind == "data":
             unpack(file, target)
@@ -203,9 +211,6 @@ def download(
             f"{target}: cannot be put in place ({error.strerror or error}); make room or choose "
             f"another folder with --output, the download is kept as {file}"
         ) from error
-    if item.kind == "data" and not by_hand:
-        file.unlink()
-    return Download(target, num_bytes, found)
 
 
 def _check(path: Path, sha256: str, url: str | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import torch
@@ -166,26 +167,22 @@ def choose_task(
         UserError: options that exclude each other, styles of a checkpoint without any, or a style
             of which it is not clear which domain it belongs to.
     """
-    asked = {
-        "--num-styles": num_styles is not None,
-        "--synchronized": synchronized,
-        "--style": examples is not None,
-        "--interpolate": ends is not None,
-    }
-    options = [option for option, is_asked in asked.items() if is_asked]
+    names = ("--num-styles", "--synchronized", "--style", "--interpolate")
+    asked = (num_styles is not None, synchronized, examples is not None, ends is not None)
+    options = list(compress(names, asked))
     if not translator.has_styles:
         if options:
             translator.require_styles(f"{options[0]}: ")
         return Task(translator, official)
     if len(options) > 1 and options != ["--num-styles", "--synchronized"]:
         raise UserError("give one of --num-styles (with --synchronized), --style and --interpolate")
+    num_styles = num_styles or NUM_STYLES
     directions = list(dict.fromkeys(job.direction for job in jobs))
     if ends is not None:
         _require_one_domain("--interpolate", directions)
         codes = {d: torch.cat([one(translator, end, d).codes for end in ends]) for d in directions}
         return Between(translator, official, ends=codes, num_frames=num_frames)
     common: dict[Direction, StyleSet] = {}
-    num_styles = num_styles or NUM_STYLES
     if examples is not None:
         if not all(states_domains(path) for path in examples):
             _require_one_domain("--style", directions)
