@@ -77,7 +77,7 @@ class Stylizer(Protocol):
         style_masks: Sequence[Image.Image | None] = (),
         progress: Progress | None = None,
     ) -> Image.Image:
-        """Give `content` the style of `styles`.
+        """Give `content` the style of `styles`, and return an RGB picture.
 
         Args:
             content: as `core.data.images.open_image` gives it; alpha is laid over white.
@@ -86,9 +86,6 @@ class Stylizer(Protocol):
                 (`core.data.images.open_label_map`).
             style_masks: one per style, or none at all.
             progress: who follows the work.
-
-        Returns:
-            RGB picture.
 
         Raises:
             UserError: sizes, masks or number of styles that the method cannot use.

@@ -70,18 +70,15 @@ class PhotoWCTDecoders:
     def training_step(self, batch: SampleBatch, step: int, update: Update) -> dict[str, Tensor]:
         """Train all four decoders at once: they share nothing but the encoder."""
         model = self.config.model
+        of_image, of_features = model.lambda_reconstruction, model.lambda_feature
         images = (batch.images + 1) / 2  # [N, 3, H, W]
         features, decoded = self.reconstruct(images)
 
         losses = {}
         for level, output in decoded.items():
             again, _ = self.networks["enc"](output, level)
-            losses[f"reconstruction_{level}"] = reconstruction_loss(
-                output, images, model.lambda_reconstruction
-            )
-            losses[f"feature_{level}"] = feature_loss(
-                again[level], features[level], model.lambda_feature
-            )
+            losses[f"reconstruction_{level}"] = reconstruction_loss(output, images, of_image)
+            losses[f"feature_{level}"] = feature_loss(again[level], features[level], of_features)
         update(self.optimizers["dec"], *losses.values())
 
         terms = {name: loss.detach() for name, loss in losses.items()}

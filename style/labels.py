@@ -54,16 +54,12 @@ class LabelMap:
 
 
 def read_labels(mask: Image.Image, name: str = "mask") -> Labels:
-    """Read the class ids of a map, [H, W].
-
-    Args:
-        mask: as `core.data.images.open_label_map` gives it, or any other mode.
-        name: what errors call it, where it knows no file.
+    """Read the class ids [H, W] of a map of any mode.
 
     Raises:
         UserError: floating point values, or many colours that are not those of a drawing.
     """
-    name = mask.info.get("file", name)
+    name = mask.info.get("file", name)  # as `core.data.images.open_label_map` leaves it
     if mask.mode == "P" or mask.mode.startswith("I"):
         return np.asarray(mask).astype(np.int64)
     rgb = as_array(normalised(mask, name), 3).astype(np.int64)

@@ -36,14 +36,10 @@ _GIF_HOLD = 10
 
 @dataclass(frozen=True)
 class StyleJob:
-    """One result to be made.
+    """One result to be made, with the files it is made of.
 
-    Attributes:
-        name: unique, without extension.
-        content: image file.
-        styles: image files, blended.
-        content_mask: label map, if any.
-        style_masks: one per style, or none.
+    Its name is unique and has no extension. Styles are blended. Of label maps there is one for each
+    image, or none.
     """
 
     name: str
@@ -51,12 +47,6 @@ class StyleJob:
     styles: tuple[Path, ...]
     content_mask: Path | None = None
     style_masks: tuple[Path, ...] = ()
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Everything that the result depends on, besides the options."""
-        masks = () if self.content_mask is None else (self.content_mask,)
-        return (self.content, *self.styles, *masks, *self.style_masks)
 
 
 @dataclass(frozen=True)
@@ -145,8 +135,10 @@ def pair_jobs(root: Path) -> list[StyleJob]:
 
 
 def _fingerprint(job: StyleJob, config: Any) -> str:
+    """Return a digest of everything that a result depends on."""
     digest = hashlib.sha256(dump_config(config).encode())
-    for file in job.files:
+    masks = (job.content_mask, *job.style_masks)
+    for file in filter(None, (job.content, *job.styles, *masks)):
         try:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         except OSError as error:
@@ -172,14 +164,7 @@ def _saved(path: Path, made_by: str) -> Image.Image | None:
 
 
 class FolderProgress:
-    """A bar on the terminal, and pictures in a folder; see `core.stylizer.Progress`.
-
-    Args:
-        folder: the output folder.
-        job: what is being made.
-        made_by: fingerprint of options and images.
-        showing: what to keep.
-    """
+    """A bar on the terminal, and pictures in the output folder; see `core.stylizer.Progress`."""
 
     def __init__(self, folder: Path, job: StyleJob, made_by: str, showing: Showing) -> None:
         self._made_by, self._showing = made_by, showing

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.training.benchmark import has_fast_bf16, interleaved, machine
 from style.neural.config import Config, Run
-from style.neural.networks import untrained_encoder
+from style.neural.networks import make_encoder
 from style.neural.objective import WHOLE
 from style.neural.stylizer import NeuralStyle
 
@@ -38,7 +38,7 @@ class Iterations:
     def __init__(self, config: Config, run: Run, device: torch.device) -> None:
         self.device = device
         torch.manual_seed(0)
-        encoder, scale = untrained_encoder(config.model), config.scales[0]
+        encoder, scale = make_encoder(config.model, trained=False), config.scales[0]
         noise = np.random.default_rng(0).integers(0, 256, (scale.size * 3 // 4, scale.size, 3))
         image = Image.fromarray(noise.astype(np.uint8))
         stylizer = NeuralStyle(config.model_copy(update={"run": run}), encoder, device)
@@ -58,14 +58,9 @@ class Iterations:
 def benchmark_iterations(
     config: Config, device: torch.device, repeats: int, steps: int, fast: Run | None = None
 ) -> dict[str, Any]:
-    """Measure interleaved iterations of both paths at the config's first scale.
+    """Measure iterations of both paths at the config's first scale.
 
-    Args:
-        config: encoder, layers, weights, optimizer, size.
-        device: where.
-        repeats: interleaved repeats of each path.
-        steps: iterations per repeat.
-        fast: the fast path; default: `fast_run`.
+    Each path has `repeats` turns of `steps` iterations; the fast one is by default `fast_run`.
 
     Returns:
         What `core.training.benchmark.interleaved` finds, the options of the fast path and the size.

@@ -27,7 +27,7 @@ class Model(Options):
     weights: str | None = None
     """VGG file; default: the published one, fetched on first use."""
     pooling: Pooling = "max"
-    """VGG's; the random filters' pyramid is always averaged."""
+    """Pooling of VGG; the pyramid of random filters is always averaged."""
     content_layers: Layers = ("relu4_2",)
     style_layers: Layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -65,7 +65,7 @@ class Optim(Options):
 
 
 class Scale(Options):
-    """One stage; where something is None, what holds for all stages holds."""
+    """One stage; None takes what holds for all of them."""
 
     size: Annotated[int, Field(ge=16)] = 512
     """Pixels; longer side of the content."""
@@ -122,7 +122,7 @@ class Config(StylizerConfig):
     run: Run = Run()
 
     def at(self, scale: Scale) -> Self:
-        """Return the options of one stage, with what deviates there in place of what holds."""
+        """Return the options of one stage: its own in place of the common ones."""
         changed: dict[str, Options] = {}
         if scale.style_weight is not None:
             changed["loss"] = self.loss.model_copy(update={"style_weight": scale.style_weight})

@@ -39,7 +39,6 @@ class Descent:
         else:
             self._optimizer = LBFGS(
                 [self.image],
-                lr=1.0,
                 max_iter=1,
                 tolerance_grad=-1.0,
                 tolerance_change=-1.0,

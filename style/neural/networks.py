@@ -74,7 +74,6 @@ class RandomFilters(nn.Module):
 
     def __init__(self, num_levels: int = MOST_LEVELS) -> None:
         super().__init__()
-        self.num_levels = num_levels
         # Reflection needs a pixel more than it adds.
         self.minimum = (self.SIZE // 2 + 1) * 2 ** (num_levels - 1)
         # On the CPU and for all levels, so that they are the same in every case.
@@ -112,11 +111,11 @@ class RandomFilters(nn.Module):
 Encoder = VGGEncoder | RandomFilters
 
 
-def untrained_encoder(model: Model) -> Encoder:
-    """Make the encoder that the options name; VGG with weights drawn at random.
+def make_encoder(model: Model, *, trained: bool = True) -> Encoder:
+    """Make the encoder that the options name, VGG with its weights or with random ones.
 
     Raises:
-        UserError: no such layer.
+        UserError: no such layer, or no weights.
     """
     is_vgg = model.encoder != "random_filters"
     names = list(VGG(19, "relu1_1").layers) if is_vgg else RandomFilters.names()
@@ -129,20 +128,11 @@ def untrained_encoder(model: Model) -> Encoder:
     last = max(wanted, key=names.index, default=names[1])
     if not is_vgg:
         return RandomFilters(names.index(last) + 1)
+    vgg = VGG(19, last, pooling=model.pooling)
     expected: VGGInput = "caffe" if model.encoder == "vgg19_caffe" else "torchvision"
-    return VGGEncoder(VGG(19, last, pooling=model.pooling), expected)
-
-
-def make_encoder(model: Model) -> Encoder:
-    """Make the encoder that the options name, with its weights.
-
-    Raises:
-        UserError: no such layer, or no weights.
-    """
-    encoder = untrained_encoder(model)
-    if isinstance(encoder, VGGEncoder):
-        load_vgg(encoder.vgg, model.weights, encoder.expected)
-    return encoder
+    if trained:
+        load_vgg(vgg, model.weights, expected)
+    return VGGEncoder(vgg, expected)
 
 
 def arrange(encoder: Encoder, run: Run, device: torch.device) -> None:

@@ -11,14 +11,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from style.neural.config import Config
-from style.neural.losses import (
-    blend,
-    content_loss,
-    gram,
-    style_loss,
-    total_variation,
-    weighted,
-)
+from style.neural.losses import blend, content_loss, gram, style_loss, total_variation, weighted
 from style.neural.networks import Encoder
 
 Classes = Mapping[int, Tensor | None]

@@ -57,14 +57,14 @@ def reconstruct_layers(
     show: Showing,
     device: torch.device,
 ) -> Path:
-    """Make every picture of the figure, then the figure; return its file.
+    """Reconstruct the content of one image and the style of another, and draw the figure.
 
     Args:
         config: of neural style.
-        content: image whose content is reconstructed, if any.
-        style: image whose style is reconstructed, if any.
+        content: image file; None: no row of contents.
+        style: image file; None: no row of styles.
         layers: default: the style layers of the config.
-        out: folder of the pictures and of the figure.
+        out: folder of the pictures and of the figure, whose file is returned.
         show: what is shown of the work.
         device: where to compute.
 

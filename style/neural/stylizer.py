@@ -88,14 +88,10 @@ class NeuralStyle:
         scale: Scale,
         picture: Image.Image | None = None,
     ) -> Descent:
-        """Prepare the optimisation of one scale.
+        """Prepare the optimisation of one scale, which the content has the size of already.
 
-        Args:
-            content: at the size of the scale.
-            styles: at any size.
-            classes: of the content and of each style.
-            scale: what deviates from the other options.
-            picture: to start from; None: what `image.init` says.
+        `classes` are those of the content and of each style. It starts from a picture of any size,
+        or from what `image.init` says.
         """
         image, config = self.config.image, self.config.at(scale)
         side = int(scale.size * image.style_scale)

@@ -5,6 +5,9 @@ neighbourhood; the maps are averaged over a large window, weighted by nearness i
 content's colour (a joint bilateral filter); the content image through its averaged map is the
 result. It has the content's structure to the pixel.
 
+Images are [3, H, W] in [0, 1], float32 or float64; models are [3, 4, H, W]: rows R, G, B, columns
+r, g, b, 1.
+
 Deviation from the official code, a CUDA kernel: pairs of pixels share one weight, which is half the
 exponentials; the numbers are the same.
 """
@@ -12,6 +15,7 @@ exponentials; the numbers are the same.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -28,15 +32,7 @@ _STRIP_PIXELS = 1 << 15
 
 
 def local_models(stylised: Tensor, content: Tensor) -> Tensor:
-    """Fit the least-squares colour map content -> stylised around every pixel.
-
-    Args:
-        stylised: [3, H, W] in [0, 1].
-        content: [3, H, W] in [0, 1].
-
-    Returns:
-        [3, 4, H, W] in the type of `stylised`: rows R, G, B; columns r, g, b, 1.
-    """
+    """Fit the least-squares colour map content -> stylised around every pixel."""
     height, width = content.shape[1:]
     strip, halo = max(1, _STRIP_PIXELS // width), _PATCH // 2
     strips = []
@@ -51,13 +47,9 @@ def local_models(stylised: Tensor, content: Tensor) -> Tensor:
 def _fit(target: Tensor, guide: Tensor) -> Tensor:
     """Fit the models of float64 images."""
     extended = torch.cat([guide, torch.ones_like(guide[:1])])
-    height, width = guide.shape[1:]
-
-    def sums(x: Tensor) -> Tensor:
-        padded = F.pad(x, (_PATCH // 2,) * 4)
-        rows = torch.stack([padded[..., k : k + height, :] for k in range(_PATCH)]).sum(0)
-        return torch.stack([rows[..., k : k + width] for k in range(_PATCH)]).sum(0)
-
+    sums = partial(
+        F.avg_pool2d, kernel_size=_PATCH, stride=1, padding=_PATCH // 2, divisor_override=1
+    )
     normal = sums(extended[:, None] * extended).permute(2, 3, 0, 1)
     normal = normal + torch.diag(normal.new_tensor([_RIDGE, _RIDGE, _RIDGE, 0]))
     moments = sums(extended[:, None] * target).permute(2, 3, 0, 1)
@@ -68,14 +60,8 @@ def _fit(target: Tensor, guide: Tensor) -> Tensor:
 def smoothed_models(models: Tensor, content: Tensor, *, radius: int, edge: float) -> Tensor:
     """Average colour models by a joint bilateral filter.
 
-    Args:
-        models: [3, 4, H, W].
-        content: [3, H, W] in [0, 1].
-        radius: of the window in pixels; the spatial sigma is a third of it.
-        edge: sigma in colour, on the mean squared difference of the three channels.
-
-    Returns:
-        [3, 4, H, W].
+    The spatial sigma is a third of the window's radius in pixels; `edge` is the sigma in colour, on
+    the mean squared difference of the three channels.
     """
     x = torch.cat([models.flatten(0, 1), torch.ones_like(content[:1])])  # the weights' sum last
     total = x.clone()
@@ -94,21 +80,12 @@ def smoothed_models(models: Tensor, content: Tensor, *, radius: int, edge: float
 
 
 def apply_models(models: Tensor, content: Tensor) -> Tensor:
-    """Map every pixel's colour [3, H, W] by its model [3, 4, H, W]."""
+    """Map every pixel's colour by its model."""
     return (models[:, :3] * content).sum(1) + models[:, 3]
 
 
 def affine_smoothing(stylised: Tensor, content: Tensor, options: Affine) -> Tensor:
-    """Return the content image with the local colours of the stylised one.
-
-    Args:
-        stylised: [3, H, W] in [0, 1], float32 or float64.
-        content: [3, H, W] in [0, 1], of the same type.
-        options: window and sharpness of the average.
-
-    Returns:
-        [3, H, W], not clipped.
-    """
+    """Return the content image with the local colours of the stylised one, not clipped."""
     models = local_models(stylised, content)
     models = smoothed_models(models, content, radius=options.radius, edge=options.edge)
     return apply_models(models, content)

@@ -94,12 +94,9 @@ def _measured(solver: _Solver, size: int, threads: int) -> tuple[Any, dict[str, 
 def benchmark_smoothing(sizes: list[int], repeats: int, largest_direct: int) -> dict[str, Any]:
     """Measure seconds, memory and agreement for each size (square pictures).
 
-    Every solution is made in a process of its own, so that its peak of memory is its own.
-
-    Args:
-        sizes: sides in pixels.
-        repeats: of ours; the median counts. The direct solver runs once.
-        largest_direct: sizes above it are solved by ours alone.
+    Every solution is made in a process of its own, so that its peak of memory is its own. Sizes are
+    in pixels. Ours is repeated, and the median counts; the direct solver runs once, up to the size
+    `largest_direct`.
     """
     report: dict[str, Any] = {}
     threads = torch.get_num_threads()

@@ -11,7 +11,6 @@ regions that belong together to the stylised image [1, 3, H, W], which is not cl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -35,33 +34,24 @@ _BLOCK = 8
 """Pixels that a feature of the deepest level stands for, across and down."""
 
 
-class PhotoWCT(nn.Module):
+class PhotoWCT(nn.ModuleDict):
     """The published networks: encoders `e1..e4` and decoders `d1..d4`, as in the released file."""
 
     def __init__(self) -> None:
         super().__init__()
         for level in LEVELS:
-            self.add_module(f"e{level}", Encoder(level))
-            self.add_module(f"d{level}", Decoder(level))
-
-    def encoder(self, level: int) -> Encoder:
-        """Return the encoder of a level."""
-        return cast("Encoder", self.get_submodule(f"e{level}"))
-
-    def decoder(self, level: int) -> Decoder:
-        """Return the decoder of a level."""
-        return cast("Decoder", self.get_submodule(f"d{level}"))
+            self[f"e{level}"], self[f"d{level}"] = Encoder(level), Decoder(level)
 
     def images(
         self, content: Tensor, style: Tensor, regions: Regions | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield (level, image after it) from level 4 to level 1; all style features are `e4`'s."""
-        of_style, _ = self.encoder(LEVELS[-1])(style)
+        of_style, _ = self["e4"](style)
         image = content
         for level in reversed(LEVELS):
-            features, poolings = self.encoder(level)(image)
-            moved = transfer(features[level], of_style[level], regions, PHOTO_WCT)
-            image = self.decoder(level)(moved, poolings)
+            features, poolings = self[f"e{level}"](image)
+            moved = transfer(features[level], of_style[level], regions, PHOTO_WCT)  # [1, C, h, w]
+            image = self[f"d{level}"](moved, poolings)
             yield level, image
 
     @torch.no_grad()

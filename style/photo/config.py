@@ -21,7 +21,7 @@ class Matting(Options):
     epsilon: PositiveFloat = 1e-7
     """Regulariser of the colour covariances."""
     radius: PositiveInt = 1
-    """Of the matting windows, in pixels."""
+    """Radius of the matting windows, in pixels."""
     tolerance: PositiveFloat = 2e-3
     """Largest root mean square error of the solution, for colours in [0, 1]."""
 
@@ -30,16 +30,16 @@ class Guided(Options):
     """Colour guided filter (`photo_gif.py`)."""
 
     radius: PositiveInt = 35
-    """In pixels; windows are 2 * radius + 1 wide."""
+    """Windows are 2 * radius + 1 pixels wide."""
     eps: PositiveFloat = 0.001
-    """In squared grey levels of 0..255 (the folder script of the official code: 0.01)."""
+    """Regulariser, in squared grey levels of 0..255 (official folder script: 0.01)."""
 
 
 class Affine(Options):
     """Local affine smoothing (`smooth_filter.py`)."""
 
     radius: PositiveInt = 15
-    """Of the window of the average, in pixels (`f_radius`)."""
+    """Radius of the window of the average, in pixels (`f_radius`)."""
     edge: PositiveFloat = 0.1
     """How different colours may be to share a model (`f_edge`)."""
 

@@ -161,7 +161,7 @@ def propagate(stylised: Tensor, content: Tensor, options: Matting, *, even: bool
     colours = content.double()
     exact, degree = matting_system(colours, options)
     precondition = ModelPreconditioner(exact, colours, options.radius, stylised.dtype)
-    system = exact.to(stylised.dtype)
+    system = Stencil(exact.planes.to(stylised.dtype), exact.reach)
     before, after = (degree, torch.ones_like(degree)) if even else (degree.sqrt(),) * 2
     right = before.to(stylised) * stylised
     # D - beta W >= (1 - beta) D: the squared error is at most 1 - beta times the energy.

@@ -24,10 +24,10 @@ from style.photo.stencil import Stencil
 SPACING = 8
 """Pixels between two nodes of the finest grid."""
 _DIRECT_NODES = 128
-"""Grids of at most so many nodes are solved directly: 4 unknowns each."""
+"""Most nodes, of 4 unknowns each, that are solved for directly."""
 _POWER_ITERATIONS = 20
 _RIDGE = 1e-7
-"""Relative to a block's trace: where the picture is flat its colours cannot tell models apart."""
+"""Part of a block's trace added to it: a flat picture's colours cannot tell models apart."""
 
 
 def _galerkin(
@@ -60,6 +60,12 @@ def _galerkin(
     return blocks
 
 
+def _interpolation(fine: int, like: Tensor) -> Tensor:
+    """Return the matrix [fine, fine // 2 + 1] from every other node to all, linear in between."""
+    halves = torch.arange(fine, dtype=like.dtype, device=like.device)[:, None] / 2
+    return (1 - (halves - torch.arange(fine // 2 + 1, device=like.device)).abs()).clamp_min(0)
+
+
 class _Grid:
     """A level of models at nodes: its operator, a smoother, and the next coarser level.
 
@@ -78,8 +84,8 @@ class _Grid:
         self._damping = 4 / 3 / self.largest_eigenvalue(_POWER_ITERATIONS)
         self._coarser: _Grid | None = None
         if height * width > _DIRECT_NODES:
-            self._coarse_size = (height // 2 + 1, width // 2 + 1)
-            like = blocks.new_empty(self._coarse_size)
+            self._down, self._across = (_interpolation(side, blocks) for side in self.size)
+            like = blocks.new_empty(self._down.shape[1], self._across.shape[1])
             self._coarser = _Grid(_galerkin(self.apply, self._prolong, self._restrict, like))
         else:
             num = 4 * height * width
@@ -97,7 +103,7 @@ class _Grid:
         return (self._inverse * x[:, None]).sum(2)
 
     def largest_eigenvalue(self, num_iterations: int) -> Tensor:
-        """Estimate the block-scaled operator's, a scalar, by the power method."""
+        """Estimate the largest eigenvalue of the block-scaled operator by the power method."""
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(1, 4, *self.size, generator=generator, dtype=self._rows.dtype)
         x = x.to(self._rows.device)
@@ -106,18 +112,10 @@ class _Grid:
         return x.norm()
 
     def _prolong(self, models: Tensor) -> Tensor:
-        height, width = self._coarse_size
-        fine = F.interpolate(
-            models, size=(2 * height - 1, 2 * width - 1), mode="bilinear", align_corners=True
-        )
-        return fine[:, :, : self.size[0], : self.size[1]]
+        return self._down @ models @ self._across.T
 
     def _restrict(self, x: Tensor) -> Tensor:
-        height, width = self._coarse_size
-        x = F.pad(x, (0, 2 * width - 1 - self.size[1], 0, 2 * height - 1 - self.size[0]))
-        line = x.new_tensor([0.5, 1.0, 0.5])
-        kernel = (line[:, None] * line).expand(4, 1, 3, 3)
-        return F.conv2d(x, kernel, stride=2, padding=1, groups=4)
+        return self._down.T @ x @ self._across
 
     def solve(self, right: Tensor) -> Tensor:
         """Run one symmetric V-cycle of damped block Jacobi; solve exactly on the coarsest level."""

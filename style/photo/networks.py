@@ -10,7 +10,7 @@ channels; the decoder runs block by block and is given the high frequencies that
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -62,8 +62,7 @@ def _convolutions(
     return made
 
 
-@dataclass(frozen=True)
-class Pooling:
+class Pooling(NamedTuple):
     """What unpooling needs: argmax positions y * W + x, and the size (H, W) before pooling."""
 
     indices: Tensor
@@ -81,7 +80,7 @@ class Encoder(nn.ModuleDict):
     def forward(
         self, images: Tensor, level: int | None = None
     ) -> tuple[dict[int, Tensor], tuple[Pooling, ...]]:
-        """Return {level: its features} for every level up to one, and the poolings on the way.
+        """Return {level: its features} up to one level, and the poolings on the way.
 
         Args:
             images: [N, 3, H, W] in [0, 1]; before each convolution sides must be at least 2.
@@ -123,23 +122,21 @@ class Decoder(nn.ModuleDict):
         return x
 
 
-class DistilledEncoder(nn.Module):
+class DistilledEncoder(nn.ModuleDict):
     """Four blocks, each of which also gives the high frequencies of its own input."""
 
     def __init__(self) -> None:
         super().__init__()
         for k, block in enumerate(_BLOCKS):
-            convolutions = _convolutions(block, _DISTILLED_WIDTHS)
-            self.add_module(f"block{k}", nn.ModuleDict(convolutions))
+            self[f"block{k}"] = nn.ModuleDict(_convolutions(block, _DISTILLED_WIDTHS))
         # A frozen random mixing of the colours: the published weights have it in the place of
         # VGG's preprocessing.
-        self.get_submodule("block0").add_module("preprocess", nn.Conv2d(3, 3, 1))
+        self["block0"].add_module("preprocess", nn.Conv2d(3, 3, 1))
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return every block's features, and its input less the 3 x 3 mean of that.
 
-        Args:
-            images: [N, 3, H, W]; sides must be multiples of 8.
+        Sides of the images [N, 3, H, W] must be multiples of 8.
         """
         x, features, residuals = images, [], []
         for k, block in enumerate(_BLOCKS):
@@ -147,34 +144,30 @@ class DistilledEncoder(nn.Module):
             residuals.append(x - mean)  # [N, (3, 10, 20, 58)[k], 2 * h, 2 * w]; k = 0: [.., h, w]
             x = self.get_submodule("block0.preprocess")(x) if k == 0 else x
             for layer in block:
-                pool = layer.startswith("pool")
-                x = (
-                    F.max_pool2d(x, 2)
-                    if pool
-                    else F.relu(self.get_submodule(f"block{k}.{layer}")(x))
-                )
+                if layer.startswith("pool"):
+                    x = F.max_pool2d(x, 2)
+                else:
+                    x = F.relu(self.get_submodule(f"block{k}.{layer}")(x))
             features.append(x)  # [N, (10, 20, 58, 64)[k], h, w]
         return features, residuals
 
 
-class DistilledDecoder(nn.Module):
+class DistilledDecoder(nn.ModuleDict):
     """Four blocks; each leads from one level's features to those of the next shallower level."""
 
     def __init__(self) -> None:
         super().__init__()
         for k, block in enumerate(_BLOCKS):
-            convolutions = _convolutions(reversed(block), _DISTILLED_WIDTHS, backwards=True)
-            self.add_module(f"block{k}", nn.ModuleDict(convolutions))
+            self[f"block{k}"] = nn.ModuleDict(
+                _convolutions(reversed(block), _DISTILLED_WIDTHS, backwards=True)
+            )
         # The residual of the image is three more channels; others are added to the features.
-        self.get_submodule("block0").add_module("conv1_1", _Conv3x3(10 + 3, 3))
+        self["block0"].add_module("conv1_1", _Conv3x3(10 + 3, 3))
 
     def forward(self, features: Tensor, residual: Tensor, block: int) -> Tensor:
-        """Decode features [N, C, h, w] to those of the block above, or, by block 0, to the image.
+        """Decode a block's features [N, C, h, w] to those of the block above; block 0: the image.
 
-        Args:
-            features: of the encoder's block.
-            residual: of the encoder's block, twice as large (block 0: as large).
-            block: 0..3.
+        The residual is the encoder's of the same block: twice as large, in block 0 as large.
         """
         x, layers = features, list(reversed(_BLOCKS[block]))
         for layer in layers:
@@ -196,15 +189,10 @@ def _haar(x: Tensor, channels: int) -> Tensor:
 
 
 def wavelet_packets(images: Tensor, depth: int) -> Tensor:
-    """Return the full Haar wavelet packets of images [N, 3, H, W].
+    """Return the full Haar wavelet packets of images [N, 3, H, W], sides multiples of 2^depth.
 
-    Args:
-        images: sides must be multiples of 2^depth.
-        depth: steps.
-
-    Returns:
-        [N, 3 * 4^depth, H / 2^depth, W / 2^depth]. As the transform is orthonormal, its transpose
-        (`from_wavelet_packets`) is the exact inverse.
+    [N, 3 * 4^depth, H / 2^depth, W / 2^depth]; as the transform is orthonormal, its transpose
+    (`from_wavelet_packets`) is the exact inverse.
     """
     x = images
     for _ in range(depth):

@@ -67,16 +67,16 @@ def from_official(
     """
     networks = PhotoWCT()
     load_network(networks, states["PhotoWCT"], "PhotoWCT", source)
-    deepest = networks.encoder(LEVELS[-1]).state_dict()
+    deepest = networks["e4"].state_dict()
     family = build_official(PhotoWCTDecoders, {}, source)
     family.networks["enc"].load_state_dict(deepest)
     for level in LEVELS:
-        for key, value in networks.encoder(level).state_dict().items():
+        for key, value in networks[f"e{level}"].state_dict().items():
             if not torch.equal(value, deepest[key]):
                 raise UserError(
                     f"{source}: e{level}.{key} differs from e4's; a training run has one encoder"
                 )
-        family.networks[f"dec{level}"].load_state_dict(networks.decoder(level).state_dict())
+        family.networks[f"dec{level}"].load_state_dict(networks[f"d{level}"].state_dict())
     return family
 
 
@@ -85,7 +85,7 @@ def to_files(family: PhotoWCTDecoders) -> dict[str, dict[str, Tensor]]:
     networks = PhotoWCT()
     deepest = family.networks["enc"].state_dict()
     for level in LEVELS:
-        encoder = networks.encoder(level)
+        encoder = networks[f"e{level}"]
         encoder.load_state_dict({key: deepest[key] for key in encoder.state_dict()})
-        networks.decoder(level).load_state_dict(family.networks[f"dec{level}"].state_dict())
+        networks[f"d{level}"].load_state_dict(family.networks[f"dec{level}"].state_dict())
     return {FILE: to_official(networks)}

@@ -12,7 +12,7 @@ from core.errors import UserError
 from style.photo.networks import Encoder
 
 _VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19)
-"""Of conv1_1..conv4_1 among the `features` of torchvision's network."""
+"""Places of conv1_1..conv4_1 among the `features` of torchvision's network."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 Offset = tuple[int, int]
@@ -52,10 +51,6 @@ class Stencil:
         for plane, offset in zip(planes[1:], half_offsets(reach)[1:], strict=True):
             here, there = views(offset, *plane.shape)
             self.pairs.append((plane[here], here, there))
-
-    def to(self, dtype: torch.dtype) -> Stencil:
-        """Return the same operator with coefficients of another type."""
-        return Stencil(self.planes.to(dtype), self.reach)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Multiply [..., H, W]."""

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from style.photo.labels import Regions
 
+THRESHOLD = 1e-5
+"""Singular values after the last one of at least this size are left out."""
 _PIECE_VALUES = 1 << 22
 """Feature values taken to float64 at once: a large picture's do not fit the memory twice."""
 
@@ -29,24 +31,19 @@ class Statistics:
     Attributes:
         style_identity: add the identity to the style's covariance too, not only to the content's.
         unbiased: divide by N - 1 instead of N.
-        threshold: eigenvalues after the last one of at least this size are left out.
     """
 
     style_identity: bool
     unbiased: bool
-    threshold: float = 1e-5
 
 
 PHOTO_WCT = Statistics(style_identity=False, unbiased=True)
 ZCA = Statistics(style_identity=True, unbiased=False)
 
 
-def kept(values: Tensor, threshold: float) -> Tensor:
-    """Mask the singular values that count, [..., C] in any order.
-
-    All from the largest to the last that reaches the threshold; if none does, all.
-    """
-    reaches = values >= threshold
+def kept(values: Tensor) -> Tensor:
+    """Mask the singular values [..., C] that count: from `THRESHOLD` on; if none is, all."""
+    reaches = values >= THRESHOLD
     return reaches | ~reaches.any(-1, keepdim=True)
 
 
@@ -71,11 +68,10 @@ def spectrum(covariances: Tensor) -> tuple[Tensor, Tensor]:
     return values.abs(), vectors
 
 
-def powers(covariances: Tensor, power: float, threshold: float) -> Tensor:
+def powers(covariances: Tensor, power: float) -> Tensor:
     """Raise [..., C, C] to a power, on the singular values that count."""
     values, vectors = spectrum(covariances)
-    counts = kept(values, threshold)
-    scale = torch.where(counts, values, 1).pow(power) * counts
+    scale = torch.where(kept(values), values, 1).pow(power) * kept(values)
     return (vectors * scale[..., None, :]) @ vectors.mT
 
 
@@ -102,8 +98,8 @@ def transfer(
         return content
     of_content = [moments(a[:, x], how, identity=True) for x, _ in pairs]
     of_style = [moments(b[:, y], how, identity=how.style_identity) for _, y in pairs]
-    whitening = powers(torch.stack([c for _, c in of_content]), -0.5, how.threshold)
-    colouring = powers(torch.stack([c for _, c in of_style]), 0.5, how.threshold)
+    whitening = powers(torch.stack([c for _, c in of_content]), -0.5)
+    colouring = powers(torch.stack([c for _, c in of_style]), 0.5)
     result = a.clone()
     for k, (x, _) in enumerate(pairs):
         (mean, _), (style_mean, _) = of_content[k], of_style[k]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -12,7 +10,7 @@ from style.photo.config import PhotoConfig
 from style.photo.labels import Regions
 from style.photo.networks import Pooling
 from style.photo.stylizer import PhotoStylizer, to_image
-from style.photo.wct import PHOTO_WCT, transfer
+from style.photo.wct import PHOTO_WCT, THRESHOLD, transfer
 from tests.reference.cases import Case, agree, close, each
 from tests.reference.photo import (
     cascade,
@@ -35,14 +33,14 @@ def test_features_and_reconstructions(case: Case) -> None:
     golden, ours, numbers = case.arrays, {}, {}
     networks, content = cascade(case), photo_input(case, "content")
     for level in case.hyper["levels"]:
-        features, poolings = networks.encoder(level)(content)
+        features, poolings = networks[f"e{level}"](content)
         ours[f"e{level}_feature"] = features[level]
         for k, pooling in enumerate(poolings, 1):
             indices = golden.pop(f"e{level}_pool{k}_indices", None)
             assert indices is None or torch.equal(pooling.indices, indices.long())
             size = [len(content), features[k].shape[1], *pooling.size]
             numbers[f"e{level}_pool{k}_size_before_pooling"] = size
-        ours[f"d{level}_image"] = networks.decoder(level)(features[level], poolings)
+        ours[f"d{level}_image"] = networks[f"d{level}"](features[level], poolings)
         for k, found in features.items():
             numbers[f"e{level}_multiple_relu{k}_1"] = found
     agree(ours, golden, **case.data["tolerance"]["float64"])
@@ -55,13 +53,13 @@ def test_float32_with_the_given_positions(case: Case) -> None:
     networks = cascade(case, torch.float32)
     content = photo_input(case, "content").float()
     for level in case.hyper["levels"]:
-        features, poolings = networks.encoder(level)(content)
+        features, poolings = networks[f"e{level}"](content)
         ours[f"e{level}_feature"] = features[level]
         given = tuple(
             Pooling(golden.pop(f"e{level}_pool{k}_indices").long(), pooling.size)
             for k, pooling in enumerate(poolings, 1)
         )
-        ours[f"d{level}_image"] = networks.decoder(level)(golden[f"e{level}_feature"], given)
+        ours[f"d{level}_image"] = networks[f"d{level}"](golden[f"e{level}_feature"], given)
     agree(ours, golden, rtol=tolerance["rtol"], atol=tolerance["atol"])
 
 
@@ -78,21 +76,21 @@ def regions_of(case: Case) -> Regions:
 def test_image_after_every_level(case: Case) -> None:
     run, levels, images, moved = cascade(case), levels_of(case), {}, {}
     content, style = photo_input(case, "content"), photo_input(case, "style")
-    how = replace(PHOTO_WCT, threshold=case.hyper["threshold"])
+    assert case.hyper["threshold"] == THRESHOLD
     spectra = case.data["reference_values"]["stats"].get("singular_values", {})
-    of_style, _ = run.encoder(levels[0])(style)
+    of_style, _ = run[f"e{levels[0]}"](style)
     for prefix, chosen in (("", None), ("masked_", regions_of(case))):
         found = dict(run.images(content, style, chosen))
         assert list(found) == levels
         before = content
         for level in levels:
-            features, _ = run.encoder(level)(before)
+            features, _ = run[f"e{level}"](before)
             transformed = transfer(features[level], of_style[level], chosen)
             moved[f"{prefix}transformed_feature_level{level}"] = transformed
             if not prefix and f"level{level}" in spectra:
                 for side, of in (("content", features), ("style", of_style)):
-                    values = singular_values(of[level], how, identity=side == "content")
-                    spectrum_agrees(values, how, spectra[f"level{level}"][side])
+                    values = singular_values(of[level], PHOTO_WCT, identity=side == "content")
+                    spectrum_agrees(values, spectra[f"level{level}"][side])
             before = images[f"{prefix}image_after_level{level}"] = found[level]
         assert torch.equal(run(content, style, chosen), before)
     agree(images, results(case), **case.data["tolerance"]["float64"])
@@ -109,14 +107,14 @@ def test_float32_level_by_level(case: Case) -> None:
     golden, levels = case.arrays, levels_of(case)
     run = cascade(case, torch.float32)
     content, style = (photo_input(case, name).float() for name in ("content", "style"))
-    of_style, _ = run.encoder(levels[0])(style)
+    of_style, _ = run[f"e{levels[0]}"](style)
     for prefix, chosen in (("", None), ("masked_", regions_of(case))):
         before = content
         for level in levels:
-            features, poolings = run.encoder(level)(before)
+            features, poolings = run[f"e{level}"](before)
             moved = transfer(features[level], of_style[level], chosen)
             wanted = golden[f"{prefix}image_after_level{level}"].float()
-            off = (run.decoder(level)(moved, poolings) - wanted).abs() / wanted.abs().mean()
+            off = (run[f"d{level}"](moved, poolings) - wanted).abs() / wanted.abs().mean()
             assert (off > 1e-4).float().mean() < 0.01
             before = wanted
 

@@ -9,18 +9,12 @@ from PIL import Image
 from style.labels import LabelMap, valid_classes
 from style.photo.labels import Regions, match_classes, merge_small, resize_nearest
 from style.photo.stylizer import limited
-from style.photo.wct import PHOTO_WCT, Statistics, transfer
+from style.photo.wct import PHOTO_WCT, THRESHOLD, transfer
 from tests.reference.cases import Case, agree, close, each
 from tests.reference.photo import photo_input, results, singular_values, spectrum_agrees
 from tests.reference.training import every_dtype, numbers_agree, summary
 
 Labels = np.ndarray
-
-
-def statistics(case: Case) -> Statistics:
-    return Statistics(
-        PHOTO_WCT.style_identity, PHOTO_WCT.unbiased, case.hyper.get("threshold", 1e-5)
-    )
 
 
 def limits(case: Case, dtype: torch.dtype) -> dict[str, float]:
@@ -30,16 +24,17 @@ def limits(case: Case, dtype: torch.dtype) -> dict[str, float]:
 @each("wct")
 @every_dtype
 def test_whitening_and_colouring(case: Case, dtype: torch.dtype) -> None:
-    how, moved, values = statistics(case), {}, {}
+    assert case.hyper["threshold"] == THRESHOLD
+    moved, values = {}, {}
     for pair in case.hyper["pairs"]:
         name = pair["name"]
         content, style = (photo_input(case, pair[side]).to(dtype) for side in ("content", "style"))
-        moved[name] = transfer(content, style, how=how)
+        moved[name] = transfer(content, style)
         expected = case.data["reference_values"]["singular_values"][name]
         for side, features in (("content", content), ("style", style)):
-            found = singular_values(features, how, identity=side == "content")
+            found = singular_values(features, PHOTO_WCT, identity=side == "content")
             values[f"{name}_{side}_singular_values"] = found
-            spectrum_agrees(found, how, expected[side])
+            spectrum_agrees(found, expected[side])
         if dtype == torch.float64:
             numbers_agree(summary(moved[name]), expected["stats"], rel=1e-9, abs=1e-9)
     golden = case.arrays
@@ -74,7 +69,8 @@ def test_transfer_by_classes(case: Case, dtype: torch.dtype) -> None:
     content, style = features["content"], features["style"]
     masks = regions.masks(content.shape[2:], style.shape[2:], content.device)
     assert len(masks) == values["regions_transformed"]
-    result = transfer(content, style, regions, statistics(case))
+    assert case.hyper["threshold"] == THRESHOLD
+    result = transfer(content, style, regions)
     close(result, golden["transformed"], **limits(case, dtype))
     if dtype == torch.float64:
         numbers_agree(summary(result), values["stats"], rel=1e-9, abs=1e-9)

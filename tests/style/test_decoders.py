@@ -139,9 +139,9 @@ def test_official_round_trip(tmp_path: Path) -> None:
     run = PhotoWCT()
     load_network(run, again, "PhotoWCT", written)
     images = batch().images
-    features, poolings = run.encoder(3)(images)
+    features, poolings = run["e3"](images)
     _, decoded = built.reconstruct(images)
-    torch.testing.assert_close(run.decoder(3)(features[3], poolings), decoded[3])
+    torch.testing.assert_close(run["d3"](features[3], poolings), decoded[3])
 
 
 def test_encoders_that_are_no_truncations_are_refused() -> None:
