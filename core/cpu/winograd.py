@@ -200,7 +200,9 @@ def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     )
 
 
-def _convolve_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
+def _convolve_backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if gradient is None:  # as autograd gives a 0 on the way back of a gradient
+        return (None,) * 7
     of_x, of_weight, _, of_bias, *_ = ctx.needs_input_grad
     wanted = of_x, of_weight, of_bias
     found = _gradients(gradient, *ctx.saved_tensors, *ctx.form, wanted)
