@@ -131,10 +131,8 @@ def find(name: str) -> Published:
 def address(item: Published, mirror: str) -> str:
     """Return the full address of a file on a mirror.
 
-    Args:
-        item: entry of the table.
-        mirror: address of a server laid out like the original, or of the very file, which then ends
-            in the file's own name.
+    A mirror is the address of a server laid out like the original, or of the very file, which then
+    ends in the file's own name.
 
     Raises:
         UserError: not an address of a web server.
@@ -164,15 +162,13 @@ def download(
 
     Args:
         name: see `find`.
-        output: folder to put it in; default `datasets` or `checkpoints`. A data set becomes
-            `<output>/<name>/`, a generator `<output>/<model>_pretrained/latest_net_G.pth`.
+        output: folder to put it in, under `Published.destination`.
         mirror: see `address`.
         sha256: digest that the file must have, if one is known.
         force: replace what is there.
 
     Raises:
-        UserError: the name, mirror or digest is wrong, the destination exists, or the file cannot
-            be had, is another one, or is unsafe.
+        UserError: an argument is wrong, or the file cannot be had, is another one, or is unsafe.
     """
     item = find(name)
     url = address(item, mirror)
@@ -236,10 +232,8 @@ def _check(path: Path, sha256: str, url: str | None) -> str:
 def unpack(archive: Path, target: Path) -> None:
     """Unpack a .zip or .tar.gz so that `target` has the archive's content at its top.
 
-    Args:
-        archive: the file; stays.
-        target: new folder, without the single folder that the archive may wrap around its content;
-            one that exists is replaced when the new one is complete.
+    A single folder that the archive wraps around its content is left out. A `target` that exists is
+    replaced when the new one is complete; the archive stays.
 
     Raises:
         UserError: the archive is damaged or has members that point outside.

@@ -54,11 +54,7 @@ def read_numbers(path: Path) -> Tensor:
 def read_vectors(path: Path, length: int, expected: str, most: int | None = None) -> Tensor:
     """Read vectors [N, length], float32, from a `.npy` file; a single one may be [length].
 
-    Args:
-        path: the file.
-        length: of each vector.
-        expected: ends the error line.
-        most: largest N; at least one there must be.
+    There must be one at least and `most` at most; `expected` ends the error line.
 
     Raises:
         UserError: as `read_numbers`, or of another shape.

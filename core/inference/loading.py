@@ -28,11 +28,8 @@ def kind_and_config(
 ) -> tuple[type[Family], Any]:
     """Return the family that a checkpoint is of, and the options inside it.
 
-    Args:
-        state: from `core.checkpoints.store.load`.
-        table: the families to choose from.
-        source: the file, for errors.
-        overrides: `section.key=value` texts that change options.
+    `state` is from `core.checkpoints.store.load`, `source` names the file in errors, and overrides
+    are `section.key=value` texts that change options.
 
     Raises:
         UserError: the family is unknown, or the options are not ones that it takes.

@@ -42,8 +42,6 @@ class ResnetGenerator(nn.Module):
     """7x7 convolution, two halvings, residual blocks, two doublings, 7x7 convolution, tanh.
 
     Args:
-        input_nc: channels in.
-        output_nc: channels out.
         ngf: channels after the first convolution; the residual blocks have 4 * ngf.
         num_blocks: 9 for 256 px and larger, 6 for 128 px in the paper.
         norm: `instance` (CycleGAN), `batch` or `none`.

@@ -24,10 +24,7 @@ class DoubledConv2d(nn.Conv2d):
     In training it has 36 % of the arithmetic; otherwise it goes step by step, which exporters and
     tiles (`core.tiling`) understand.
 
-    Args:
-        in_channels: of the small image.
-        out_channels: of the result.
-        padding_mode: `reflect`, `replicate` or `zeros`, of the doubled image.
+    `padding_mode` is that of the doubled image.
     """
 
     def __init__(
