@@ -160,12 +160,9 @@ def download(
     A file of the right name that lies in `output` already, put there by hand or by a run that could
     not unpack it, is used instead of the network. A downloaded archive is deleted once unpacked.
 
-    Args:
-        name: see `find`.
-        output: folder to put it in, under `Published.destination`.
-        mirror: see `address`.
-        sha256: digest that the file must have, if one is known.
-        force: replace what is there.
+    For names see `find`, for mirrors `address`. `output` is the folder to put it in, by default
+    `datasets` or `checkpoints`, `sha256` the digest that the file must have, if one is known;
+    `force` replaces what is there.
 
     Raises:
         UserError: an argument is wrong, or the file cannot be had, is another one, or is unsafe.

@@ -99,13 +99,7 @@ class TiledTensor(Tensor):
         return cls(result)
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, *_: Any) -> Any:
         """Refuse what reached the kernels without passing through a tiled version."""
         raise refusal(func.__name__)
 
