@@ -64,7 +64,7 @@ class TiledTensor(Tensor):
         return self
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        return f"TiledTensor({tuple(self.source.shape)}, {type(self.source).__name__})"
+        return f"TiledTensor({tuple(self.source.shape)})"
 
     @classmethod
     def __torch_function__(
