@@ -131,10 +131,8 @@ def find(name: str) -> Published:
 def address(item: Published, mirror: str) -> str:
     """Return the full address of a file on a mirror.
 
-    Args:
-        item: entry of the table.
-        mirror: address of a server laid out like the original, or of the very file, which then ends
-            in the file's own name.
+    A mirror is the address of a server laid out like the original, or of the very file, which then
+    ends in the file's own name.
 
     Raises:
         UserError: not an address of a web server.
@@ -162,17 +160,12 @@ def download(
     A file of the right name that lies in `output` already, put there by hand or by a run that could
     not unpack it, is used instead of the network. A downloaded archive is deleted once unpacked.
 
-    Args:
-        name: see `find`.
-        output: folder to put it in; default `datasets` or `checkpoints`. A data set becomes
-            `<output>/<name>/`, a generator `<output>/<model>_pretrained/latest_net_G.pth`.
-        mirror: see `address`.
-        sha256: digest that the file must have, if one is known.
-        force: replace what is there.
+    For names see `find`, for mirrors `address`. `output` is the folder to put it in, by default
+    `datasets` or `checkpoints`, `sha256` the digest that the file must have, if one is known;
+    `force` replaces what is there.
 
     Raises:
-        UserError: the name, mirror or digest is wrong, the destination exists, or the file cannot
-            be had, is another one, or is unsafe.
+        UserError: an argument is wrong, or the file cannot be had, is another one, or is unsafe.
     """
     item = find(name)
     url = address(item, mirror)
@@ -236,10 +229,8 @@ def _check(path: Path, sha256: str, url: str | None) -> str:
 def unpack(archive: Path, target: Path) -> None:
     """Unpack a .zip or .tar.gz so that `target` has the archive's content at its top.
 
-    Args:
-        archive: the file; stays.
-        target: new folder, without the single folder that the archive may wrap around its content;
-            one that exists is replaced when the new one is complete.
+    A single folder that the archive wraps around its content is left out. A `target` that exists is
+    replaced when the new one is complete; the archive stays.
 
     Raises:
         UserError: the archive is damaged or has members that point outside.

@@ -56,10 +56,8 @@ class _Direction(nn.Module):
 def export_onnx(translator: Translator, direction: Direction, path: Path) -> Exported:
     """Write one direction of a translator as ONNX, once it has been found equal to ours.
 
-    Args:
-        translator: on the CPU, in fp32; its `test_mode` is what the graph computes.
-        direction: one that it has.
-        path: the file; replaced if it exists.
+    The translator is on the CPU, in fp32; its `test_mode` is what the graph computes. A file that
+    exists is replaced.
 
     Raises:
         UserError: the packages of the extra `export` are missing; dropout is active; the exporter

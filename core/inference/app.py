@@ -142,10 +142,8 @@ def build_page(demo: Demo) -> Any:
 def launch(page: Any, host: str, port: int | None) -> str:
     """Begin to serve a page, and return its address; `page.block_thread()` waits for Ctrl-C.
 
-    Args:
-        page: from `build_page`.
-        host: address to listen on; 127.0.0.1 keeps the page to this machine.
-        port: None takes the first free one from 7860 on.
+    The host 127.0.0.1 keeps the page to this machine; without a port the first free one from 7860
+    on is taken.
 
     Raises:
         UserError: the port is taken.

@@ -54,11 +54,7 @@ def read_numbers(path: Path) -> Tensor:
 def read_vectors(path: Path, length: int, expected: str, most: int | None = None) -> Tensor:
     """Read vectors [N, length], float32, from a `.npy` file; a single one may be [length].
 
-    Args:
-        path: the file.
-        length: of each vector.
-        expected: ends the error line.
-        most: largest N; at least one there must be.
+    There must be one at least and `most` at most; `expected` ends the error line.
 
     Raises:
         UserError: as `read_numbers`, or of another shape.
@@ -130,28 +126,23 @@ class Neighbour(NamedTuple):
 def nearest(images: Tensor, training: Iterable[tuple[Tensor, Sequence[str]]]) -> list[Neighbour]:
     """Find the training image nearest to each image, to see whether a generator memorises.
 
-    Plain pixel distances find copies, not likeness: a shifted copy is far away.
-
-    Args:
-        images: [N, C, H, W] in [-1, 1].
-        training: batches of images [M, C, H, W], uint8, and their names.
+    Plain pixel distances find copies, not likeness: a shifted copy is far away. Images are
+    [N, C, H, W] in [-1, 1]; training images come in batches [M, C, H, W], uint8, with their names.
 
     Raises:
         UserError: there are no training images.
     """
     samples = images.double().flatten(1)
     root = samples.shape[1] ** 0.5
-    found: list[Neighbour | None] = [None] * len(images)
+    best = torch.full((len(images),), torch.inf, dtype=torch.float64)
+    found: dict[int, Neighbour] = {}
     for batch, names in training:
         pixels = to_float(batch).double().flatten(1)
         distances, which = (torch.cdist(samples, pixels, compute_mode=_EXACT) / root).min(dim=1)
-        for index, (distance, place) in enumerate(
-            zip((127.5 * distances).tolist(), which.tolist(), strict=True)
-        ):
-            best = found[index]
-            if best is None or distance < best.distance:
-                found[index] = Neighbour(names[place], batch[place], distance)
-    neighbours = [one for one in found if one is not None]
-    if len(neighbours) < len(images):
+        for index in (distances < best).nonzero().flatten().tolist():
+            place, distance = int(which[index]), 127.5 * float(distances[index])
+            found[index] = Neighbour(names[place], batch[place], distance)
+        best = torch.minimum(best, distances)
+    if len(found) < len(images):
         raise UserError("no training images to compare with")
-    return neighbours
+    return [found[index] for index in range(len(images))]

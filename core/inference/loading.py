@@ -28,11 +28,8 @@ def kind_and_config(
 ) -> tuple[type[Family], Any]:
     """Return the family that a checkpoint is of, and the options inside it.
 
-    Args:
-        state: from `core.checkpoints.store.load`.
-        table: the families to choose from.
-        source: the file, for errors.
-        overrides: `section.key=value` texts that change options.
+    `state` is from `core.checkpoints.store.load`, `source` names the file in errors, and overrides
+    are `section.key=value` texts that change options.
 
     Raises:
         UserError: the family is unknown, or the options are not ones that it takes.
@@ -62,18 +59,19 @@ def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = ""
     return family
 
 
-def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path, int]:
+def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path, str]:
     """Load a checkpoint file, or a run folder's newest intact checkpoint.
 
     Returns:
-        The family, the file, and the training step of the file (0 if converted).
+        The family, the file, and the file with its training step, to say where things come from.
 
     Raises:
         UserError: missing, damaged, or of an unknown family.
     """
     file, _ = store.find(Path(path))
     state = store.load(file)
-    return from_state(state, table, file), file, int(state["step"])
+    step = int(state["step"])  # 0 if converted
+    return from_state(state, table, file), file, f"{file}, step {step:,}" if step else str(file)
 
 
 def load_translator(
@@ -91,10 +89,9 @@ def load_translator(
     Raises:
         UserError: missing, damaged, of an unknown family, or of one that does not translate.
     """
-    family, file, step = load_family(path, table)
+    family, file, origin = load_family(path, table)
     if not isinstance(family, TranslationFamily):
         raise UserError(f"{file}: {family.name} makes pictures from noise and translates none")
-    origin = _origin(file, step)
     return Translator(family, pick_device(device), precision, test_mode, tile, origin)
 
 
@@ -109,11 +106,7 @@ def load_sampler(
     Raises:
         UserError: missing, damaged, or of a family that translates.
     """
-    family, file, step = load_family(path, table)
+    family, file, origin = load_family(path, table)
     if not isinstance(family, GenerativeFamily):
         raise UserError(f"{file}: {family.name} translates images; give them with --input")
-    return Sampler(family, pick_device(device), precision, _origin(file, step))
-
-
-def _origin(file: Path, step: int) -> str:
-    return f"{file}, step {step:,}" if step else str(file)
+    return Sampler(family, pick_device(device), precision, origin)

@@ -22,7 +22,6 @@ from core.family import to_float
 from core.inference.latent import (
     Neighbour,
     PathKind,
-    lerp,
     nearest,
     path_between,
     read_mean,
@@ -115,15 +114,9 @@ def write_path(
 ) -> list[Path]:
     """Write `<kind>.png`, a strip, and `<kind>.gif` of the way through points [K, D].
 
-    Args:
-        sampler: what draws.
-        folder: where to.
-        points: at least two.
-        kinds: how to go from point to point.
-        texts: none, one for the whole way, or one for each point, between which conditions change
-            evenly.
-        frames: pictures of each leg.
-        closed: come back to the first point, so that the GIF loops without a jump; no strip.
+    Each leg from one point to the next has `frames` pictures. Of `texts` there is none, one for the
+    whole way, or one for each point, between which conditions change evenly. A closed way comes
+    back to the first point, so that the GIF loops without a jump, and has no strip.
 
     Raises:
         UserError: fewer than two points or frames, or a wrong number of captions.
@@ -133,18 +126,10 @@ def write_path(
     if frames < 2:
         raise UserError(f"--frames {frames}: at least 2")
     conditions = sampler.conditions(texts, len(points))
-    if closed:
-        points = torch.cat([points, points[:1]])
-        conditions = None if conditions is None else torch.cat([conditions, conditions[:1]])
-    share = torch.linspace(0, 1, frames)
-    # The end of a leg is the beginning of the next; a closed way has no end at all.
-    given = None
-    if conditions is not None:
-        given = _joined([lerp(a, b, share) for a, b in pairwise(conditions)], closed)
+    given = None if conditions is None else _way(conditions, frames, "linear", closed)
     written = []
     for kind in kinds:
-        legs = [path_between(a, b, frames, kind) for a, b in pairwise(points)]
-        pictures = [to_pil(image) for image in sampler.draw(_joined(legs, closed), given)]
+        pictures = [to_pil(x) for x in sampler.draw(_way(points, frames, kind, closed), given)]
         if not closed:
             save_png(strip(pictures), folder / f"{kind}.png")
             written.append(folder / f"{kind}.png")
@@ -153,7 +138,12 @@ def write_path(
     return written
 
 
-def _joined(legs: list[Tensor], closed: bool) -> Tensor:
+def _way(points: Tensor, frames: int, kind: PathKind, closed: bool) -> Tensor:
+    """Go from point to point [K, D], and back to the first if `closed`."""
+    if closed:
+        points = torch.cat([points, points[:1]])
+    legs = [path_between(a, b, frames, kind) for a, b in pairwise(points)]
+    # The end of a leg is the beginning of the next; a closed way has no end at all.
     way = torch.cat([leg[:-1] for leg in legs])
     return way if closed else torch.cat([way, legs[-1][-1:]])
 

@@ -149,19 +149,11 @@ def choose_task(
     seed: int = 0,
     max_images: int | None = None,
 ) -> Task:
-    """Choose what to make of each input; the options are those of scripts/test.py.
+    """Choose what to make of each input; `official` is as in `Task`.
 
-    Args:
-        translator: what makes it.
-        jobs: the inputs.
-        official: see `Task`.
-        num_styles: random styles of each input; None: `NUM_STYLES`.
-        synchronized: the same ones for all inputs.
-        examples: paths of styles (`core.inference.styles.given`), or None.
-        ends: two styles (`core.inference.styles.one`) to go between, or None.
-        num_frames: on the way.
-        seed: of random styles.
-        max_images: examples of a folder at most.
+    There are `num_styles` random styles (`NUM_STYLES` if None), for each input or `synchronized`,
+    the same for all; or those of `examples` (`core.inference.styles.given`), of folders at most
+    `max_images`; or `num_frames` on the way between two `ends` (`core.inference.styles.one`).
 
     Raises:
         UserError: options that exclude each other, styles of a checkpoint without any, or a style

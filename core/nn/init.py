@@ -15,14 +15,9 @@ InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 def init_weights(network: nn.Module, name: InitName = "normal", gain: float = 0.02) -> None:
     """Initialise convolutions and batch norms in place, by default as DCGAN does.
 
-    Batch norm scales are N(1, gain), all biases 0. Linear layers, which only the text branches
-    have, keep the framework's default, as in the text-conditional DCGAN.
-
-    Args:
-        network: any module.
-        name: of the convolutions: `normal` N(0, gain), `xavier` normal with `gain`, `kaiming`
-            normal (fan in), `orthogonal` with `gain`.
-        gain: the published value is 0.02.
+    Convolutions are `normal` N(0, gain), `xavier` normal with `gain`, `kaiming` normal (fan in) or
+    `orthogonal` with `gain`; batch norm scales are N(1, gain), all biases 0. Linear layers, which
+    only the text branches have, keep the framework's default, as in the text-conditional DCGAN.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

@@ -32,11 +32,9 @@ def forward_each(
     size; otherwise they go one by one, in the given order.
 
     Args:
-        function: a network, or a bound method of one.
+        function: a network, or a bound method of one, that gives a tensor, or a list of them (one
+            per scale).
         inputs: a batch each, or the tuple of batches that are the function's arguments.
-
-    Returns:
-        An output for each input: a tensor, or a list of them (one per scale), as the function has.
     """
     network: Any = getattr(function, "__self__", function)
     given = [each if isinstance(each, tuple) else (each,) for each in inputs]

@@ -17,8 +17,7 @@ Scale = Callable[[Tensor, Tensor], Tensor]
 class Normalise(nn.Module):
     """(x - mean) * scale(var, mean) * gain + shift, for norms with a rule of their own.
 
-    Args:
-        dims: of the statistics: (2, 3) or (1, 2, 3).
+    The statistics are over `dims`: (2, 3) or (1, 2, 3).
     """
 
     def __init__(self, dims: tuple[int, ...]) -> None:

@@ -29,9 +29,8 @@ def _weights(channels: int) -> tuple[Tensor, ...]:
 def random_features(images: Tensor) -> list[Tensor]:
     """Return features of images [N, C, H, W], float in [-1, 1], sides at least 4 px.
 
-    Returns:
-        [N, 32, H, W], [N, 64, H // 2, W // 2], [N, 128, H // 4, W // 4]; each place's vector has
-        length 1, or 0 where nothing responds (a flat area).
+    They are [N, 32, H, W], [N, 64, H // 2, W // 2] and [N, 128, H // 4, W // 4]; each place's
+    vector has length 1, or 0 where nothing responds (a flat area).
     """
     x = images
     levels: list[Tensor] = []

@@ -6,7 +6,7 @@ with the released files.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +42,6 @@ class ResnetGenerator(nn.Module):
     """7x7 convolution, two halvings, residual blocks, two doublings, 7x7 convolution, tanh.
 
     Args:
-        input_nc: channels in.
-        output_nc: channels out.
         ngf: channels after the first convolution; the residual blocks have 4 * ngf.
         num_blocks: 9 for 256 px and larger, 6 for 128 px in the paper.
         norm: `instance` (CycleGAN), `batch` or `none`.
@@ -92,8 +90,5 @@ def _recomputed(block: ResnetBlock, x: Tensor) -> Tensor:
     """Return the block's output without keeping what its backward pass needs."""
     if torch.compiler.is_compiling():
         return checkpoint(block, x, use_reentrant=False)  # which repeats no side effects there
-
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), recomputing(block)
-
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    modes = (nullcontext(), recomputing(block))  # of the forward, and of its repetition
+    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: modes)

@@ -13,12 +13,8 @@ def power_step(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Miyato et al. 2018. `torch.nn.utils.parametrizations.spectral_norm` takes the two half steps in
     the other order, so its numbers are others.
 
-    Args:
-        weight: [O, ...], at least float32.
-        u: [O], of the step before.
-
-    Returns:
-        u . W v, differentiable by the weight; the new u [O] and v, constants.
+    Takes the weight [O, ...], at least float32, and u [O] of the step before; gives u . W v,
+    differentiable by the weight, and the new u [O] and v, constants.
     """
     with torch.autocast(weight.device.type, enabled=False):
         matrix = weight.flatten(1)

@@ -20,8 +20,6 @@ class UnetGenerator(nn.Module):
     place of the norm at level 0).
 
     Args:
-        input_nc: channels in.
-        output_nc: channels out.
         ngf: channels of the outermost level; they double down to 8 * ngf.
         num_downs: 8 for `unet_256`, 7 for `unet_128`; at least 5.
         norm: `batch` (pix2pix), `instance` or `none`.

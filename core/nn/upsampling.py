@@ -24,10 +24,7 @@ class DoubledConv2d(nn.Conv2d):
     In training it has 36 % of the arithmetic; otherwise it goes step by step, which exporters and
     tiles (`core.tiling`) understand.
 
-    Args:
-        in_channels: of the small image.
-        out_channels: of the result.
-        padding_mode: `reflect`, `replicate` or `zeros`, of the doubled image.
+    `padding_mode` is that of the doubled image.
     """
 
     def __init__(
@@ -122,11 +119,9 @@ def _mirror_terms(
     The first and the last output row see one pixel that differs, two rows outside of the doubled
     image: row 1 of the small image instead of row 0, and likewise at the bottom.
 
-    Args:
-        edges: the first and the last two rows, [N, C, 2, W] each.
-        weight: [O, C, 5, 5].
-        pad: of the columns; with reflection for one axis and replication for the other the corners
-            are counted once.
+    `edges` are the first and the last two rows, [N, C, 2, W] each, `weight` is [O, C, 5, 5], and
+    `pad` pads the columns: with reflection for one axis and replication for the other the corners
+    are counted once.
     """
     top, bottom = edges
     steps = top[:, :, 1:] - top[:, :, :1], bottom[:, :, :1] - bottom[:, :, 1:]

@@ -36,13 +36,9 @@ TIMEOUT_SECONDS = 30.0
 
 
 def require_digest(path: Path, sha256: str, source: object, advice: str) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits, if it is the expected one.
+    """Return the SHA-256 of a file, 64 hexadecimal digits, if it begins with the expected ones.
 
-    Args:
-        path: the file.
-        sha256: its digest, or the first digits of it as far as they are known.
-        source: the file's name in the error.
-        advice: what the user can do about another file; ends the error line.
+    The error names the file `source` and ends with `advice`: what to do about another file.
 
     Raises:
         UserError: the file has another digest.
@@ -67,11 +63,8 @@ class _RefusedError(Exception):
 def fetch(url: str, path: Path, *, advice: str) -> None:
     """Download a file, going on with what an earlier call has left in `<path>.part`.
 
-    Args:
-        url: address, http or https.
-        path: the file; takes its name only when complete, replacing what was there. Missing
-            folders are made.
-        advice: what the user can do where the server does not deliver; ends the error line.
+    The file takes its name only when complete, replacing what was there; missing folders are made.
+    The error ends with `advice`: what the user can do where the server does not deliver.
 
     Raises:
         UserError: the server cannot be reached, refuses, or breaks off each time; the disk is full
@@ -118,7 +111,7 @@ def _attempt(url: str, part: Path) -> None:
         if response.status == 206:
             piece = response.headers.get("Content-Range", "")
             match = re.fullmatch(rf"bytes {offset}-\d+/(\d+)", piece)
-            if not match or num_bytes not in (None, int(match[1])):
+            if not (offset and match) or num_bytes not in (None, int(match[1])):
                 _discard(part)
                 raise _InterruptedError(f"the server sends another piece than asked for ({piece})")
             _receive(response, part, offset, int(match[1]))

@@ -96,10 +96,7 @@ def estimate_peak_bytes(network: Network, shape: Sequence[int], device: torch.de
     each operation: the input counts, the parameters do not, as they are there already. Workspaces
     inside an operation are not seen (see `SAFETY`).
 
-    Args:
-        network: Its parameters are on `device`; left unchanged.
-        shape: [N, C, H, W] of the image, float32.
-        device: Of the image.
+    The network's parameters and the image, float32 of `shape` [N, C, H, W], are on `device`.
     """
     with _eager(), FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live:
         network(torch.empty(tuple(shape), device=device))

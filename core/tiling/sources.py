@@ -108,10 +108,8 @@ class Moments:
 class Source:
     """An image [N, C, H, W] that can be read by windows.
 
-    Attributes:
-        plan: How it is read.
-        shape: Of the whole image.
-        read: Window -> pixels [N, C, h, w] on the device, perhaps a view: never written into.
+    `read` gives the pixels [N, C, h, w] of a window on the device, perhaps as a view: never write
+    into it.
     """
 
     def __init__(self, plan: Plan, shape: Sequence[int], read: Callable[[Window], Tensor]) -> None:
@@ -151,11 +149,8 @@ def mapped(
 def gathered(source: Source, rows: Tensor, cols: Tensor, fill: float = 0.0) -> Source:
     """Take rows and columns in another order: padding, crops, nearest-neighbour resizing.
 
-    Args:
-        source: What is read.
-        rows: [H'] source row of each row, int64 on the CPU; -1 for a row of `fill`.
-        cols: [W'] likewise.
-        fill: Value of the pixels that the source does not have.
+    `rows` [H'] and `cols` [W'], int64 on the CPU, are the source's for each row and column of the
+    result; -1 stands for one of `fill`.
     """
     plan, shape = source.plan, (*source.shape[:2], len(rows), len(cols))
 
@@ -177,10 +172,7 @@ def gathered(source: Source, rows: Tensor, cols: Tensor, fill: float = 0.0) -> S
 def blended(source: Source, rows: Tensor, cols: Tensor) -> Source:
     """Interpolate linearly at fractional source rows and columns: bilinear resizing.
 
-    Args:
-        source: What is read.
-        rows: [H'] source coordinate of each row, float64 on the CPU, within the source.
-        cols: [W'] likewise.
+    `rows` [H'] and `cols` [W'], float64 on the CPU, are coordinates within the source.
     """
 
     def read(window: Window) -> Tensor:
@@ -231,11 +223,11 @@ def sweep(
     dtype: torch.dtype | None = None,
     measure: bool = False,
 ) -> Stored:
-    """Fill a new image in host memory, tile by tile.
+    """Fill a new image [N, C, H, W] in host memory, tile by tile.
 
     Args:
         plan: Gives the tiles.
-        shape: [N, C, H, W] of the new image.
+        shape: Of the new image.
         compute: Window of the new image -> its pixels [N, C, h, w] on the device.
         dtype: Type of the new image; default: the plan's storage type.
         measure: Gather the moments on the way, before rounding to the storage type, which spares

@@ -64,7 +64,7 @@ class TiledTensor(Tensor):
         return self
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        return f"TiledTensor({tuple(self.source.shape)}, {type(self.source).__name__})"
+        return f"TiledTensor({tuple(self.source.shape)})"
 
     @classmethod
     def __torch_function__(
@@ -99,13 +99,7 @@ class TiledTensor(Tensor):
         return cls(result)
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, *_: Any) -> Any:
         """Refuse what reached the kernels without passing through a tiled version."""
         raise refusal(func.__name__)
 
