@@ -29,7 +29,8 @@ IN_PLACE: dict[Any, Any] = {}
 """In-place torch function -> the one that returns a new tensor."""
 
 _METHODS = (
-    "size dim ndimension numel nelement is_floating_point is_complex is_contiguous get_device"
+    "size dim ndimension numel nelement __len__ is_floating_point is_complex is_contiguous"
+    " get_device"
 )
 _PROPERTIES = "shape dtype device ndim layout is_cuda requires_grad"
 METADATA = {

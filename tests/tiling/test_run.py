@@ -248,6 +248,7 @@ def test_handle_looks_like_an_image():
         assert isinstance(x, Tensor)
         assert x.shape == x.size() == (1, 3, 8, 6)
         assert (x.dtype, x.device, x.ndim, x.numel()) == (torch.bfloat16, CPU, 4, 144)
+        assert len(x) == 1
         assert "8, 6" in repr(x)
         wide = x.float()
         wide += 1
