@@ -209,7 +209,7 @@ def test_labels_and_normalisation(case: Case) -> None:
     bounds = {"target_real": model.real_label, "target_fake": model.fake_label}
     for name, golden in case.data.get("values", {}).items():
         labels = runner.draw_labels(bounds[name], torch.zeros(len(golden)))
-        assert labels.tolist() == pytest.approx(golden, rel=1e-12)
+        numbers_agree(labels.tolist(), golden, rel=1e-12, at=name)
     if case.has("raw"):
         pixels = eight_bit(case.input("raw"))
         close(to_float(pixels.to(torch.uint8)), real_images(case, 1, torch.float64))
