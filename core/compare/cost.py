@@ -15,7 +15,7 @@ from core.compare.style_method import StyleMethod
 from core.errors import UserError
 from core.inference.translator import Translator
 from core.report.pictures import to_pil
-from core.runtime.processes import apart
+from core.runtime.processes import run_in_subprocess
 from core.runtime.progress import device_name, peak_memory_bytes
 
 Loaded = Translator | StyleMethod
@@ -142,7 +142,7 @@ def measure_cost(
         used = sum(counts.get(name, 0) for name in translator.family.ema_networks) or parameters
     device = translator.device
     try:
-        timings, problems = apart(time_images, source, device, sizes, repeats)
+        timings, problems = run_in_subprocess(time_images, source, device, sizes, repeats)
     except UserError as error:
         timings, problems = [], [f"not timed: {error}"]
     return Cost(parameters, used, tuple(timings), device_name(device)), problems

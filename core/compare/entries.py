@@ -22,7 +22,7 @@ from core.family import Family, FamilyTable
 from core.inference.loading import load_translator
 from core.report.run_record import RunRecord, read_record
 from core.runtime import distributed
-from core.runtime.processes import apart
+from core.runtime.processes import run_in_subprocess
 from core.stylizer import Stylizer
 from core.training.trainer import Trainer
 
@@ -136,7 +136,7 @@ def _source(
             return partial(_load_stylizer, stylizers[own.family], own, place, test_set)
         start = Path(entry.run) if entry.run else Path("runs") / config.name / method.slug
         if not _is_complete(start, own):
-            apart(_train, families[own.family], own, start, device)
+            run_in_subprocess(_train, families[own.family], own, start, device)
     assert start is not None, "an entry has a config or a checkpoint"
     file, damaged = store.find(start)
     method.problems += [f"damaged: {line}" for line in damaged]

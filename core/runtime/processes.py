@@ -28,8 +28,8 @@ def _serve(answer: Connection, work: Callable[..., Any], args: tuple[Any, ...]) 
             answer.send(("refused", f"out of GPU memory ({str(error).splitlines()[0]})"))
 
 
-def apart(work: Callable[..., T], *args: Any) -> T:
-    """`work(*args)` in a fresh process; function, arguments and result travel by pickle.
+def run_in_subprocess(work: Callable[..., T], *args: Any) -> T:
+    """Return `work(*args)`, computed in a fresh process; all of it travels by pickle.
 
     Ctrl-C and SIGTERM reach that process as SIGTERM; it may finish what it is at, as a training
     does by saving a checkpoint.

@@ -19,7 +19,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.procedural.scene import draw_scene
 from core.procedural.seasons import render
-from core.runtime.processes import apart
+from core.runtime.processes import run_in_subprocess
 from core.runtime.progress import peak_memory_bytes
 from core.training.benchmark import machine
 from style.photo.config import Matting
@@ -102,7 +102,7 @@ def benchmark_smoothing(sizes: list[int], repeats: int, largest_direct: int) -> 
     threads = torch.get_num_threads()
     for size in sizes:
         try:
-            runs = [apart(_measured, _solve, size, threads) for _ in range(repeats)]
+            runs = [run_in_subprocess(_measured, _solve, size, threads) for _ in range(repeats)]
         except UserError as error:
             raise UserError(f"--smoothing {size}: {error}") from None
         seconds = statistics.median(numbers["seconds"] for _, numbers in runs)
@@ -110,7 +110,9 @@ def benchmark_smoothing(sizes: list[int], repeats: int, largest_direct: int) -> 
         entry: dict[str, Any] = {"ours": {"seconds": seconds, "peak_memory_bytes": memory}}
         if size <= largest_direct:
             try:
-                direct, entry["direct"] = apart(_measured, solve_directly, size, threads)
+                direct, entry["direct"] = run_in_subprocess(
+                    _measured, solve_directly, size, threads
+                )
                 entry["mean_abs_difference"] = float(np.abs(runs[-1][0] - direct).mean())
                 entry["ratio"] = entry["direct"]["seconds"] / seconds
             except UserError as error:

@@ -27,7 +27,7 @@ SHARP = 'Sharp <b>"1"</b> | *x*'
 
 
 def in_this_process(work: Any, *args: Any) -> Any:
-    """What `apart` does, without the seconds that starting Python takes."""
+    """What `run_in_subprocess` does, without the seconds that starting Python takes."""
     return work(*args)
 
 
@@ -109,8 +109,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     root = make_images(folder / "data & more")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(folder / "no_weights"))
-        patch.setattr(cost, "apart", in_this_process)
-        patch.setattr(entries, "apart", in_this_process)
+        patch.setattr(cost, "run_in_subprocess", in_this_process)
+        patch.setattr(entries, "run_in_subprocess", in_this_process)
         torch.manual_seed(0)
         munit = write_config(folder, run_tree("munit", root, 2), "munit")
         assert make_trainer(run_tree("cyclegan", root, 4), folder / "cyclegan").train()

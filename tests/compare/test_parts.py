@@ -26,7 +26,7 @@ from core.family import to_float
 from core.options import DataOptions
 from core.report.page import duration
 from core.report.run_record import RunRecord, read_record
-from core.runtime.processes import apart
+from core.runtime.processes import run_in_subprocess
 from core.runtime.progress import peak_memory_bytes
 from families import FAMILIES, STYLIZERS
 from tests.compare.conftest import (
@@ -47,14 +47,14 @@ from tests.runs import differences, make_trainer
 def test_a_stop_reaches_the_process_and_is_waited_for(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     with pytest.raises(KeyboardInterrupt):
-        apart(stopped_from_outside, str(mark), os.getpid())
+        run_in_subprocess(stopped_from_outside, str(mark), os.getpid())
     assert mark.read_text() == "SIGTERM"
 
 
 @pytest.mark.usefixtures("quick_spawn")
 def test_a_process_that_ends_without_an_answer() -> None:
     with pytest.raises(UserError, match="ended with code 3 and no answer"):
-        apart(os._exit, 3)
+        run_in_subprocess(os._exit, 3)
 
 
 def test_the_memory_of_a_process_is_its_own() -> None:
@@ -63,7 +63,7 @@ def test_the_memory_of_a_process_is_its_own() -> None:
     device = torch.device("cpu")
     ours = peak_memory_bytes(device)
     assert ours > 500_000_000
-    assert 50_000_000 < apart(peak_memory_bytes, device) < ours - 200_000_000
+    assert 50_000_000 < run_in_subprocess(peak_memory_bytes, device) < ours - 200_000_000
 
 
 # -- runs -----------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_pieces_of_a_run_add_up(tmp_path: Path) -> None:
 def test_an_unfinished_training_goes_on_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "apart", in_this_process)
+    monkeypatch.setattr(entries, "run_in_subprocess", in_this_process)
     root = make_images(tmp_path / "data")
     tree = run_tree("cyclegan", root, 4)
     path = write_config(tmp_path, tree, "gan")
@@ -112,7 +112,7 @@ def test_an_unfinished_training_goes_on_to_the_bit(
     def refused(*_: Any) -> None:
         raise AssertionError("a finished run is not trained")
 
-    monkeypatch.setattr(entries, "apart", refused)
+    monkeypatch.setattr(entries, "run_in_subprocess", refused)
     again = prepare(config.entries[0], config, test_set, FAMILIES, STYLIZERS, "cpu")
     assert again.translator is not None
     other = Entry(name="x", config=str(path), run=str(tmp_path / "run"), set=("train.num_steps=6",))

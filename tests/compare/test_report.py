@@ -155,7 +155,7 @@ def test_curves_and_plots(report: Report) -> None:
 def test_images_of_several_sizes_and_tables_in_a_readme(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cost, "apart", in_this_process)
+    monkeypatch.setattr(cost, "run_in_subprocess", in_this_process)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     root = make_images(tmp_path / "data", ((40, 28), (21, 33)))
     save_untrained(tmp_path / "gan.pt", family("cyclegan"))
