@@ -1,9 +1,9 @@
-"""Mode coverage side by side: tables and a picture of what each objective finds.
+"""Compare GAN objectives by the modes they find: tables and a picture.
 
 Two data sets with known truth: the 25 Gaussians, whose modes are counted, and procedural faces,
-whose attributes are read from the pictures themselves. The reader of attributes names something for
-any picture, so a face's numbers say how often each hair and eye colour comes, not how good a face
-is; that the picture shows.
+whose attributes are read from the pictures. The reader names something for any picture, so the
+numbers say how often each hair and eye colour comes, not how good a face is; that the picture
+shows.
 """
 
 from __future__ import annotations
@@ -32,6 +32,18 @@ from core.procedural.sets import make_faces
 from core.report.pictures import grid, save_png, write_file
 from core.runtime.distributed import World
 from core.training.trainer import Trainer
+
+Runs = dict[str, tuple[type[Family], Any]]
+"""{objective: (family, its options)}."""
+
+Runs = dict[str, tuple[type[Family], Any]]
+"""{objective: (family, its options)}."""
+
+Runs = dict[str, tuple[type[Family], Any]]
+"""{objective: (family, its options)}."""
+
+Runs = dict[str, tuple[type[Family], Any]]
+"""{objective: (family, its options)}."""
 
 PANEL = 256
 """Side of one panel of the picture in pixels."""
@@ -96,12 +108,7 @@ def faces_scores(
 
 @dataclass(frozen=True)
 class Findings:
-    """One table, and for each objective a panel of the picture.
-
-    Attributes:
-        rows: {objective: {column: value}}.
-        panels: {objective: [3, PANEL, PANEL], float in [-1, 1]}.
-    """
+    """A table {objective: {column: value}}, and a panel [3, PANEL, PANEL] in [-1, 1] of each."""
 
     rows: dict[str, dict[str, Any]]
     panels: dict[str, Tensor]
@@ -129,23 +136,15 @@ def _cost(updates: int, num_batches: int, seconds: float) -> dict[str, int]:
 
 def face_runs(
     families: FamilyTable, output: Path, *, num_train: int, updates: int, seed: int
-) -> dict[str, tuple[type[Family], Any]]:
-    """Make the faces in `output/faces` and configure the four objectives' trainings on them.
+) -> Runs:
+    """Make `num_train` faces in `output/faces` and configure four trainings on them.
 
-    Args:
-        families: the families to choose from.
-        output: the runs' folder.
-        num_train: faces to train on.
-        updates: generator updates of each training.
-        seed: of the faces and of the trainings.
-
-    Returns:
-        {objective: (family, its options)}
+    Returns {objective: (family, its options)}; each training takes `updates` generator updates.
     """
     root = output / "faces"
     make_faces(root, size=_SIZE, num_images=num_train, seed=seed)
     data = {"root": str(root), "load_size": _SIZE, "crop_size": _SIZE, "cache": "ram"}
-    runs: dict[str, tuple[type[Family], Any]] = {}
+    runs: Runs = {}
     for name, (family, options) in _FACES.items():
         steps = updates * (_NUM_CRITIC if family == "wgan" else 1)
         tree = {
@@ -161,26 +160,12 @@ def face_runs(
 
 
 def compare_on_faces(
-    runs: Mapping[str, tuple[type[Family], Any]],
-    output: Path,
-    world: World,
-    *,
-    num_train: int,
-    updates: int,
-    num_samples: int,
+    runs: Runs, output: Path, world: World, *, num_train: int, updates: int, num_samples: int
 ) -> Findings:
-    """Train each run in `output/<objective>`, or go on with it, and read its faces.
+    """Train each run of `face_runs` in `output/<objective>`, or go on with it, and read its faces.
 
-    Args:
-        runs: as `face_runs` gives them; all have one seed and the faces made from it.
-        output: the runs' folder.
-        world: where to train.
-        num_train: faces to train on.
-        updates: generator updates of each run, for the table.
-        num_samples: faces to read of each.
-
-    Returns:
-        A row for each objective, and one of other true faces: what a perfect generator scores.
+    `num_samples` faces are read of each. A last row is of other true faces: what a perfect
+    generator scores.
 
     Raises:
         KeyboardInterrupt: a run was stopped; the same call goes on from there.

@@ -1,10 +1,10 @@
-"""Four GAN objectives on 25 Gaussians: same networks, same number of generator updates.
+"""Train four GAN objectives on 25 Gaussians: same networks, same number of generator updates.
 
-The data are a grid of narrow Gaussians in the plane (Metz et al. 2017, and the WGAN-GP authors'
-`gan_toy.py`, scaled to about unit variance as there): a GAN that drops modes is seen at once. Small
-perceptrons as in `gan_toy.py`, each objective with the optimizer its paper used and, as published,
-one discriminator or five critic updates per generator update: the Wasserstein objectives see five
-times the data and take five times as long.
+The data are a grid of narrow Gaussians (Metz et al. 2017, and the WGAN-GP authors' `gan_toy.py`,
+scaled to about unit variance as there): a GAN that drops modes is seen at once. Small perceptrons
+as in `gan_toy.py`, each objective with its paper's optimizer and, as published, one discriminator
+or five critic updates per generator update: the Wasserstein objectives see five times the data and
+take five times as long.
 """
 
 from __future__ import annotations
@@ -49,18 +49,14 @@ def draw_gaussians(num: int, generator: torch.Generator | None = None) -> Tensor
 
 @dataclass(frozen=True)
 class Objective:
-    """One way to train.
-
-    Attributes:
-        constraint: what keeps a Wasserstein critic Lipschitz.
-        optim: rate and betas of both optimizers (Adam; RMSprop with `clip`).
-        num_critic: discriminator updates per generator update.
-    """
+    """One way to train; the optimizer is Adam, with `clip` RMSprop."""
 
     mode: GanMode
     constraint: Literal["none", "clip", "penalty"]
+    """What keeps a Wasserstein critic Lipschitz."""
     optim: OptimOptions
     num_critic: int = 1
+    """Discriminator updates per generator update."""
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -74,7 +70,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 @dataclass(frozen=True)
 class ToyResult:
-    """The result of one objective; `samples` is [10000, 2], `seconds` is wall time."""
+    """What one objective reaches; `samples` is [10000, 2], `seconds` is wall time."""
 
     coverage: ModeCoverage
     samples: Tensor

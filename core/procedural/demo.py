@@ -34,14 +34,8 @@ def demo_of_family(
 ) -> None:
     """Train a family on procedural data, or go on with that, and show what it has learnt.
 
-    Args:
-        kind: the family.
-        config: its options; the data are made in `data.root`.
-        run_dir: folder of the training.
-        output: folder of the pictures.
-        world: where to train.
-        num_train: scenes per domain (by default 400), or faces (6000).
-        num_test: scenes per domain.
+    The data are made in `data.root`: `num_train` scenes per domain (400), or faces (6000), and
+    `num_test` scenes per domain. The training is `run_dir`, the pictures go to `output`.
     """
     root, size, seed = Path(config.data.root), config.data.load_size, config.train.seed
     if kind.layout == "single":
@@ -91,11 +85,7 @@ def _show_translations(
 
 
 def demo_of_stylizer(kind: type[Stylizer], config: Any, output: Path, world: World) -> None:
-    """Show two summers, each as a winter and as three paintings.
-
-    Raises:
-        UserError: a picture that could not be made.
-    """
+    """Show two summers, each as a winter and as three paintings; refuse what could not be made."""
     root = Path("datasets/demo/style")
     make_seasons(root, layout="unpaired", size=512, num_train=1, num_test=2)
     contents, winters = (find_single(root / folder) for folder in ("testA", "testB"))

@@ -1,7 +1,7 @@
-"""Procedural cartoon faces whose attributes can be read back from the pixels.
+"""Draw procedural cartoon faces, and read their attributes back from the pixels.
 
-The tags use the hair and eye colours of the anime-face set that text-to-image courses hand out,
-so that one tag reader serves both. Positions vary little, and every palette keeps its colours far
+The tags use the hair and eye colours of the anime-face set that text-to-image courses hand out, so
+that one tag reader serves both. Positions vary little, and every palette keeps its colours far
 apart: `read_attributes` needs no learnt classifier and works on generated faces too.
 """
 
@@ -126,14 +126,10 @@ class _Pen:
         self._draw = ImageDraw.Draw(self.image)
 
     def _place(self, *points: Point) -> list[Point]:
-        (right, down), scale = self._face.shift, self._face.scale
-        return [
-            (
-                self._side * (0.5 + right + scale * (x - 0.5)),
-                self._side * (0.5 + down + scale * (y - 0.5)),
-            )
-            for x, y in points
-        ]
+        side, scale = self._side, self._face.scale
+        left, top = (0.5 + shift for shift in self._face.shift)
+        xs = [side * (left + scale * (x - 0.5)) for x, _ in points]
+        return list(zip(xs, [side * (top + scale * (y - 0.5)) for _, y in points], strict=True))
 
     def _box(self, x: float, y: float, half_x: float, half_y: float) -> list[Point]:
         return self._place((x - half_x, y - half_y), (x + half_x, y + half_y))
@@ -269,9 +265,8 @@ def _blend(a: RGB, b: RGB, share: float) -> RGB:
 def read_attributes(image: NDArray[np.uint8]) -> VisibleAttributes:
     """Read a face's attributes from the colours at the places where a face shows them.
 
-    Args:
-        image: [H, W, 3], uint8 RGB, laid out like the faces drawn here; at least 32 x 32. Of an
-            image that is no such face the nearest attributes are returned.
+    The image, [H, W, 3], uint8 RGB, at least 32 x 32, is laid out like the faces drawn here; of any
+    other one the nearest attributes are returned.
     """
     hair = _nearest(_region(image, 0.34, 0.66, 0.18, 0.30), list(HAIR_COLOURS.values()))
     bridge = _nearest(_region(image, 0.475, 0.525, 0.48, 0.55), [*SKIN_COLOURS, _FRAME])

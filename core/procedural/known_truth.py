@@ -76,13 +76,13 @@ def score_translations(
     """Score translations of scenes whose truth is known.
 
     Args:
-        translated: Translations, each [H, W, 3] uint8; sizes may differ between scenes.
-        inputs: What was translated: the baseline of doing nothing.
-        truths: The same scenes in the target domain.
-        labels: Their label maps, each [H, W] uint8.
+        translated: translations, each [H, W, 3] uint8; sizes may differ between scenes.
+        inputs: what was translated: the baseline of doing nothing.
+        truths: the same scenes in the target domain.
+        labels: their label maps, each [H, W] uint8.
 
     Raises:
-        UserError: If there are no images, or numbers or sizes differ.
+        UserError: no images, or numbers or sizes differ.
     """
     counts = [len(images) for images in (translated, inputs, truths, labels)]
     if len(set(counts)) > 1 or counts[0] == 0:
@@ -188,13 +188,7 @@ def score_paired(translator: Translator, root: Path) -> dict[Direction, Translat
 
 @dataclass(frozen=True)
 class CaptionAgreement:
-    """Shares of pictures, each in [0, 1].
-
-    Attributes:
-        hair: With the hair colour asked for.
-        eyes: With the eye colour asked for.
-        both: With both.
-    """
+    """Shares of pictures with the hair colour, the eye colour and both asked for, in [0, 1]."""
 
     hair: float
     eyes: float
@@ -223,7 +217,7 @@ def score_captions(sampler: Sampler) -> CaptionAgreement:
     """Count how often faces have the colours asked for, over every pair of colours alike.
 
     Raises:
-        UserError: the model knows no hair and eyes, or takes no captions.
+        UserError: the model takes no captions, or captions of other things.
     """
     vocabulary = sampler.family.vocabulary
     words = {} if vocabulary is None else vocabulary.words

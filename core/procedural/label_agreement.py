@@ -1,8 +1,8 @@
-"""Whether a translation keeps every thing in its place, scored against a known label map.
+"""Score whether a translation keeps every thing in its place, by a known label map.
 
-Where the label map of a scene is known (procedural data), no segmentation network is needed: the
-true picture says what each class looks like, and each pixel of the translation is read as the
-class it looks most like.
+Where the label map of a scene is known, no segmentation network is needed: the true picture says
+what each class looks like, and each pixel of the translation is read as the class it looks most
+like.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _XYZ_FROM_RGB = (
 
 @dataclass(frozen=True)
 class LabelAgreement:
-    """Shares of pixels whose colour reads as their true class.
+    """Shares of pixels whose colour reads as their true class, each [N], float64 in [0, 1].
 
     Attributes:
-        image: [N], float64 in [0, 1]; of the scored images.
-        ceiling: [N], float64 in [0, 1]; of the true images themselves. Texture and shading let
-            even the truth miss some pixels, so this is what a perfect translation reaches.
+        image: of the scored images.
+        ceiling: of the true images themselves. Texture and shading let even the truth miss some
+            pixels, so this is what a perfect translation reaches.
     """
 
     image: Tensor
@@ -63,12 +63,12 @@ def label_agreement(images: Tensor, truths: Tensor, labels: Tensor) -> LabelAgre
     from the other domain is the baseline to compare with.
 
     Args:
-        images: Translations, [N, 3, H, W], float in [0, 1].
-        truths: The true pictures of the same scenes, like `images`.
-        labels: True classes, [N, H, W], integer.
+        images: translations, [N, 3, H, W], float in [0, 1].
+        truths: the true pictures of the same scenes, likewise.
+        labels: true classes, [N, H, W], integer.
 
     Raises:
-        ValueError: If the shapes do not fit each other.
+        ValueError: the shapes do not fit each other.
     """
     expected = (images.shape[0], *images.shape[2:])
     if images.shape != truths.shape or images.shape[1:2] != (3,) or labels.shape != expected:

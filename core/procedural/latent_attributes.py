@@ -29,12 +29,12 @@ def write_attribute(
 ) -> tuple[int, int]:
     """Give an attribute to samples without it: noise + strength * (mean with - mean without).
 
-    For procedural faces (`make_faces`), whose attributes are read from the pictures themselves.
-    Writes `attribute.png`, each sample above itself changed, and the direction, `direction.npy`.
+    For procedural faces (`make_faces`), whose attributes are read from the pictures. Writes
+    `attribute.png`, each sample above itself changed, and the direction, `direction.npy`.
 
     Args:
         sampler: trained on those faces.
-        folder: where to.
+        folder: of the two files.
         name: `mask` or `glasses`.
         num: samples to change; none of them served to find the direction.
         seed: of the noise.

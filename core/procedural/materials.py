@@ -1,7 +1,7 @@
 """Labels, materials and palettes of the procedural landscapes.
 
-A label is what a thing is (for scores and label maps); a material is what it is drawn with: one
-label has several, e.g. the lit and the shaded side of a roof.
+A label is what a thing is (for scores and label maps), a material what it is drawn with: one label
+has several, e.g. the lit and the shaded side of a roof.
 """
 
 from __future__ import annotations

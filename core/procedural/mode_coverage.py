@@ -1,4 +1,4 @@
-"""Which of the known modes of the data a generator finds, and how evenly."""
+"""Measure which of the known modes of the data a generator finds, and how evenly."""
 
 from __future__ import annotations
 
@@ -42,16 +42,11 @@ def _coverage(found: Tensor, expected: Tensor, high_quality: float) -> ModeCover
 
 
 def gaussian_coverage(samples: Tensor, modes: Tensor, std: float) -> ModeCoverage:
-    """Measure the coverage of equally likely Gaussians.
+    """Measure the coverage of equally likely Gaussians with centres [K, D] by samples [N, D].
 
-    A sample is of high quality within three standard deviations of its nearest mode (Srivastava et
-    al. 2017, VEEGAN, section 4.1); only such samples count for a mode. Of true samples in the plane
-    98.9 % are.
-
-    Args:
-        samples: [N, D].
-        modes: centres, [K, D].
-        std: of each Gaussian in each direction.
+    A sample is of high quality within three standard deviations (`std`, in each direction) of its
+    nearest mode (Srivastava et al. 2017, VEEGAN, section 4.1); only such samples count for a mode.
+    Of true samples in the plane 98.9 % are.
     """
     distances, nearest = torch.cdist(samples.double(), modes.double()).min(dim=1)
     good = distances <= 3 * std
@@ -61,12 +56,9 @@ def gaussian_coverage(samples: Tensor, modes: Tensor, std: float) -> ModeCoverag
 
 
 def label_coverage(samples: Sequence[Hashable], data: Sequence[Hashable]) -> ModeCoverage:
-    """Measure the coverage of the labels that occur in the data.
+    """Measure the coverage of the labels of `data` by `samples`, read from generated pictures.
 
-    Args:
-        samples: what was read from each generated picture; labels that the data lacks lower
-            `high_quality`.
-        data: the labels of the data itself.
+    Samples of labels that the data lacks lower `high_quality`.
 
     Raises:
         ValueError: no samples, or no data.

@@ -1,7 +1,7 @@
-"""Procedural paintings: brush strokes along a flow of whirls, dabs of paint, and mosaics.
+"""Draw procedural paintings: brush strokes along a flow of whirls, dabs of paint, and mosaics.
 
-What they show is nothing; they are styles for pictures of something, drawn from a seed, so that
-style transfer can be tried and shown without anybody's painting.
+They show nothing; they are styles for pictures of something, drawn from a seed, so that style
+transfer can be tried and shown without anybody's painting.
 """
 
 from __future__ import annotations

@@ -159,13 +159,11 @@ class Scene:
     """The geometry of a landscape, back to front, and the style it was drawn with.
 
     Attributes:
-        hills: Crest lines of the two far ranges, left to right.
-        meadow: Crest line of the meadow.
-        bank: Crest line of the nearer part of the meadow.
-        trees: In no order.
-        houses: One or two.
-        flowers: Where flowers stand in summer.
-        texture: Seed of all textures.
+        hills: crest lines of the two far ranges, left to right.
+        meadow: crest line, as the next.
+        bank: the nearer part of the meadow.
+        flowers: where they stand in summer.
+        texture: seed of all textures.
     """
 
     sun: Sun

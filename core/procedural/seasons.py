@@ -1,4 +1,4 @@
-"""Procedural landscapes in summer and winter with the same geometry and a known label map.
+"""Draw procedural landscapes in summer and winter, with the same geometry and a known label map.
 
 A scene is drawn once, enlarged, into index maps of parts (`core.procedural.drawing`). A season and
 a style then are a colour table, snow and light (`core.procedural.materials`). So the two seasons
@@ -56,11 +56,8 @@ class _Raster:
 def render(scene: Scene, season: Season, size: int, style: SceneStyle | None = None) -> Picture:
     """Draw a picture of a scene, [size, size, 3], uint8 RGB.
 
-    Args:
-        scene: The geometry.
-        season: "summer" (domain A) or "winter" (domain B).
-        size: Pixels; side of the picture.
-        style: Defaults to the scene's own; any other scene's will do.
+    Summer is domain A, winter domain B; `style` may be that of any other scene and defaults to the
+    scene's own.
     """
     style = style or scene.style
     raster = _rasterise(scene, size)
@@ -86,11 +83,9 @@ def render(scene: Scene, season: Season, size: int, style: SceneStyle | None = N
 
 
 def label_map(scene: Scene, size: int) -> Picture:
-    """Draw the true classes of a scene, the same in both seasons.
+    """Draw the true classes of a scene, the same in both seasons, [size, size], uint8.
 
-    Returns:
-        [size, size], uint8, indices into `LABELS`: of each pixel the class that covers most of it
-        (the first of equals).
+    Each pixel is the index in `LABELS` of the class that covers most of it (the first of equals).
     """
     offsets = np.stack(_offsets(_rasterise(scene, size).labels))
     covered = [(offsets == index).sum(axis=0) for index in range(len(LABELS))]

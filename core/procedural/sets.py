@@ -1,4 +1,4 @@
-"""Procedural data sets with known truth.
+"""Write procedural data sets with known truth.
 
 Real unpaired sets have no right answer to compare a translation with. Here every scene exists in
 both domains, so a translation can be scored, and a tutorial runs without a download. The pictures
@@ -54,15 +54,15 @@ def make_seasons(
     nothing behind under `root`.
 
     Args:
-        root: Folder to make.
-        layout: "unpaired" or "paired".
-        size: Pixels; side of every picture, at least 32.
-        num_train: Training images per domain (paired: pairs).
-        num_test: Test images per domain (paired: pairs).
-        seed: Seed of everything, not negative.
+        root: folder to make.
+        layout: one of the two.
+        size: pixels; side of every picture, at least 32.
+        num_train: training images per domain (paired: pairs).
+        num_test: likewise.
+        seed: of everything, not negative.
 
     Raises:
-        UserError: If an argument is out of range, or `root` holds anything else.
+        UserError: an argument is out of range, or `root` holds anything else.
     """
     if layout not in ("unpaired", "paired"):
         raise UserError(f"layout: {layout!r} is unknown, choose unpaired or paired")
