@@ -45,8 +45,7 @@ def find_test_set(config: Config) -> EvaluationSet:
     else:
         options = options.model_copy(update={"load_size": data.size, "crop_size": data.size})
     found = evaluation_set(Path(data.root), (3, 3), options, data.max_images)
-    truths = [pictures for pictures in (found.truth_a, found.truth_b) if pictures is not None]
-    for pictures in (found.a, found.b, *truths):
+    for pictures in (*found.inputs.values(), *found.truths.values()):
         for i in range(len(pictures)):
             pictures.read(i)
     return found
@@ -70,7 +69,7 @@ def _measure(method: Method, config: Config, test_set: EvaluationSet) -> None:
 def _notes(methods: Sequence[Method], test_set: EvaluationSet) -> list[str]:
     """Collect what a reader of the measures should know, each note once."""
     found = [note for m in methods if m.evaluation for note in m.evaluation.notes]
-    if test_set.truth_a is not None or test_set.truth_b is not None:
+    if test_set.truths:
         found.append(
             "PSNR and SSIM are taken against the true counterpart of each image; methods with "
             "styles are given the truth's own style"
@@ -136,7 +135,8 @@ def _write(
     size = f"{config.data.size} px" if config.data.size else "as they are"
     computer = machine(torch.device("cpu"))
     summary = (
-        f"{len(methods)} methods on {len(test_set.a)} + {len(test_set.b)} test images of "
+        f"{len(methods)} methods on {' + '.join(str(len(p)) for p in test_set.inputs.values())} "
+        f"test images of "
         f"{config.data.root}, {size}. {computer['machine']}, torch {computer['torch']}."
     )
     record = {

@@ -111,7 +111,7 @@ class Drawer:
 
     def _inputs(self, direction: Direction, with_example: bool) -> list[Row]:
         """Write the inputs, the style example where a method takes one, the truth if known."""
-        inputs, truths, rows = self._set.inputs(direction), self._set.truths(direction), []
+        inputs, truths, rows = self._set.inputs[direction], self._set.truths.get(direction), []
         for i in range(min(self._show.num_images, len(inputs))):
             name = inputs.name(i)
             row = Row(direction, i, name, f"{direction}-{i:02d}-{slug(Path(name).stem)}")
@@ -132,7 +132,7 @@ class Drawer:
     def _draw_method(self, method: Method, direction: Direction, rows: Sequence[Row]) -> str:
         """Draw one method; return its grid, contents down, styles or stages across."""
         examples = self._examples(direction) if method.kind != "translator" else []
-        inputs = self._set.inputs(direction)
+        inputs = self._set.inputs[direction]
         lines: list[list[Image.Image | Path | None]] = []
         header: list[str] = []
         for row in rows:

@@ -158,12 +158,11 @@ def quality_table(methods: Sequence[Method], direction: str) -> Table:
         if method.evaluation is None or direction not in method.evaluation.directions:
             continue
         row: dict[str, Any] = {"method": method.name}
-        for m in method.evaluation.directions[direction].measures:
-            row[m.name] = m.value
-            title = TITLES.get(m.name, m.name)
-            columns[m.name] = Column(title, partial(_number, m.name), m.better)
-            if m.copied is not None:
-                copied[m.name] = m.copied
+        for name, m in method.evaluation.directions[direction].measures.items():
+            row[name] = m.value
+            columns[name] = Column(TITLES.get(name, name), partial(_number, name), m.better)
+            if m.input_copied is not None:
+                copied[name] = m.input_copied
         rows.append(row)
     order = dict.fromkeys([*(key for key in TITLES if key in columns), *columns])
     shown = {"method": Column("method"), **{key: columns[key] for key in order}}

@@ -1,4 +1,4 @@
-"""FID and KID of sets of images that come one by one, with notes on what limits them."""
+"""Measure FID and KID of sets of images that come one by one, and note what limits them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from core.evaluation.metrics import weights
 from core.evaluation.metrics.fid import frechet_distance
 from core.evaluation.metrics.inception import FeatureCollector, Inception
 from core.evaluation.metrics.kid import kernel_distance
-from core.evaluation.scores import Measure
+from core.evaluation.scores import Measure, Measures
 from core.options import EvaluateOptions
 
 
 def weights_folder(options: EvaluateOptions) -> Path | None:
-    """The folder that is asked for; None for the default one.
+    """Return the folder of weights that is asked for; None for the default one.
 
     Raises:
         UserError: it is not there.
@@ -31,10 +31,6 @@ def weights_folder(options: EvaluateOptions) -> Path | None:
 
 class FeatureDistances:
     """Distances between sets of images, in the features of the Inception network.
-
-    Args:
-        options: where the weights are, and KID's subset size.
-        device: where to compute.
 
     Attributes:
         notes: what was not measured and why, and what limits the rest.
@@ -54,23 +50,19 @@ class FeatureDistances:
             self.notes.append(f"fid and kid not measured: {error}")
 
     def collector(self) -> FeatureCollector | None:
-        """Takes images and gives their features; None where the weights are missing."""
+        """Make what takes images and gives their features; None where the weights are missing."""
         return FeatureCollector(self._inception) if self._inception is not None else None
 
-    def measures(
-        self, fakes: Tensor, reals: Tensor, inputs: Tensor | None = None
-    ) -> tuple[Measure, ...]:
-        """FID and KID of the fakes to the reals, beside those of the inputs where there are any.
+    def measures(self, fakes: Tensor, reals: Tensor, inputs: Tensor | None = None) -> Measures:
+        """Measure FID and KID of the fakes to the reals, beside those of the inputs if given.
 
-        Args:
-            fakes: features [N, D].
-            reals: features [M, D].
-            inputs: features of what the fakes were made from, if of images.
+        Features are [N, D], N of any number in each set; `inputs` are those of the images that the
+        fakes were made from.
         """
         number = min(len(reals), len(fakes))
         if number < 2:
             self.notes.append("fid and kid not measured: they need two images of each domain")
-            return ()
+            return {}
         size = min(self._options.kid_subset_size, number)
         if size < self._options.kid_subset_size:
             self.notes.append(
@@ -80,8 +72,8 @@ class FeatureDistances:
         kid = kernel_distance(fakes, reals, size)
         copied = None if inputs is None else kernel_distance(inputs, reals, size)
         of_inputs = None if inputs is None else frechet_distance(inputs, reals)
-        return (
-            Measure("fid", frechet_distance(fakes, reals), of_inputs, "lower"),
-            Measure("kid", kid.mean, copied.mean if copied else None, "lower"),
-            Measure("kid_std", kid.std, copied.std if copied else None, ""),
-        )
+        return {
+            "fid": Measure(frechet_distance(fakes, reals), of_inputs, "lower"),
+            "kid": Measure(kid.mean, copied.mean if copied else None, "lower"),
+            "kid_std": Measure(kid.std, copied.std if copied else None),
+        }

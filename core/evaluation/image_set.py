@@ -1,7 +1,8 @@
-"""What there is to measure a translator on: test images of two domains, and truths if known."""
+"""Find what to measure a translator on: test images of two domains, and truths if known."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,38 +10,32 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.data.folders import TwoDomains, find_paired, find_unpaired, has_split
+from core.data.folders import find_paired, find_unpaired, has_split
 from core.data.source import Source
 from core.data.transforms import for_testing
 from core.errors import UserError
 from core.inference.translator import Translator
-from core.options import DataOptions, Direction
+from core.options import DataOptions, Direction, other_way
 
 Preprocess = Literal["official", "none"]
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Numbered images, decoded on demand; one side of the pairs where the source has pairs.
-
-    Attributes:
-        source: resizes as for testing.
-        side: which of an item's images.
-    """
+    """Numbered images, decoded on demand; `side` is which of an item's, where these are pairs."""
 
     source: Source
     side: int = 0
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.source)
 
     def read(self, i: int) -> Tensor:
-        """Uint8 [C, H, W]."""
+        """Decode an image, resized as for testing, to uint8 [C, H, W]."""
         return torch.from_numpy(self.source.read(i)[self.side])
 
     def name(self, i: int) -> str:
-        """File, relative to the data set's folder."""
+        """Return its file, relative to the data set's folder."""
         return self.source.name(i, self.side)
 
 
@@ -49,28 +44,16 @@ class EvaluationSet:
     """The test split of a data set.
 
     Attributes:
-        a: images of the data set's domain A.
-        b: of domain B.
-        truth_a: what `b[i]` looks like in A, where that is known.
-        truth_b: what `a[i]` looks like in B, where that is known.
+        inputs: {direction: what is translated}.
+        truths: {direction: true translations of the inputs}, where these are known.
     """
 
-    a: Pictures
-    b: Pictures
-    truth_a: Pictures | None
-    truth_b: Pictures | None
-
-    def inputs(self, direction: Direction) -> Pictures:
-        """What is translated."""
-        return self.a if direction == "AtoB" else self.b
+    inputs: Mapping[Direction, Pictures]
+    truths: Mapping[Direction, Pictures]
 
     def reals(self, direction: Direction) -> Pictures:
-        """Images of the target domain."""
-        return self.b if direction == "AtoB" else self.a
-
-    def truths(self, direction: Direction) -> Pictures | None:
-        """True translations of the inputs."""
-        return self.truth_b if direction == "AtoB" else self.truth_a
+        """Return the images of the target domain."""
+        return self.inputs[other_way(direction)]
 
 
 def find_evaluation_set(
@@ -79,17 +62,12 @@ def find_evaluation_set(
     preprocess: Preprocess = "official",
     max_images: int | None = None,
 ) -> EvaluationSet:
-    """The test split below `root`, for a translator.
+    """Find the test split below `root`, for a translator, whose channels and data options count.
 
     Truths are the partners of pairs (`test/` or `val/`; also for a family trained without pairs),
-    or of unpaired sets the files of equal name in `truthA/` and `truthB/`.
-
-    Args:
-        root: the data set's folder.
-        translator: its channels and data options count.
-        preprocess: `official` resizes as the published test does (`core.data.transforms`), to the
-            training's `crop_size`; `none` takes images as they are.
-        max_images: at most so many per domain.
+    or of unpaired sets the files of equal name in `truthA/` and `truthB/`. `preprocess: official`
+    resizes as the published test does (`core.data.transforms`), to the training's `crop_size`;
+    `none` takes images as they are.
 
     Raises:
         UserError: no test split, or a truth folder that lacks a file.
@@ -103,7 +81,7 @@ def find_evaluation_set(
 
 
 def as_they_are(options: DataOptions) -> DataOptions:
-    """Options that never resize; nothing is cropped where images are measured."""
+    """Return options that never resize; nothing is cropped where images are measured."""
     return options.model_copy(update={"preprocess": "crop"})
 
 
@@ -115,7 +93,7 @@ def evaluation_set(
     *,
     paired: bool = False,
 ) -> EvaluationSet:
-    """The same for no translator in particular.
+    """Find the test split for no translator in particular; see `find_evaluation_set`.
 
     Args:
         root: the data set's folder.
@@ -123,31 +101,29 @@ def evaluation_set(
         options: rule of the resize.
         max_images: at most so many per domain.
         paired: look for pairs, also where there is an unpaired set.
-
-    Raises:
-        UserError: as `find_evaluation_set`.
     """
     unpaired = has_split(root, "test", paired=False)
     if paired or (not unpaired and has_split(root, "test", paired=True)):
         (pairs,) = Source.of(find_paired(root, "test", max_images), channels, options)
         a, b = Pictures(pairs, 0), Pictures(pairs, 1)
-        return EvaluationSet(a, b, truth_a=a, truth_b=b)
+        return EvaluationSet({"AtoB": a, "BtoA": b}, {"AtoB": b, "BtoA": a})
     found = find_unpaired(root, "test", max_images)
-    source_a, source_b = Source.of(found, channels, options)
-    return EvaluationSet(
-        Pictures(source_a),
-        Pictures(source_b),
-        truth_a=_truths(found, "A", channels[0], options),
-        truth_b=_truths(found, "B", channels[1], options),
-    )
+    a, b = map(Pictures, Source.of(found, channels, options))
+    truths: dict[Direction, Pictures | None] = {
+        "AtoB": _truths(found.root / "truthB", found.a, channels[1], options),
+        "BtoA": _truths(found.root / "truthA", found.b, channels[0], options),
+    }
+    known = {direction: pictures for direction, pictures in truths.items() if pictures}
+    return EvaluationSet({"AtoB": a, "BtoA": b}, known)
 
 
-def _truths(found: TwoDomains, domain: str, channels: int, options: DataOptions) -> Pictures | None:
-    """True counterparts in `domain` of the other domain's images, by equal file names."""
-    folder = found.root / f"truth{domain}"
+def _truths(
+    folder: Path, inputs: Sequence[Path], channels: int, options: DataOptions
+) -> Pictures | None:
+    """Return the true counterparts of the other domain's images, by equal file names."""
     if not folder.is_dir():
         return None
-    files = [folder / file.name for file in (found.b if domain == "A" else found.a)]
+    files = [folder / file.name for file in inputs]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise UserError(
@@ -155,4 +131,4 @@ def _truths(found: TwoDomains, domain: str, channels: int, options: DataOptions)
             "the folder, or rename it to measure without truths"
         )
     paths = tuple((file,) for file in files)
-    return Pictures(Source(f"truth{domain}", found.root, paths, (channels,), False, options))
+    return Pictures(Source(folder.name, folder.parent, paths, (channels,), False, options))

@@ -1,4 +1,4 @@
-"""How good are translations? Every metric that the data and the weights at hand allow, in a table.
+"""Measure translations by every metric that the data and the weights at hand allow.
 
 Everything is measured on RGB images of 8 bits, as they would be written to files. Beside each value
 stands, where that makes sense, the value of handing back the input unchanged.
@@ -6,10 +6,11 @@ stands, where that makes sense, the value of handing back the input unchanged.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,16 +19,16 @@ from tqdm import tqdm
 from core.checkpoints.official_files import read_state
 from core.errors import UserError
 from core.evaluation.features import FeatureDistances, weights_folder
-from core.evaluation.image_set import EvaluationSet, Pictures
+from core.evaluation.image_set import EvaluationSet
 from core.evaluation.metrics import edge_correlation as edges
 from core.evaluation.metrics import lpips, weights
 from core.evaluation.metrics.color_inversion import color_inversion
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
 from core.evaluation.metrics.psnr import psnr
 from core.evaluation.metrics.ssim import ssim
-from core.evaluation.scores import Evaluation, Measure, Scores, ScoreTable
+from core.evaluation.scores import Evaluation, Measure, Measures, Scores, average
 from core.family import to_float
-from core.options import Direction, EvaluateOptions
+from core.options import Direction, EvaluateOptions, other_way
 from core.report.pictures import to_rgb, to_uint8
 
 
@@ -50,21 +51,15 @@ class ImageMap(Protocol):
     def translations(
         self, image: Tensor, direction: Direction, num: int, seed: int
     ) -> list[Tensor]:
-        """`num` different ones, the same for a seed; one where there are no styles."""
+        """Make `num` different ones, the same for a seed; one where there are no styles."""
 
     def in_style_of(self, image: Tensor, example: Tensor, direction: Direction) -> Tensor:
-        """In the style of an image of the target domain; asked only where there are styles."""
+        """Translate in the style of an image of the target domain; needs styles."""
 
 
-def _add_fidelity(table: ScoreTable, x: Tensor, y: Tensor, truth: Tensor, name: str) -> None:
-    """Of input, translation and truth, uint8 [1, 3, H, W]."""
-    if truth.shape != y.shape:
-        raise UserError(
-            f"{name}: its translation has {y.shape[3]}x{y.shape[2]} px, its truth "
-            f"{truth.shape[3]}x{truth.shape[2]} px; both must be of one size"
-        )
-    table.add("psnr", "higher", psnr(y, truth, 255), psnr(x, truth, 255))
-    table.add("ssim", "higher", ssim(y, truth, 255), ssim(x, truth, 255))
+def _higher(value: Tensor, copied: Tensor | None = None) -> Measure:
+    """Return the measure of one image, of which higher is better."""
+    return Measure(float(value), None if copied is None else float(copied), "higher")
 
 
 def _lpips(folder: Path | None) -> lpips.LPIPS:
@@ -77,12 +72,7 @@ class Evaluator:
 
     What does not depend on who translates (features of the real images) is kept between calls. The
     random numbers drawn here (styles, dropout in pix2pix) are the same at every call and leave
-    those of the caller as they were.
-
-    Args:
-        translator: used as it is at the time of a call.
-        test_set: what it is measured on.
-        options: `every` and `max_images` do not count here.
+    those of the caller as they were. `every` and `max_images` of the options do not count here.
 
     Raises:
         UserError: damaged weights. Weights that are not there only lead to a note in the result.
@@ -93,7 +83,7 @@ class Evaluator:
     ) -> None:
         self._translator, self._options, self._set = translator, options, test_set
         self._notes: list[str] = []
-        self._real_features: dict[str, Tensor] = {}
+        self._features: dict[Direction, Tensor] = {}
         self._lpips: lpips.LPIPS | None = None
         with self._own_random_numbers():
             self._distances = FeatureDistances(options, translator.device)
@@ -121,10 +111,8 @@ class Evaluator:
             yield
 
     def _measure(self, direction: Direction) -> Scores:
-        """Of one direction."""
-        inputs, truths = self._set.inputs(direction), self._set.truths(direction)
-        reals = self._set.reals(direction)
-        table = ScoreTable()
+        inputs, reals = self._set.inputs[direction], self._set.reals(direction)
+        table: defaultdict[str, list[Measure]] = defaultdict(list)
         fakes = self._distances.collector()
         for i in tqdm(range(len(inputs)), f"evaluate {direction}", leave=False, disable=None):
             image = inputs.read(i)
@@ -133,50 +121,69 @@ class Evaluator:
                     f"{inputs.name(i)}: {image.shape[2]}x{image.shape[1]} px; measured are images "
                     f"of at least {edges.MINIMUM} px"
                 )
-            x, num = to_float(image), self._options.num_styles
-            outputs = self._translator.translations(x, direction, num, seed=i)
-            fake = to_rgb(to_uint8(outputs[0]))
+            outputs = self._translator.translations(
+                to_float(image), direction, self._options.num_styles, seed=i
+            )
+            x, y = to_rgb(image)[None], to_rgb(to_uint8(outputs[0]))[None]  # [1, 3, H, W], uint8
             if fakes:
-                fakes.add(fake)
-            given = to_rgb(image)[None]
-            if truths is not None:
-                truth, guided = truths.read(i), fake
-                if self._translator.has_styles:
-                    # In the truth's style, as content comes from the input.
-                    result = self._translator.in_style_of(x, to_float(truth), direction)
-                    guided = to_rgb(to_uint8(result))
-                _add_fidelity(table, given, guided[None], to_rgb(truth)[None], inputs.name(i))
-            table.add("edge_correlation", "higher", edges.edge_correlation(given, fake[None]))
-            table.add("color_inversion", "higher", color_inversion(given, fake[None]))
+                fakes.add(y[0])
+            measures = self._fidelity(direction, i, image, x, y)
+            measures["edge_correlation"] = _higher(edges.edge_correlation(x, y))
+            measures["color_inversion"] = _higher(color_inversion(x, y))
             if len(outputs) > 1:
-                self._add_diversity(table, outputs)
-        found = self._to_the_reals(direction, fakes.features()) if fakes else ()
-        return Scores(len(inputs), len(reals), (*found, *table.measures()))
+                measures |= self._diversity(outputs)
+            for name, measure in measures.items():
+                table[name].append(measure)
+        found: Measures = {}
+        if fakes:
+            to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
+            found = self._distances.measures(fakes.features(), *to_reals)
+        means = {name: average(measures) for name, measures in table.items()}
+        return Scores(len(inputs), len(reals), {**found, **means})
 
-    def _add_diversity(self, table: ScoreTable, outputs: list[Tensor]) -> None:
+    def _fidelity(
+        self, direction: Direction, i: int, image: Tensor, x: Tensor, y: Tensor
+    ) -> dict[str, Measure]:
+        """Compare input x and translation y, uint8 [1, 3, H, W], with the truth where known."""
+        if direction not in self._set.truths:
+            return {}
+        truth = self._set.truths[direction].read(i)
+        if self._translator.has_styles:
+            # In the truth's style, as content comes from the input.
+            guided = self._translator.in_style_of(to_float(image), to_float(truth), direction)
+            y = to_rgb(to_uint8(guided))[None]
+        truth = to_rgb(truth)[None]
+        if truth.shape != y.shape:
+            raise UserError(
+                f"{self._set.inputs[direction].name(i)}: its translation has {y.shape[3]}x"
+                f"{y.shape[2]} px, its truth {truth.shape[3]}x{truth.shape[2]} px; both must be of "
+                "one size"
+            )
+        return {
+            "psnr": _higher(psnr(y, truth, 255), psnr(x, truth, 255)),
+            "ssim": _higher(ssim(y, truth, 255), ssim(x, truth, 255)),
+        }
+
+    def _diversity(self, outputs: list[Tensor]) -> dict[str, Measure]:
         images = torch.stack([to_float(to_rgb(to_uint8(output))) for output in outputs])
+        measures = {}
         if self._lpips is not None and min(images.shape[2:]) < lpips.MINIMUM:
             self._notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
         elif self._lpips is not None:
             distance = lpips.lpips_diversity(self._lpips, images.to(self._translator.device))
-            table.add("lpips_diversity", "higher", distance)
-        table.add("diversity", "higher", pixel_distance(images[:, None]))
-        table.add("diversity_features", "higher", feature_distance(images[:, None]))
+            measures["lpips_diversity"] = _higher(distance)
+        measures["diversity"] = _higher(pixel_distance(images[:, None]))
+        measures["diversity_features"] = _higher(feature_distance(images[:, None]))
+        return measures
 
-    def _to_the_reals(self, direction: Direction, fakes: Tensor) -> tuple[Measure, ...]:
-        """FID and KID of the translations, and of the inputs, to the target domain."""
-        reals = self._features("b" if direction == "AtoB" else "a")
-        inputs = self._features("a" if direction == "AtoB" else "b")
-        return self._distances.measures(fakes, reals, inputs)
-
-    def _features(self, domain: Literal["a", "b"]) -> Tensor:
-        """Inception features of the real images of a domain, extracted once."""
-        if domain not in self._real_features:
-            pictures: Pictures = getattr(self._set, domain)
+    def _input_features(self, direction: Direction) -> Tensor:
+        """Return Inception features of the real images of a source domain, extracted once."""
+        if direction not in self._features:
+            pictures = self._set.inputs[direction]
             collector = self._distances.collector()
             assert collector is not None, "asked for only where there is the network"
-            title = f"features of {domain.upper()}"
+            title = f"features of {direction[0]}"
             for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
                 collector.add(to_rgb(pictures.read(i)))
-            self._real_features[domain] = collector.features()
-        return self._real_features[domain]
+            self._features[direction] = collector.features()
+        return self._features[direction]

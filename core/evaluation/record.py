@@ -42,8 +42,8 @@ def evaluate(
         device: where to compute.
         data: data set; None is the one trained on.
         preprocess: see `core.evaluation.image_set.find_evaluation_set`.
-        precision: see `Translator`.
-        test_mode: see `Translator`.
+        precision: see `Translator`, as for `test_mode`.
+        test_mode: likewise.
         output: JSON file; None is `<checkpoint>.evaluation.json`.
 
     Returns:

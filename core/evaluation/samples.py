@@ -1,4 +1,4 @@
-"""How close are pictures made from noise to real ones? FID and KID of samples."""
+"""Measure how close pictures made from noise are to real ones: FID and KID of samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.data.single import domain_source, find_domain
 from core.data.transforms import CropFlip, crop_side, for_testing
 from core.errors import UserError
 from core.evaluation.features import FeatureDistances
-from core.evaluation.scores import Evaluation, Measure, Scores
+from core.evaluation.scores import Evaluation, Measures, Scores
 from core.inference.sampler import Sampler
 from core.options import EvaluateOptions
 from core.report.pictures import to_rgb, to_uint8
@@ -23,15 +23,11 @@ _CHUNK = 256
 def evaluate_samples(
     sampler: Sampler, root: Path, options: EvaluateOptions, seed: int = 0
 ) -> Evaluation:
-    """As many samples as there are test images, compared with these.
+    """Compare as many samples as there are test images with these.
 
-    With captions the samples are drawn from those of the test images, one of each.
-
-    Args:
-        sampler: what draws.
-        root: the data set's folder; its test split, or all images where it is not divided.
-        options: `every` and `num_styles` do not count here.
-        seed: of the noise.
+    The test split below `root` is taken, or all images where it is not divided. With captions the
+    samples are drawn from those of the test images, one of each. `every` and `num_styles` of the
+    options do not count here; `seed` is that of the noise.
 
     Raises:
         UserError: no images, tags that do not fit, an image that cannot be read, or damaged
@@ -43,7 +39,7 @@ def evaluate_samples(
     source = domain_source(found, config.channels[0], data)
     distances = FeatureDistances(options, sampler.device)
     reals, fakes = distances.collector(), distances.collector()
-    measures: tuple[Measure, ...] = ()
+    measures: Measures = {}
     notes = []
     if reals is not None and fakes is not None:
         for i in tqdm(range(len(source)), "features of real images", leave=False, disable=None):

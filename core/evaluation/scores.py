@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
-
-from torch import Tensor
 
 Better = Literal["higher", "lower", ""]
 
@@ -17,31 +15,32 @@ class Measure:
     """One number.
 
     Attributes:
-        name: of the metric.
         value: of the translations.
-        copied: of the inputs themselves, where that says something.
+        input_copied: of the inputs themselves, where that says something.
         better: which way; empty for a spread.
     """
 
-    name: str
     value: float
-    copied: float | None
-    better: Better
+    input_copied: float | None = None
+    better: Better = ""
+
+
+Measures = Mapping[str, Measure]
+"""{metric: its value}, in the order of the table."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one direction.
+    """What was measured in one direction.
 
     Attributes:
         num_images: inputs that were translated.
         num_real: images of the target domain that they were compared with by FID and KID.
-        measures: in the order of the table.
     """
 
     num_images: int
     num_real: int
-    measures: tuple[Measure, ...]
+    measures: Measures
 
 
 @dataclass(frozen=True)
@@ -54,80 +53,46 @@ class Evaluation:
     """
 
     directions: Mapping[str, Scores]
-    notes: tuple[str, ...]
+    notes: Sequence[str]
 
     def __str__(self) -> str:
-        """A table per direction, then the notes."""
+        """Return a table per direction, then the notes."""
         lines = []
         for direction, scores in self.directions.items():
             title = f"{direction}, {scores.num_images} images"
             made = "drawn" if direction == "samples" else "translated"
             lines += ["", f"{title:<26}{made:>12}{'input copied':>14}   better"]
-            for m in scores.measures:
-                copied = "" if m.copied is None else f"{m.copied:.4f}"
-                lines.append(f"{m.name:<26}{m.value:>12.4f}{copied:>14}   {m.better}")
+            for name, m in scores.measures.items():
+                copied = "" if m.input_copied is None else f"{m.input_copied:.4f}"
+                lines.append(f"{name:<26}{m.value:>12.4f}{copied:>14}   {m.better}")
         if self.notes:
             lines.append("")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)]).lstrip("\n")
 
     def flat(self) -> dict[str, float]:
-        """{test_<metric>_<direction>: value} of the finite values, for the log."""
+        """Return {test_<metric>_<direction>: value} of the finite values, for the log."""
         return {
-            f"test_{m.name}_{direction}": m.value
+            f"test_{name}_{direction}": m.value
             for direction, scores in self.directions.items()
-            for m in scores.measures
+            for name, m in scores.measures.items()
             if math.isfinite(m.value)
         }
 
     def tree(self) -> dict[str, Any]:
-        """Plain containers for JSON; a value that is not finite (the PSNR of equals) is None."""
+        """Return plain containers for JSON; what is not finite (the PSNR of equals) is None."""
 
-        def number(value: float | None) -> float | None:
-            return value if value is not None and math.isfinite(value) else None
+        def plain(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+            infinite = [k for k, v in fields if isinstance(v, float) and not math.isfinite(v)]
+            return dict(fields) | dict.fromkeys(infinite)
 
-        return {
-            "directions": {
-                direction: {
-                    "num_images": scores.num_images,
-                    "num_real": scores.num_real,
-                    "measures": {
-                        m.name: {
-                            "value": number(m.value),
-                            "input_copied": number(m.copied),
-                            "better": m.better,
-                        }
-                        for m in scores.measures
-                    },
-                }
-                for direction, scores in self.directions.items()
-            },
-            "notes": list(self.notes),
-        }
+        return asdict(self, dict_factory=plain)
 
 
-class ScoreTable:
-    """Values image by image, averaged at the end."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, tuple[Better, list[float], list[float]]] = {}
-
-    def add(
-        self, name: str, better: Better, value: Tensor | float, copied: Tensor | float | None = None
-    ) -> None:
-        """The value of one image."""
-        _, values, copies = self._values.setdefault(name, (better, [], []))
-        values.append(float(value))
-        if copied is not None:
-            copies.append(float(copied))
-
-    def measures(self) -> tuple[Measure, ...]:
-        """Means over the images, in the order in which names first came."""
-        return tuple(
-            Measure(
-                name,
-                sum(values) / len(values),
-                sum(copies) / len(copies) if copies else None,
-                better,
-            )
-            for name, (better, values, copies) in self._values.items()
-        )
+def average(measures: Sequence[Measure]) -> Measure:
+    """Average one metric over images, of which those without `input_copied` have none at all."""
+    copied = [m.input_copied for m in measures if m.input_copied is not None]
+    return Measure(
+        sum(m.value for m in measures) / len(measures),
+        sum(copied) / len(copied) if copied else None,
+        measures[0].better,
+    )

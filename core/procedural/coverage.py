@@ -36,15 +36,6 @@ from core.training.trainer import Trainer
 Runs = dict[str, tuple[type[Family], Any]]
 """{objective: (family, its options)}."""
 
-Runs = dict[str, tuple[type[Family], Any]]
-"""{objective: (family, its options)}."""
-
-Runs = dict[str, tuple[type[Family], Any]]
-"""{objective: (family, its options)}."""
-
-Runs = dict[str, tuple[type[Family], Any]]
-"""{objective: (family, its options)}."""
-
 PANEL = 256
 """Side of one panel of the picture in pixels."""
 _REACH = 2.0

@@ -136,10 +136,10 @@ def test_style_methods_take_other_images_of_the_target_domain(tmp_path: Path) ->
     root = make_images(tmp_path)
     test_set = evaluation_set(root, (3, 3), DataOptions(root=str(root), load_size=32))
     method = StyleMethod(Flat(), torch.device("cpu"), test_set)  # type: ignore[arg-type]
-    image = to_float(test_set.a.read(0))
+    image = to_float(test_set.inputs["AtoB"].read(0))
     three = method.translations(image, "AtoB", 5, seed=0)
     assert len(three) == 3, "no example twice"
-    means = [to_float(test_set.b.read(i)).mean(dim=(1, 2)) for i in (1, 2, 0)]
+    means = [to_float(test_set.inputs["BtoA"].read(i)).mean(dim=(1, 2)) for i in (1, 2, 0)]
     for result, mean in zip(three, means, strict=True):
         assert result.shape == image.shape, "made as large as its content"
         assert torch.allclose(result.mean(dim=(1, 2)), mean, atol=0.01)
@@ -150,10 +150,10 @@ def test_style_methods_take_other_images_of_the_target_domain(tmp_path: Path) ->
 
 
 def result(name: str, **values: float) -> Method:
-    measures = tuple(
-        Measure(key, value, 1.0, "lower" if key == "fid" else "higher")
+    measures = {
+        key: Measure(value, 1.0, "lower" if key == "fid" else "higher")
         for key, value in values.items()
-    )
+    }
     evaluation = Evaluation({"AtoB": Scores(2, 2, measures)}, ())
     record = RunRecord()
     return Method(name, training=Training(5, 61.0, None, record), evaluation=evaluation)

@@ -103,7 +103,7 @@ def unpaired(tmp_path: Path) -> Path:
 
 
 def by_name(scores: Scores) -> dict[str, Measure]:
-    return {m.name: m for m in scores.measures}
+    return dict(scores.measures)
 
 
 @pytest.fixture(autouse=True)
@@ -119,8 +119,8 @@ def test_scores_that_can_be_told_by_hand(unpaired: Path) -> None:
     assert list(scores) == ["psnr", "ssim", "edge_correlation", "color_inversion"]
     # One grey level off nearly everywhere (0 has no 256).
     assert scores["psnr"].value == pytest.approx(20 * math.log10(255), abs=0.1)
-    assert scores["psnr"].copied == pytest.approx(10 * math.log10(3), abs=0.3)
-    assert scores["ssim"].value > 0.999 > 0 > (scores["ssim"].copied or 0)
+    assert scores["psnr"].input_copied == pytest.approx(10 * math.log10(3), abs=0.3)
+    assert scores["ssim"].value > 0.999 > 0 > (scores["ssim"].input_copied or 0)
     assert scores["color_inversion"].value == pytest.approx(-1)
     assert scores["edge_correlation"].value == pytest.approx(1)
     # There is no truthA, and a copy is its input.
@@ -149,8 +149,8 @@ def test_sizes_follow_the_published_test_or_stay(tmp_path: Path) -> None:
     translator = known(size=32)
     official = find_evaluation_set(tmp_path, translator)
     native = find_evaluation_set(tmp_path, translator, "none")
-    assert official.a.read(0).shape == (3, 32, 32)
-    assert native.b.read(0).shape == (3, 20, 50)
+    assert official.inputs["AtoB"].read(0).shape == (3, 32, 32)
+    assert native.inputs["BtoA"].read(0).shape == (3, 20, 50)
     evaluator(translator, tmp_path, EvaluateOptions(), "none")()
     small = known(size=8)
     with pytest.raises(UserError, match=r"testA/0.png: 8x8 px; measured are images of at least 12"):
@@ -179,11 +179,11 @@ def test_styles_diversity_and_guidance_by_the_truth(tmp_path: Path) -> None:
     measure = evaluator(translator, tmp_path, EvaluateOptions(num_styles=4))
     result = measure()
     scores = by_name(result.directions["AtoB"])
-    assert scores["psnr"].value > 45 > 20 > (scores["psnr"].copied or 99)
+    assert scores["psnr"].value > 45 > 20 > (scores["psnr"].input_copied or 99)
     assert {"diversity", "diversity_features"} <= scores.keys()
     expected = []
     for i in range(2):
-        image = find_evaluation_set(tmp_path, translator).a.read(i)
+        image = find_evaluation_set(tmp_path, translator).inputs["AtoB"].read(i)
         styles = translator.random_styles(4, seed=i)
         outputs = torch.stack(translator.in_styles(image / 127.5 - 1, styles, "AtoB"))
         expected.append(float(pixel_distance(outputs[:, None])))
@@ -224,7 +224,7 @@ def test_fid_and_kid_of_the_right_sets(unpaired: Path, monkeypatch: pytest.Monke
     a, b = (torch.from_numpy(np.stack(pictures(n, s))).movedim(3, 1) for n, s in ((3, 0), (4, 1)))
     fakes, inputs, reals = Mean()(255 - a), Mean()(a), Mean()(b)
     assert scores["fid"].value == pytest.approx(frechet_distance(fakes, reals))
-    assert scores["fid"].copied == pytest.approx(frechet_distance(inputs, reals))
+    assert scores["fid"].input_copied == pytest.approx(frechet_distance(inputs, reals))
     assert scores["kid"].value == pytest.approx(kernel_distance(fakes, reals, 3).mean)
     assert scores["kid_std"].value == pytest.approx(kernel_distance(fakes, reals, 3).std)
     assert [m.better for m in scores.values()][:3] == ["lower", "lower", ""]
@@ -247,7 +247,7 @@ def test_lpips_of_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     translator = tint()
     options = EvaluateOptions(num_styles=3)
     scores = by_name(evaluator(translator, tmp_path, options, "none")().directions["AtoB"])
-    image = find_evaluation_set(tmp_path, translator, "none").a.read(0)
+    image = find_evaluation_set(tmp_path, translator, "none").inputs["AtoB"].read(0)
     styles = translator.random_styles(3, seed=0)
     outputs = torch.stack(translator.in_styles(image / 127.5 - 1, styles, "AtoB"))
     expected = float(lpips_diversity(LPIPS(trunk, linear), outputs))
@@ -289,7 +289,7 @@ def test_samples_are_compared_with_the_real_images(
     reals = Mean()(torch.from_numpy(np.stack(pictures(5, 0, 16)[:4])).movedim(3, 1))
     assert scores["fid"].value == pytest.approx(frechet_distance(fakes, reals))
     assert scores["kid"].value == pytest.approx(kernel_distance(fakes, reals, 4).mean)
-    assert scores["fid"].copied is None and result.notes == ()
+    assert scores["fid"].input_copied is None and result.notes == ()
     assert "samples, 4 images" in str(result) and "drawn" in str(result)
     assert evaluate_samples(sampler, tmp_path, options) == result
     told = drawing(tmp_path, "tags.csv")
@@ -322,7 +322,10 @@ def test_random_numbers_of_the_caller_stay(unpaired: Path) -> None:
 
 
 def test_table() -> None:
-    measures = (Measure("psnr", 20.125, 8.5, "higher"), Measure("diversity", 0.25, None, "higher"))
+    measures = {
+        "psnr": Measure(20.125, 8.5, "higher"),
+        "diversity": Measure(0.25, None, "higher"),
+    }
     text = str(Evaluation({"AtoB": Scores(3, 4, measures)}, ("one thing",)))
     assert [line.split() for line in text.splitlines()] == [
         ["AtoB,", "3", "images", "translated", "input", "copied", "better"],

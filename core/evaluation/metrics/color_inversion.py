@@ -1,4 +1,4 @@
-"""An alarm for CycleGAN training: has the generator learnt the photographic negative?
+"""Tell whether a CycleGAN's generator has learnt the photographic negative.
 
 A pair of generators that both invert colours satisfies cycle consistency perfectly, and early in
 training the discriminators may not object. Losses look healthy; the pictures are negatives. The
@@ -17,20 +17,20 @@ winter) keep most of the layout and stay above 0, although a single image may di
 
 
 def color_inversion(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson correlation of the luminance of input and translation, per image.
+    """Return the Pearson correlation of the luminance of input and translation, per image.
 
-    Near 1 the translation keeps light light and dark dark; near -1 it is the colour-inverted
-    input. See `ALARM_BELOW`.
+    Near 1 the translation keeps light light and dark dark; near -1 it is the colour-inverted input.
+    See `ALARM_BELOW`.
 
     Args:
-        x: Input, [N, C, H, W], any range, float or uint8.
-        y: Translation, [N, C', H, W]; the result does not depend on scale and offset.
+        x: input, [N, C, H, W], any range, float or uint8.
+        y: translation, [N, C', H, W]; the result does not depend on scale and offset.
 
     Returns:
         [N], float64, in [-1, 1]; 0 where either image is flat.
 
     Raises:
-        ValueError: If the shapes differ in more than the number of channels.
+        ValueError: the shapes differ in more than the number of channels.
     """
     check_pair("color_inversion", x, y)
     return pixel_correlation(luminance(x), luminance(y))

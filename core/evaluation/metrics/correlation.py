@@ -1,4 +1,4 @@
-"""Correlation of two images over their pixels."""
+"""Correlate two images over their pixels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from torch import Tensor
 
 
 def luminance(images: Tensor) -> Tensor:
-    """Rec. 601 luma of RGB, the plain mean of any other number of channels.
+    """Return [N, H, W], float64: Rec. 601 luma of RGB, the plain mean of any other channels.
 
-    Args:
-        images: [N, C, H, W], any range, float or uint8.
-
-    Returns:
-        [N, H, W], float64.
+    Images are [N, C, H, W], any range, float or uint8.
     """
     images = images.double()
     if images.shape[1] == 3:
@@ -22,14 +18,10 @@ def luminance(images: Tensor) -> Tensor:
 
 
 def pixel_correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson correlation of each pair of maps.
+    """Return the Pearson correlation of each pair of maps [N, H, W], float64.
 
-    Args:
-        x: [N, H, W], float64.
-        y: like `x`; the result does not depend on the scale and offset of either.
-
-    Returns:
-        [N], float64, in [-1, 1]; 0 where either map is flat.
+    It is [N], float64, in [-1, 1], whatever the scale and offset of either; 0 where either map is
+    flat.
     """
     a, b = (maps.flatten(1) - maps.flatten(1).mean(dim=1, keepdim=True) for maps in (x, y))
     norms = a.norm(dim=1) * b.norm(dim=1)
@@ -39,11 +31,7 @@ def pixel_correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def check_pair(metric: str, x: Tensor, y: Tensor) -> None:
-    """Refuse batches that differ in more than the number of channels.
-
-    Raises:
-        ValueError: names the metric and both shapes.
-    """
+    """Refuse, with a ValueError, batches that differ in more than the number of channels."""
     if x.ndim != 4 or y.ndim != 4 or x.shape[0] != y.shape[0] or x.shape[2:] != y.shape[2:]:
         raise ValueError(
             f"{metric}: [N, C, H, W] of equal N, H, W needed, got {x.shape} and {y.shape}"

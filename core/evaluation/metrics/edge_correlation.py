@@ -1,4 +1,4 @@
-"""How much of the content stays: do input and translation have their edges in the same places?
+"""Measure how much of the content stays: are edges of input and translation in the same places?
 
 No published measure of content preservation works without a trained network; this one is ours, and
 is called by what it computes. It sees where things are, not which colours they have, and cannot
@@ -19,7 +19,7 @@ MINIMUM = 12
 
 
 def _gradient_magnitude(light: Tensor) -> Tensor:
-    """Sobel: [N, H, W] -> [N, H - 2, W - 2]."""
+    """Apply Sobel's filters: [N, H, W] -> [N, H - 2, W - 2]."""
     smooth, difference = light.new_tensor([1.0, 2.0, 1.0]), light.new_tensor([-1.0, 0.0, 1.0])
     horizontal = torch.outer(smooth, difference)
     kernels = torch.stack([horizontal, horizontal.T])[:, None]  # [2, 1, 3, 3]
@@ -27,7 +27,7 @@ def _gradient_magnitude(light: Tensor) -> Tensor:
 
 
 def edge_correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson correlation of the gradient magnitudes of the luminance, mean over three levels.
+    """Correlate the gradient magnitudes of the luminance, mean over three levels.
 
     The levels are full, half and quarter size, so that outlines count beside the texture that a
     translation may well replace (a zebra's stripes). 1 is reached by any change of brightness and
@@ -35,14 +35,14 @@ def edge_correlation(x: Tensor, y: Tensor) -> Tensor:
     depends on the data: compare models on the same set.
 
     Args:
-        x: Input, [N, C, H, W], any range, float or uint8; sides of at least 12 pixels.
-        y: Translation, [N, C', H, W].
+        x: input, [N, C, H, W], any range, float or uint8; sides of at least 12 pixels.
+        y: translation, [N, C', H, W].
 
     Returns:
         [N], float64, in [-1, 1]; a level on which either image is flat counts 0.
 
     Raises:
-        ValueError: If the shapes differ in more than the number of channels, or are too small.
+        ValueError: the shapes differ in more than the number of channels, or are too small.
     """
     check_pair("edge_correlation", x, y)
     if min(x.shape[2:]) < MINIMUM:

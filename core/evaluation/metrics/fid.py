@@ -7,26 +7,21 @@ from torch import Tensor
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """Squared Fréchet distance between Gaussians fitted to two sets of features.
+    """Return the squared Fréchet distance between Gaussians fitted to features [N, D] and [M, D].
 
     In Inception features (`core.evaluation.metrics.inception`) it is the FID of Heusel et al. 2017,
-    "GANs Trained by a Two Time-Scale Update Rule", equation 6:
-    |m_x - m_y|^2 + tr(C_x) + tr(C_y) - 2 tr((C_x C_y)^(1/2)), with unbiased covariances.
+    "GANs Trained by a Two Time-Scale Update Rule", equation 6: |m_x - m_y|^2 + tr(C_x) + tr(C_y) -
+    2 tr((C_x C_y)^(1/2)), with unbiased covariances.
 
     With centred features X and Y, scaled so that C_x = X^T X and C_y = Y^T Y, the square roots of
     the eigenvalues of C_x C_y are the singular values of X Y^T. So no root of a singular matrix is
     taken, which is where implementations differ for fewer images than features.
 
-    Args:
-        x: [N, D], any float type; N at least 2.
-        y: [M, D]; the two may be exchanged.
-
-    Returns:
-        At least 0 up to rounding. Biased upwards, the more the fewer images: compare only values
-        from equal numbers.
+    It is at least 0 up to rounding, and biased upwards, the more the fewer images: compare only
+    values from equal numbers.
 
     Raises:
-        ValueError: If the shapes do not fit, or a set has fewer than two rows.
+        ValueError: the shapes do not fit, or a set has fewer than two rows.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError(
@@ -40,7 +35,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def _factor(features: Tensor) -> Tensor:
-    """A matrix [min(N, D), D] whose square F^T F is the covariance of `features` [N, D]."""
+    """Return a matrix F [min(N, D), D] with F^T F the covariance of `features` [N, D]."""
     centred = (features - features.mean(dim=0)) / (len(features) - 1) ** 0.5
     if len(centred) <= centred.shape[1]:
         return centred

@@ -22,11 +22,8 @@ class Inception:
     """The 2048 pooled features of the TensorFlow Inception v3 of 2015, by torch-fidelity.
 
     FID is defined by this very network and its resize to 299 px; torch-fidelity's conversion of it
-    is the reference, so it is used instead of a network of ours.
-
-    Args:
-        path: `core.evaluation.metrics.weights.INCEPTION`.
-        device: where to compute.
+    (`core.evaluation.metrics.weights.INCEPTION`) is the reference, so it is used instead of a
+    network of ours.
 
     Raises:
         MissingError: torch-fidelity is not installed.
@@ -54,13 +51,13 @@ class Inception:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] to float32 [N, 2048] on the CPU."""
+        """Map uint8 [N, 3, H, W] to float32 [N, 2048] on the CPU."""
         (features,) = self._network(images.to(self._device))
         return features.cpu()
 
 
 class FeatureCollector:
-    """Features of images that come one by one; neighbours of equal size go in one batch."""
+    """Collects features of images that come one by one; neighbours of one size make a batch."""
 
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor
@@ -68,14 +65,14 @@ class FeatureCollector:
         self._done: list[Tensor] = []
 
     def add(self, image: Tensor) -> None:
-        """One image, uint8 [3, H, W]."""
+        """Take one image, uint8 [3, H, W]."""
         full = len(self._waiting) == BATCH_SIZE
         if full or (self._waiting and self._waiting[0].shape != image.shape):
             self._flush()
         self._waiting.append(image)
 
     def features(self) -> Tensor:
-        """[number of images, D], in the order they came."""
+        """Return [number of images, D], in the order they came."""
         self._flush()
         return torch.cat(self._done)
 

@@ -18,16 +18,14 @@ class KernelDistance:
     Attributes:
         mean: over the subsets; about 0, and as often below as above, for equal distributions.
         std: over the subsets (of the population); it tells how far `mean` can be trusted.
-        subset_size: features of either set in a subset.
     """
 
     mean: float
     std: float
-    subset_size: int
 
 
 def kernel_distance(x: Tensor, y: Tensor, subset_size: int, seed: int = 0) -> KernelDistance:
-    """Squared maximum mean discrepancy with the kernel (x . y / D + 1)^3.
+    """Return the squared maximum mean discrepancy with the kernel (x . y / D + 1)^3.
 
     In Inception features (`core.evaluation.metrics.inception`) it is the KID of Binkowski et al.
     2018, "Demystifying MMD GANs", section 4. Unlike FID it has no bias that falls with the number
@@ -36,15 +34,12 @@ def kernel_distance(x: Tensor, y: Tensor, subset_size: int, seed: int = 0) -> Ke
     Args:
         x: [N, D], any float type.
         y: [M, D]; the two may be exchanged, up to the draw of the subsets.
-        subset_size: features of either set in each of the 100 subsets; from 2 to min(N, M). At
-            N = M every subset is the whole set, and `std` 0.
+        subset_size: features of either set in each of the 100 subsets; from 2 to min(N, M). At N =
+            M every subset is the whole set, and `std` 0.
         seed: of the draw.
 
-    Returns:
-        Mean and spread over the subsets.
-
     Raises:
-        ValueError: If the shapes do not fit, or `subset_size` is out of range.
+        ValueError: the shapes do not fit, or `subset_size` is out of range.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"kernel_distance: [N, D] and [M, D] needed, got {x.shape}, {y.shape}")
@@ -61,7 +56,7 @@ def kernel_distance(x: Tensor, y: Tensor, subset_size: int, seed: int = 0) -> Ke
         columns = generator.choice(len(y), subset_size, replace=False)
         values.append(_unbiased_mmd(x[torch.from_numpy(rows)], y[torch.from_numpy(columns)]))
     found = torch.stack(values)
-    return KernelDistance(float(found.mean()), float(found.std(correction=0)), subset_size)
+    return KernelDistance(float(found.mean()), float(found.std(correction=0)))
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -69,7 +64,7 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _unbiased_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Of two sets of one size m; a feature is not compared with itself."""
+    """Compare two sets of one size m, no feature with itself."""
     m = len(x)
     xx, yy = _kernel(x, x), _kernel(y, y)
     within = xx.sum() - xx.trace() + yy.sum() - yy.trace()

@@ -1,4 +1,4 @@
-"""LPIPS: a perceptual distance learnt from what people find similar.
+"""Compute LPIPS, a perceptual distance learnt from what people find similar.
 
 Zhang, Isola, Efros, Shechtman and Wang 2018, "The Unreasonable Effectiveness of Deep Features as a
 Perceptual Metric"; the network `alex`, version 0.1, by which MUNIT and DRIT report diversity.
@@ -73,14 +73,13 @@ class LPIPS(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode."""
+        """Stay in eval mode."""
         return super().train(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Unit-length features of five levels, [N, C, H', W'].
+        """Map images [N, 3, H, W] in [-1, 1] to features of five levels, [N, C, H', W'], of norm 1.
 
-        Args:
-            images: [N, 3, H, W], float in [-1, 1]; sides of at least 31 pixels.
+        Sides are of at least 31 pixels.
         """
         x = (images - self.shift) / self.scale
         levels = []
@@ -91,7 +90,7 @@ class LPIPS(nn.Module):
         return levels
 
     def compare(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
-        """Distances [N] of two batches by their `features` (equation 1 of the paper)."""
+        """Return distances [N] of two batches by their `features` (equation 1 of the paper)."""
         terms = [
             torch.einsum("nchw,c->nhw", (a - b).square(), weight).mean(dim=(1, 2))
             for a, b, weight in zip(x, y, self.weights, strict=True)
@@ -99,19 +98,14 @@ class LPIPS(nn.Module):
         return torch.stack(terms).sum(dim=0)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distances [N] of images [N, 3, H, W] in [-1, 1]; 0 for equal ones."""
+        """Return distances [N] of images [N, 3, H, W] in [-1, 1]; 0 for equal ones."""
         return self.compare(self.features(x), self.features(y))
 
 
 def lpips_diversity(metric: LPIPS, outputs: Tensor) -> Tensor:
-    """Mean distance over all pairs of styles, as MUNIT and DRIT report diversity.
+    """Average the distance of an image's styles over all pairs, as MUNIT and DRIT report diversity.
 
-    Args:
-        metric: the distance.
-        outputs: one image in K >= 2 styles, [K, 3, H, W], float in [-1, 1].
-
-    Returns:
-        Scalar, at least 0.
+    `outputs` is the image in K >= 2 styles, [K, 3, H, W], float in [-1, 1].
     """
     levels = metric.features(outputs)
     # Pair by pair: K(K-1)/2 at once would need K times the memory of the features.

@@ -12,7 +12,7 @@ RADIUS = 5
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Gaussian mean of each full window; [M, 1, H, W] -> [M, 1, H - 10, W - 10]."""
+    """Take the Gaussian mean of each full window; [M, 1, H, W] -> [M, 1, H - 10, W - 10]."""
     offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=images.dtype, device=images.device)
     weights = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     weights = weights / weights.sum()
@@ -21,25 +21,25 @@ def _blur(images: Tensor) -> Tensor:
 
 
 def ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
-    """Mean structural similarity of each image: per channel, then averaged over the channels.
+    """Return the mean structural similarity of each image, averaged over its channels.
 
-    Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural
-    Similarity" (2004), equation 13 with K1 = 0.01, K2 = 0.03 and population variances. Equals
+    Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity"
+    (2004), equation 13 with K1 = 0.01, K2 = 0.03 and population variances. Equals
     `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, channel_axis=...)`. Computed in float64, since the variances are
     small differences of large numbers.
 
     Args:
         x: [N, C, H, W], float or uint8, values in [0, data_range]; H and W at least 11.
-        y: [N, C, H, W], like `x`; the two may be exchanged.
-        data_range: Distance between the smallest and the largest possible value. Unlike PSNR,
-            SSIM depends on the zero point: shift images in [-1, 1] to [0, 1] first.
+        y: like `x`; the two may be exchanged.
+        data_range: distance between the smallest and the largest possible value. Unlike PSNR, SSIM
+            depends on the zero point: shift images in [-1, 1] to [0, 1] first.
 
     Returns:
         [N], float64, in [-1, 1]; 1 where the images are equal.
 
     Raises:
-        ValueError: If the shapes differ, are not [N, C, H, W], or are smaller than the window.
+        ValueError: the shapes differ, are not [N, C, H, W], or are smaller than the window.
     """
     if x.shape != y.shape or x.ndim != 4:
         raise ValueError(f"ssim: two equal shapes [N, C, H, W] needed, got {x.shape} and {y.shape}")

@@ -1,4 +1,4 @@
-"""Where the trained weights behind FID, KID and LPIPS lie, and how to get them.
+"""Find the trained weights behind FID, KID and LPIPS, and fetch them.
 
 Nothing is fetched unless `fetch_missing` is called: what is not there is named instead.
 """
@@ -18,7 +18,7 @@ from core.runtime.transfer import fetch, require_digest
 
 @dataclass(frozen=True)
 class Published:
-    """One published file.
+    """A published file.
 
     Attributes:
         name: of the file in the folder of weights.
@@ -62,16 +62,12 @@ class MissingError(UserError):
 
 
 def default_folder() -> Path:
-    """Where torch.hub, and with it torchvision and torch-fidelity, keep such files."""
+    """Return where torch.hub, and with it torchvision and torch-fidelity, keep such files."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def locate(item: Published, folder: Path | None) -> Path:
-    """The file, checked.
-
-    Args:
-        item: what is looked for.
-        folder: where; None: `default_folder()`.
+    """Return the file in `folder` (None: `default_folder()`), checked.
 
     Raises:
         MissingError: not there; says where it should be and whence.
@@ -89,7 +85,7 @@ def locate(item: Published, folder: Path | None) -> Path:
 
 
 def fetch_missing(folder: str | Path | None = None) -> list[Path]:
-    """Fetch what is not there, with a progress bar; returns the new files.
+    """Fetch what is not there, with a progress bar; return the new files.
 
     Raises:
         UserError: the server cannot be reached, or sends another file.
