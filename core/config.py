@@ -254,6 +254,12 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (key, value now, value then) of options that both trees have and that differ."""
+    new, old = _flat(now), _flat(then)
+    return [(key, new[key], old[key]) for key in new if key in old and new[key] != old[key]]
+
+
 _FIXED = ("family", "model.", "data.direction", "optim.optimizer", "train.seed")
 """Options, and sections, that a run keeps from its first step to its last."""
 
@@ -271,10 +277,10 @@ def refuse_fixed(config: NamedConfig, saved: Mapping[str, Any], source: object) 
     Raises:
         UserError: names the first option that differs.
     """
-    now, then = _flat(config.model_dump(mode="json")), _flat(saved)
-    for key in now:
-        if key.startswith(_FIXED) and key in then and now[key] != then[key]:
+    for key, now, then in differing(config.model_dump(mode="json"), saved):
+        if key.startswith(_FIXED):
             raise UserError(
-                f"{source}: saved with {key} = {then[key]!r}, now {now[key]!r}, which cannot take "
-                "effect in a run that goes on; use the run's own value, or start a new run"
+                f"{source}: saved with {key} = {then!r}, now {now!r}, which cannot take effect in "
+                "a run that goes on; use the run's own value, or start a new run (with --init to "
+                "begin it with these weights)"
             )

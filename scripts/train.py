@@ -27,17 +27,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="go on from a checkpoint or run folder; without PATH from this run's newest intact "
         "one; auto: go on if there is a run, begin one if not",
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="begin a new run with the networks that fit, of our file or run folder or of official "
+        "files",
+    )
+    parser.add_argument("--init-only", metavar="NAMES", help="of these networks, e.g. G_A,G_B")
     cli.add(parser, "--set", "--device")
     args = parser.parse_args(argv)
     if args.config is None and args.resume is None:
         raise UserError("--config FILE is needed, or --resume PATH to go on with a run")
+    if args.init is not None and args.resume not in (None, "auto"):
+        raise UserError("--init: a run that goes on has its own weights; leave out --resume")
+    if args.init_only is not None and args.init is None:
+        raise UserError("--init-only: add --init CHECKPOINT")
     return args
 
 
 def train(args: argparse.Namespace) -> int:
     """Train to the end or until stopped."""
     from core.training.launch import find_start, launch
-    from families import FAMILIES
+    from families import FAMILIES, OFFICIAL
 
     start = find_start(
         FAMILIES,
@@ -45,6 +57,9 @@ def train(args: argparse.Namespace) -> int:
         overrides=args.set,
         run_dir=args.run_dir,
         resume=args.resume,
+        init=args.init,
+        init_only=tuple((args.init_only or "").replace(",", " ").split()),
+        official=OFFICIAL,
     )
     return launch(start, args.device)
 

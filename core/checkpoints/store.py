@@ -163,6 +163,13 @@ def listed(folder: Path) -> list[Path]:
     return sorted(named, key=_step_of, reverse=True)
 
 
+def is_ours(path: Path) -> bool:
+    """Tell a checkpoint file or run folder of this project from files of others."""
+    if path.is_dir():
+        return (path / "checkpoints").is_dir() or bool(listed(path))
+    return bool(_STEP.fullmatch(path.name)) or verify(path) is None
+
+
 def find(path: Path) -> tuple[Path, list[str]]:
     """The checkpoint meant by `path`: the file itself, or a run folder's newest intact one.
 
@@ -241,14 +248,8 @@ def sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def load_network(
-    network: nn.Module, state: Mapping[str, Tensor], name: str, source: object
-) -> None:
-    """`load_state_dict`, strict, with an error that a person can act on.
-
-    Raises:
-        UserError: names the source, the network, and the first key or shape that disagrees.
-    """
+def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Say in what keys and shapes a state dict does not fit a network; empty if it fits."""
     own = network.state_dict()
     missing = [key for key in own if key not in state]
     extra = [key for key in state if key not in own]
@@ -264,9 +265,20 @@ def load_network(
             f"{len(shapes)} shape(s) differ, first `{key}`: file {list(state[key].shape)}, "
             f"network {list(own[key].shape)}"
         )
-    if problems:
+    return "; ".join(problems)
+
+
+def load_network(
+    network: nn.Module, state: Mapping[str, Tensor], name: str, source: object
+) -> None:
+    """`load_state_dict`, strict, with an error that a person can act on.
+
+    Raises:
+        UserError: names the source, the network, and the first key or shape that disagrees.
+    """
+    if problems := misfit(network, state):
         raise UserError(
-            f"{source}: does not fit network {name}: {'; '.join(problems)}; check the family and "
-            "the model options (width, blocks, norm, dropout, channels)"
+            f"{source}: does not fit network {name}: {problems}; check the family and the model "
+            "options (width, blocks, norm, dropout, channels)"
         )
     network.load_state_dict(dict(state))

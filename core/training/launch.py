@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.checkpoints import store
 from core.config import load_config
+from core.convert.official import OfficialModule
 from core.errors import UserError
 from core.family import Family, FamilyTable
 from core.inference.loading import kind_and_config
 from core.runtime import distributed
+from core.training.initial import Initial, read_initial
 from core.training.trainer import Trainer
 
 AUTO = "auto"
@@ -31,6 +33,7 @@ class Start:
         run_dir: the run folder.
         state: of the checkpoint to go on from; None begins at step 0.
         notes: what a person should know of the choice, a line each.
+        initial: weights to begin with instead of random ones; only without a state.
     """
 
     kind: type[Family]
@@ -38,6 +41,7 @@ class Start:
     run_dir: Path
     state: dict[str, Any] | None
     notes: tuple[str, ...] = ()
+    initial: Initial | None = None
 
 
 def find_start(
@@ -47,6 +51,9 @@ def find_start(
     overrides: Sequence[str] = (),
     run_dir: Path | None = None,
     resume: str | None = None,
+    init: Path | None = None,
+    init_only: tuple[str, ...] = (),
+    official: Mapping[str, OfficialModule] | None = None,
 ) -> Start:
     """Decide what a command line asks for.
 
@@ -57,6 +64,9 @@ def find_start(
         run_dir: the run folder; None: that of the checkpoint's, or `runs/<name>`.
         resume: None begins a new run; a checkpoint or run folder to go on from; "" for the newest
             intact checkpoint of this run; "auto" for that, or a new run where there is none.
+        init: checkpoint whose networks a new run begins with; a run that goes on has its own.
+        init_only: names of the networks to take from it; empty: all that fit.
+        official: {family: reader of its released files}, for `init`.
 
     Raises:
         UserError: nothing to begin with, a run that is there already, or an unknown family.
@@ -70,7 +80,8 @@ def find_start(
         assert options is not None and folder is not None
         if store.listed(folder / "checkpoints"):
             raise UserError(f"{folder}: holds a run already; add --resume, or another --run-dir")
-        return Start(families[options.family], options, folder, None)
+        initial = read_initial(init, options, official or {}, init_only) if init else None
+        return Start(families[options.family], options, folder, None, initial=initial)
     assert where is not None
     file, damaged = store.find(where)
     state = store.load(file)
@@ -98,9 +109,9 @@ def launch(start: Start, device: str) -> int:
     world = distributed.start(device)
     if world.is_main:
         print(*start.notes, sep="\n", end="\n" if start.notes else "")
-    trainer = Trainer(start.kind, start.config, start.run_dir, world, start.state)
+    trainer = Trainer(start.kind, start.config, start.run_dir, world, start.state, start.initial)
     if world.is_main:
-        print(trainer.plan)
+        print(*trainer.taken, trainer.plan, sep="\n")
     complete = trainer.train()
     if world.is_main:
         how = "finished" if complete else "stopped"

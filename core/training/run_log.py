@@ -100,6 +100,10 @@ class RunLog:
         """An alarm or notice: on the screen and as a line of the log."""
         if self._path is not None:
             tqdm.write(f"{kind}: step {step}: {text}")
+        self.record(step, kind, text)
+
+    def record(self, step: int, kind: str, text: str) -> None:
+        """A message that the screen shows otherwise, as a line of the log alone."""
         self._line({"step": step, "time": time.time(), kind: text})
 
     def picture(self, step: int, tag: str, image: Image.Image) -> None:

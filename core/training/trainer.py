@@ -26,6 +26,7 @@ from core.training.alarms import Alarms
 from core.training.ema import Ema
 from core.training.evaluation import ScheduledEvaluation
 from core.training.guard import NonfiniteGuard, StepFlag
+from core.training.initial import Initial
 from core.training.optimizers import load_moments
 from core.training.preview import Preview
 from core.training.run_lock import RunLock
@@ -46,6 +47,7 @@ class Trainer:
             index.html.
         world: this process's place.
         resume: state of a checkpoint to go on from (`core.checkpoints.store.load`), or None.
+        initial: weights to begin with instead of random ones, or None.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Trainer:
         run_dir: Path,
         world: World | None = None,
         resume: dict[str, Any] | None = None,
+        initial: Initial | None = None,
     ) -> None:
         self.config, self.run_dir, self.world = config, run_dir, world or World()
         self.device = self.world.device
@@ -62,12 +65,15 @@ class Trainer:
         """The request that ended `train` early: "Ctrl-C", "SIGTERM", or nothing."""
         if resume is not None and "optimizers" not in resume:
             raise UserError(
-                "the checkpoint was converted for testing and has no optimizers to resume with"
+                "the checkpoint was converted and has no optimizers to resume with; begin a run "
+                "with its weights: --init CHECKPOINT --config FILE"
             )
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         self.family = family = kind.build(config)
         # A family completes its options by what only the data tells, e.g. a vocabulary.
         self.config = config = family.config
+        self.taken = initial.give(family) if initial is not None else []
+        """What became of the weights to begin with, a line each, for a person."""
         self.step = 0
         self._seconds_before, self._started = 0.0, time.perf_counter()
         train = config.train
@@ -114,6 +120,8 @@ class Trainer:
         self.alarms = Alarms()
         if not self.world.is_main:
             return
+        if self.taken:
+            self.log.record(self.step, "notice", "; ".join(line.strip() for line in self.taken))
         self._clear_checkpoints()
         self.preview = Preview(self.family, self.config, self.run_dir, self.device, self.alarms)
         check_size(self.preview.batch, self.family, self.config.data)
