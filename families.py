@@ -69,10 +69,11 @@ def load(
     test_mode: Literal["published", "eval"] = "published",
     tile: int | None = None,
 ) -> Translator:
-    """Load a translator from a checkpoint file, or from a run folder's newest intact checkpoint.
+    """Load a translator from a checkpoint of any form.
 
     Args:
-        path: file or run folder.
+        path: a run folder, whose newest intact checkpoint is taken; a checkpoint or safetensors
+            file; a folder with `model.safetensors` and `config.json`; or `hf://owner/name`.
         device: `auto` takes a GPU where there is one.
         precision: `fp32`, or `bf16` autocast.
         test_mode: `published` tests as the official code does, `eval` with running statistics and
@@ -93,7 +94,7 @@ def load_sampler(
     """Load a generative checkpoint as a function of noise and captions.
 
     Args:
-        path: file or run folder.
+        path: as of `load`.
         device: `auto` takes a GPU where there is one.
         precision: `fp32`, or `bf16` autocast.
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from core.losses import GanMode
-from core.nn.factory import NetworkOptions, NetworksConfig
+from core.nn.factory import GeneratorName, NetworkOptions, NetworksConfig
 from core.nn.norms import NormName
 from core.options import CountInt, Weight
 
@@ -15,9 +15,7 @@ from core.options import CountInt, Weight
 class Model(NetworkOptions):
     """Networks and loss weights (official `models/cycle_gan_model.py`, `options/*.py`)."""
 
-    generator: Literal["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"] = (
-        "resnet_9blocks"
-    )
+    generator: GeneratorName = "resnet_9blocks"
     norm: NormName = "instance"
     dropout: bool = False
     gan_mode: GanMode = "lsgan"

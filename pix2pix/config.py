@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from core.losses import GanMode
-from core.nn.factory import NetworkOptions, NetworksConfig
+from core.nn.factory import GeneratorName, NetworkOptions, NetworksConfig
 from core.nn.norms import NormName
 from core.options import CountInt, Weight
 
@@ -13,7 +13,7 @@ from core.options import CountInt, Weight
 class Model(NetworkOptions):
     """Networks and loss weights (official `models/pix2pix_model.py`, `options/*.py`)."""
 
-    generator: Literal["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"] = "unet_256"
+    generator: GeneratorName = "unet_256"
     norm: NormName = "batch"
     dropout: bool = True
     gan_mode: GanMode = "vanilla"

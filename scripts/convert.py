@@ -1,7 +1,9 @@
-"""Official checkpoints both ways.
+"""Checkpoints of other codes to ours, ours to official ones, and either to safetensors.
 
 To ours:    python scripts/convert.py --family cyclegan --input latest_net_G.pth --output zebra.pt
 From ours:  python scripts/convert.py --export runs/cyclegan/horse2zebra --output official/
+With `--format safetensors` either writes one file that `families.load` reads. See
+docs/checkpoints.md.
 """
 
 from __future__ import annotations
@@ -18,11 +20,30 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=Path, help=".pth file, or folder of *_net_*.pth")
+    source.add_argument("--input", type=Path, help="file of another code, or folder of *_net_*.pth")
     source.add_argument("--export", type=Path, metavar="CHECKPOINT", help="our file or run folder")
     parser.add_argument("--family", help="with --input, e.g. cyclegan")
     cli.add(parser, "--direction", default="AtoB", help="of a single generator")
     cli.add(parser, "--output", help="our file, or official folder")
+    parser.add_argument(
+        "--format",
+        choices=["safetensors"],
+        help="instead of our file (--input) or official files (--export)",
+    )
+    foreign = parser.add_argument_group("a generator of another code (cyclegan, pix2pix)")
+    foreign.add_argument(
+        "--network",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="which of several in the file; two names are both directions of a cyclegan",
+    )
+    foreign.add_argument(
+        "--norm", choices=["instance", "none"], help="what the file may not show: its norms"
+    )
+    foreign.add_argument(
+        "--padding", choices=["reflect"], help="what the file may not show: how convolutions pad"
+    )
     args = parser.parse_args(argv)
     if args.input and not args.family:
         parser.error("--input needs --family")
@@ -30,19 +51,31 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Read one layout, write the other, print the files."""
-    from core.convert.official import export_official, import_official
+    """Read one form, write the other, print what was recognised and the files."""
+    from core.convert.official import export_official, export_safetensors, import_official
+    from core.convert.structure import Told
     from families import FAMILIES, OFFICIAL
 
-    if args.export:
-        written = export_official(args.export, args.output, FAMILIES, OFFICIAL)
+    safetensors, written = args.format == "safetensors", list[object]()
+    if args.export and safetensors:
+        written = [export_safetensors(args.export, args.output, FAMILIES)]
+    elif args.export:
+        written = [*export_official(args.export, args.output, FAMILIES, OFFICIAL)]
     elif args.family in OFFICIAL:
-        module = OFFICIAL[args.family]
-        written = [import_official(args.input, args.output, module, args.direction)]
+        path, recognised = import_official(
+            args.input,
+            args.output,
+            FAMILIES[args.family],
+            OFFICIAL[args.family],
+            args.direction,
+            Told(args.norm, args.padding == "reflect"),
+            args.network,
+            safetensors=safetensors,
+        )
+        written = [*recognised, path]
     else:
         raise UserError(f"--family {args.family}: give one of {', '.join(sorted(OFFICIAL))}")
-    for path in written:
-        print(path)
+    print(*written, sep="\n")
 
 
 main = partial(cli.main, parse, convert)

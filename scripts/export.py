@@ -1,7 +1,8 @@
-"""Write a translator as ONNX: `python scripts/export.py --checkpoint RUN --output exported/`.
+"""Write a model for others: `python scripts/export.py --checkpoint RUN --output exported/`.
 
-One file per direction, `<name>_<direction>.onnx`, for any batch and image size; each is compared
-with our own results before it is written. See docs/evaluation.md.
+As ONNX, one file per direction, `<name>_<direction>.onnx`, for any batch and image size; each is
+compared with our own results before it is written (docs/evaluation.md). With `--card` as a folder
+in the form of Hugging Face: weights, options and a model card (docs/checkpoints.md).
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
     cli.add(parser, "--checkpoint", "--output", "--eval")
-    cli.add(parser, "--direction", help="default: all there are")
+    cli.add(parser, "--direction", help="of ONNX; default: all there are")
+    parser.add_argument(
+        "--card", action="store_true", help="model.safetensors, config.json and a model card"
+    )
     return parser.parse_args(argv)
 
 
 def export(args: argparse.Namespace) -> None:
     """Load, export, report."""
     from core.convert.onnx import export_onnx
-    from families import load
+    from families import FAMILIES, load
 
+    if args.card:
+        from core.convert.card import write_folder
+
+        print(*write_folder(args.checkpoint, args.output, FAMILIES), sep="\n")
+        return
     translator = load(args.checkpoint, "cpu", test_mode=args.test_mode)
     name = translator.family.config.name.replace("/", "_")
     for direction in [args.direction] if args.direction else translator.directions:

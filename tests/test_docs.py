@@ -32,7 +32,7 @@ COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?) scripts/(\w+)\.py([^`\n]*)")
 VARIABLE = re.compile(r'^(\w+)="([^"\n]*)"', re.MULTILINE)
 """A shell variable that a page sets to shorten its commands."""
 OPTION = re.compile(rf"(?:^|\s)((?:{SECTIONS})(?:\.[a-zA-Z]\w*)+)(?=$|[:=,\s])")
-SUFFIXES = (".py", ".pt", ".txt", ".json", ".jsonl", ".yaml")
+SUFFIXES = (".py", ".pt", ".txt", ".json", ".jsonl", ".yaml", ".safetensors")
 FILE = re.compile(r"([\w*-]+)/(?:[\w.*-]+/)*(?:[\w.*-]+\.(?:py|md|yaml|jpg))?")
 OBJECT = re.compile(rf"((?:{PACKAGES})(?:\.[a-zA-Z]\w*)+)(?:\(.*)?")
 
@@ -156,6 +156,6 @@ def test_every_option_they_name_exists() -> None:
 def test_one_version() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    newest = re.search(r"^## (\S+)", TEXTS[ROOT / "CHANGELOG.md"], re.MULTILINE)
+    newest = re.search(r"^## (\d\S+)", TEXTS[ROOT / "CHANGELOG.md"], re.MULTILINE)
     assert newest is not None
     assert newest[1] == citation["version"] == settings["project"]["version"] == core.__version__

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import UserError
@@ -49,7 +52,7 @@ def find_files(path: Path, pattern: str, default: str, expected: str) -> dict[st
 
 
 def read_file(path: Path, what: str = "weights") -> Any:
-    """Read a file that others wrote without executing a pickle.
+    """Read a file that others wrote, of `torch.save` or safetensors, without executing a pickle.
 
     Args:
         path: the file.
@@ -59,13 +62,31 @@ def read_file(path: Path, what: str = "weights") -> Any:
         UserError: unreadable, or more than tensors and plain containers.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if is_safetensors(path):
+            return load_file(path)
+        # What argparse gave a training is harmless, and often lies beside its weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot read the {what}: {error.strerror or error}") from None
     except Exception as error:  # torch raises a different type for every kind of damage
         raise UserError(
-            f"{path}: not {what} that can be read safely ({type(error).__name__})"
+            f"{path}: not {what} that can be read safely ({_problem(path, error)})"
         ) from None
+
+
+def is_safetensors(path: Path) -> bool:
+    """Tell a safetensors file by its first bytes: the length of a header that is JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _problem(path: Path, error: Exception) -> str:
+    """Name the classes that a file holds beside tensors, or the kind of damage."""
+    with contextlib.suppress(Exception):
+        if classes := torch.serialization.get_unsafe_globals_in_checkpoint(path):
+            return f"holds objects of {classes[0]}; save its state dict alone"
+    return type(error).__name__
 
 
 def plain(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

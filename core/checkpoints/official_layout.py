@@ -112,6 +112,13 @@ def official_files(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Ten
     return {f"latest_net_{name}.pth": to_official(net) for name, net in networks.items()}
 
 
+def _norm(state: Mapping[str, Tensor], norm: str, conv: str) -> str:
+    """Tell the kind of the norm that stands after a convolution."""
+    if f"{norm}.weight" in state:
+        return "batch" if f"{norm}.running_mean" in state else "instance_affine"
+    return "instance" if f"{conv}.bias" in state else "none"
+
+
 def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, Any]:
     """Read the options that a generator's official state dict was built with off its keys.
 
@@ -121,36 +128,33 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> dict[str, An
     """
     if "model.model.0.weight" in state:
         depth = max(key.count(".model.") for key in state)
-        if depth not in (7, 8):
-            raise UserError(f"{source}: a U-Net of {depth} levels; supported are 7 and 8")
+        if not 5 <= depth <= 10:
+            raise UserError(f"{source}: a U-Net of {depth} levels; supported are 5 to 10")
         first, last = state["model.model.0.weight"], state.get("model.model.3.weight")
         if last is None:
             raise UserError(f"{source}: a U-Net without its last convolution; not official")
-        batch = "model.model.1.model.2.weight" in state
-        biased = "model.model.0.bias" in state
         return {
-            "generator": "unet_256" if depth == 8 else "unet_128",
+            "generator": f"unet_{2**depth}",
             "input_nc": first.shape[1],
             "output_nc": last.shape[1],
             "ngf": first.shape[0],
-            "norm": "batch" if batch else "instance" if biased else "none",
+            "norm": _norm(state, "model.model.1.model.2", "model.model.0"),
         }
     if "model.1.weight" not in state:
         raise UserError(f"{source}: neither an official ResNet nor U-Net generator's keys")
     found = (re.match(r"model\.(\d+)\.conv_block\.", key) for key in state)
     blocks = {int(match[1]) for match in found if match}
-    if len(blocks) not in (6, 9):
-        raise UserError(f"{source}: {len(blocks)} residual blocks; supported are 6 and 9")
+    if not blocks:
+        raise UserError(f"{source}: a ResNet generator without residual blocks; not official")
     last = state.get(f"model.{10 + len(blocks) + 7}.weight")
     if last is None:
         raise UserError(f"{source}: a ResNet generator without its last convolution; not official")
-    batch, biased = "model.2.weight" in state, "model.1.bias" in state
     return {
         "generator": f"resnet_{len(blocks)}blocks",
         "input_nc": state["model.1.weight"].shape[1],
         "output_nc": last.shape[0],
         "ngf": state["model.1.weight"].shape[0],
-        "norm": "batch" if batch else "instance" if biased else "none",
+        "norm": _norm(state, "model.2", "model.1"),
         # Dropout shifts the second convolution from conv_block.5 to .6, where a norm stands else.
         "dropout": "model.10.conv_block.5.weight" not in state,
     }

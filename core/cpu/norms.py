@@ -35,7 +35,8 @@ class InstanceNorm2d(norms.InstanceNorm2d):
         """As of the base class."""
         if not _reduces_slowly(input) or input[0, 0].numel() == 1:  # one pixel: torch refuses it
             return super().forward(input)
-        return Normalise((2, 3))(input, lambda var, _: (var + self.eps).rsqrt())
+        gain, shift = (p if p is None else p[:, None, None] for p in (self.weight, self.bias))
+        return Normalise((2, 3))(input, lambda var, _: (var + self.eps).rsqrt(), gain, shift)
 
 
 def _reduces_slowly(x: Tensor) -> bool:

@@ -26,6 +26,7 @@ def find_runs(folder: Path) -> dict[str, Path]:
     """
     runs = {path.parent.parent for path in folder.rglob("checkpoints/step_*.pt")}
     files = {path for path in folder.rglob("*.pt") if path.parent.name != "checkpoints"}
+    files |= {*folder.rglob("*.safetensors")}
     found = {path.relative_to(folder).as_posix(): path for path in sorted(runs | files)}
     if not found:
         raise UserError(

@@ -15,6 +15,7 @@ from core.checkpoints import store
 from core.config import change
 from core.errors import UserError
 from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
+from core.inference import safe_files
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
 from core.runtime.distributed import pick_device
@@ -59,8 +60,26 @@ def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = ""
     return family
 
 
+def load_state(path: str | Path) -> tuple[dict[str, Any], Path]:
+    """Read what a path or address stands for, and return the state with its file.
+
+    That is a checkpoint file or the newest intact one of a run folder; a safetensors file, or a
+    folder with `model.safetensors` and `config.json`; or such a folder at `hf://owner/name`.
+
+    Raises:
+        UserError: missing, damaged, or not to be fetched.
+    """
+    path = safe_files.resolve(path)
+    inside = path / safe_files.WEIGHTS
+    file = inside if inside.is_file() else path
+    if file.suffix == ".safetensors" and file.is_file():
+        return safe_files.load_safetensors(file), file
+    file, _ = store.find(path)
+    return store.load(file), file
+
+
 def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path, str]:
-    """Load a checkpoint file, or a run folder's newest intact checkpoint.
+    """Load the family that a path or address, as of `load_state`, stands for.
 
     Returns:
         The family, the file, and the file with its training step, to say where things come from.
@@ -68,8 +87,7 @@ def load_family(path: str | Path, table: FamilyTable) -> tuple[Family, Path, str
     Raises:
         UserError: missing, damaged, or of an unknown family.
     """
-    file, _ = store.find(Path(path))
-    state = store.load(file)
+    state, file = load_state(path)
     step = int(state["step"])  # 0 if converted
     return from_state(state, table, file), file, f"{file}, step {step:,}" if step else str(file)
 
@@ -82,7 +100,7 @@ def load_translator(
     test_mode: Literal["published", "eval"] = "published",
     tile: int | None = None,
 ) -> Translator:
-    """Load a translator from a checkpoint file, or from a run folder's newest intact checkpoint.
+    """Load a translator from a path or address as of `load_state`.
 
     The device `auto` is a GPU where there is one; for what follows see `Translator`.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from core.errors import UserError
 from core.losses import GanMode
@@ -17,13 +18,31 @@ from core.options import CountInt, Options, PositiveFloat, PositiveInt, RunConfi
 
 Channels = Literal[1, 3, 4]
 Generator = ResnetGenerator | UnetGenerator
+_UNETS = {f"unet_{2**levels}": levels for levels in range(5, 11)}
+
+
+def num_residual_blocks(generator: str) -> int | None:
+    """Return the N of `resnet_<N>blocks`; None for any other name."""
+    match = re.fullmatch(r"resnet_([1-9]\d?)blocks", generator)
+    return int(match[1]) if match else None
+
+
+def _known(generator: str) -> str:
+    if generator not in _UNETS and num_residual_blocks(generator) is None:
+        raise ValueError(f"not a generator; give resnet_<N>blocks or one of {', '.join(_UNETS)}")
+    return generator
+
+
+GeneratorName = Annotated[str, AfterValidator(_known)]
+"""`resnet_<N>blocks` with N residual blocks (9 and 6 were published), or `unet_<side>`, whose
+innermost map is one pixel for images of that side (256 and 128 were published)."""
 Discriminator = PatchDiscriminator | PixelDiscriminator
 
 
 class NetworkOptions(Options):
     """Generator and discriminator, with the official option's meaning and name where it has one."""
 
-    generator: Literal["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"]
+    generator: GeneratorName
     discriminator: Literal["basic", "n_layers", "pixel"] = "basic"
     """`basic` is the 70x70 PatchGAN; `n_layers` takes `num_layers_dis`; `pixel` judges pixels."""
     input_nc: Channels = 3
@@ -73,8 +92,8 @@ def make_generator(
     """
     network: Generator
     channels, norm, dropout = (input_nc, output_nc, options.ngf), options.norm, options.dropout
-    if options.generator in ("resnet_9blocks", "resnet_6blocks"):
-        num_blocks = 9 if options.generator == "resnet_9blocks" else 6
+    num_blocks = num_residual_blocks(options.generator)
+    if num_blocks is not None:
         network = ResnetGenerator(*channels, num_blocks, norm, dropout, gradient_checkpointing)
     elif gradient_checkpointing:
         raise UserError(
@@ -82,8 +101,7 @@ def make_generator(
             "residual blocks to recompute; set it to false, or choose a resnet generator"
         )
     else:
-        num_downs = 8 if options.generator == "unet_256" else 7
-        network = UnetGenerator(*channels, num_downs, norm, dropout)
+        network = UnetGenerator(*channels, _UNETS[options.generator], norm, dropout)
     init_weights(network, options.init, options.init_gain)
     return network
 

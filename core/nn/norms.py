@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NormName = Literal["instance", "batch", "none"]
+NormName = Literal["instance", "instance_affine", "batch", "none"]
 Scale = Callable[[Tensor, Tensor], Tensor]
 """A norm's factor of biased variance and (constant) mean, all of the same shape."""
 
@@ -88,10 +89,12 @@ def make_norm(name: NormName) -> Callable[[int], nn.Module]:
     """Return a factory channels -> layer, as the official CycleGAN and pix2pix configure them.
 
     Instance norm has no scale, no shift and no running statistics (eps 1e-5, biased variance), so
-    it is the same function in train and eval mode. Batch norm is affine with momentum 0.1.
+    it is the same function in train and eval mode; `instance_affine` adds a scale and a shift per
+    channel, as many other codes do. Batch norm is affine with momentum 0.1.
     """
     factories: dict[NormName, Callable[[int], nn.Module]] = {
         "instance": InstanceNorm2d,
+        "instance_affine": partial(InstanceNorm2d, affine=True),
         "batch": BatchNorm2d,
         "none": lambda _channels: nn.Identity(),
     }
@@ -104,4 +107,4 @@ def conv_bias(name: NormName) -> bool:
     The official code gives one for instance norm only, where it has no effect, and none for
     `none`, where it would; released checkpoints depend on it.
     """
-    return name == "instance"
+    return name in ("instance", "instance_affine")

@@ -1,7 +1,7 @@
-"""HTML pages from the templates of this room: static files that need no server and no network.
+"""Pages from the templates of this room: static files that need no server and no network.
 
 A page opens from the disk (file://), travels with its folder, and shows its pictures without
-JavaScript too. The templates escape whatever stems from users: file names, labels, messages.
+JavaScript too. The HTML templates escape whatever stems from users: file names, labels, messages.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(("html",)),
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -16,7 +16,7 @@ from typing import Any
 from core.errors import UserError
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--checkpoint": {"type": Path, "required": True, "help": "file or run folder"},
+    "--checkpoint": {"type": Path, "required": True, "help": "file, run folder or hf://owner/name"},
     "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N"},
     "--direction": {"choices": ["AtoB", "BtoA"]},
     "--download": {"action": "store_true", "help": "fetch missing weights of FID, KID and LPIPS"},

@@ -80,7 +80,8 @@ def test_released_file_to_checkpoint_and_back(name: str, tmp_path: Path) -> None
     built = family(name)
     released = tmp_path / "released.pt"
     torch.save(official.to_files(built)["gen_00000000.pt"], released)
-    ours = import_official(released, tmp_path / "ours.pt", OFFICIAL[name], "AtoB")
+    kind, module = FAMILIES[name], OFFICIAL[name]
+    ours, _ = import_official(released, tmp_path / "ours.pt", kind, module, "AtoB")
     assert "optimizers" not in store.load(ours)
     translator = load(ours, "cpu")
     x = batch().a

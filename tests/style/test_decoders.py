@@ -129,7 +129,8 @@ def test_official_round_trip(tmp_path: Path) -> None:
     built = family()
     state = official.to_files(built)[official.FILE]
     torch.save(state, tmp_path / official.FILE)
-    checkpoint = import_official(tmp_path, tmp_path / "run", OFFICIAL["style"], "AtoB")
+    kind, module = FAMILIES["style"], OFFICIAL["style"]
+    checkpoint, _ = import_official(tmp_path, tmp_path / "run", kind, module, "AtoB")
     (written,) = export_official(checkpoint, tmp_path / "out", FAMILIES, OFFICIAL)
     assert written.name == official.FILE
     again = torch.load(written, weights_only=True)
