@@ -17,6 +17,8 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Direction = Literal["AtoB", "BtoA"]
+FeatureName = Literal["inception", "vgg16", "random"]
+Resize = Literal["tf1", "clean", "legacy"]
 Preprocess = Literal[
     "resize_and_crop",
     "crop",
@@ -194,6 +196,18 @@ class EvaluateOptions(Options):
     compare about as many pairs (Huang et al. 2018, section 6.2: 19 an image)."""
     kid_subset_size: Annotated[int, Field(ge=2)] = 100
     """Features of either side in one of KID's 100 subsets; all there are, if those are fewer."""
+    features: FeatureName = "inception"
+    """Network in whose features sets are compared. FID, KID and the others carry the name of any
+    but the published one; "random" needs no weights."""
+    resize: Resize = "tf1"
+    """Resize in front of Inception: of the papers (TensorFlow 1's bilinear), or clean-fid's "clean"
+    and "legacy"."""
+    neighbours: PositiveInt = 3
+    """The k of precision, recall, density and coverage."""
+    bootstrap: CountInt = 0
+    """Draws for the intervals of FID and KID; 0: none."""
+    cache: str | None = None
+    """Folder that keeps features of real images between runs; default below ~/.cache; "": none."""
     weights: str | None = None
     """Folder with the weights behind FID, KID and LPIPS (docs/evaluation.md); default
     torch.hub's. Metrics whose weights are not there are left out and named."""

@@ -1,8 +1,8 @@
-"""Measure a model: `python scripts/evaluate.py --checkpoint RUN --data datasets/horse2zebra`.
+"""Measure a model, or folders: `evaluate.py --checkpoint RUN`, `--generated DIR --real DIR`.
 
-Prints a table per direction and writes it as JSON. Of families that make images from noise (dcgan,
-wgan) samples are compared with the real images. What is measured, and where the weights behind FID,
-KID and LPIPS come from, is in docs/evaluation.md.
+Prints a table and writes it as JSON. Of families that make images from noise (dcgan, wgan) samples
+are compared with the real images. What is measured, and where the weights behind FID, KID and LPIPS
+come from, is in docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -10,45 +10,75 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from core.errors import UserError
 from core.runtime import cli
+
+if TYPE_CHECKING:
+    from core.options import EvaluateOptions
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
-    cli.add(parser, "--checkpoint")
-    parser.add_argument("--data", type=Path, help="data set; default: the one trained on")
-    cli.add(parser, "--output", required=False, help="JSON file; default: beside the checkpoint")
-    cli.add(parser, "--preprocess", default="official")
+    what = parser.add_argument_group("a model")
+    cli.add(what, "--checkpoint", required=False)
+    what.add_argument("--data", type=Path, help="data set; default: the one trained on")
+    cli.add(what, "--preprocess", default="official")
+    what.add_argument("--num-styles", type=int, default=10, metavar="N", help="default: 10")
+    cli.add(what, "--precision", "--eval")
+    folders = parser.add_argument_group("pictures that are there, folders or lists .txt")
+    folders.add_argument("--generated", type=Path, help="what is measured")
+    folders.add_argument("--real", type=Path, help="real pictures, or their statistics .npz")
+    folders.add_argument("--paired", action="store_true", help="--real has truths of equal names")
+    folders.add_argument("--source", type=Path, help="what they were made from, by equal names")
+    folders.add_argument("--labels", type=Path, help="true label maps in colours, by equal names")
+    folders.add_argument("--palette", type=Path, help="YAML: a colour [r, g, b] for each class")
+    folders.add_argument("--segmenter", metavar="MODULE:FUNCTION", help="default: by colour")
+    folders.add_argument("--save-statistics", type=Path, help="of --real, .npz")
+    cli.add(parser, "--output", required=False, help="JSON file; default: beside what is measured")
     cli.add(parser, "--max-images")
-    parser.add_argument("--num-styles", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--features", default="inception", choices=["inception", "vgg16", "random"])
+    parser.add_argument("--resize", default="tf1", choices=["tf1", "clean", "legacy"])
     parser.add_argument("--kid-subset-size", type=int, default=100, help="default: 100")
+    parser.add_argument("--neighbours", type=int, default=3, help="k of precision; default: 3")
+    parser.add_argument("--bootstrap", type=int, default=20, help="draws; 0: no intervals")
+    parser.add_argument("--cache", metavar="DIR", help="features of real images; '': none")
     parser.add_argument(
         "--weights", metavar="DIR", help="of FID, KID and LPIPS; default: torch.hub's folder"
     )
-    cli.add(parser, "--download", "--precision", "--eval", "--device")
+    cli.add(parser, "--download", "--device")
     args = parser.parse_args(argv)
-    cli.require_at_least(args, max_images=1, num_styles=2, kid_subset_size=2)
+    cli.require_at_least(
+        args, max_images=1, num_styles=2, kid_subset_size=2, neighbours=1, bootstrap=0
+    )
+    if (args.checkpoint is None) == (args.generated is None):
+        raise UserError("give either --checkpoint or --generated")
+    if args.generated and not (args.real or args.source or args.labels):
+        raise UserError("--generated is measured against --real, --source or --labels")
+    if bool(args.labels) != bool(args.palette):
+        raise UserError("--labels and --palette go together")
     return args
 
 
 def measure(args: argparse.Namespace) -> None:
     """Load, measure, report."""
     from core.evaluation.metrics.weights import fetch_missing
-    from core.evaluation.record import evaluate
     from core.options import EvaluateOptions
+
+    names = EvaluateOptions.model_fields.keys() & vars(args).keys()
+    options = EvaluateOptions(**{name: getattr(args, name) for name in names})
+    if args.download:
+        fetch_missing(args.weights)
+    (_measure_model if args.checkpoint else _measure_folder)(args, options)
+
+
+def _measure_model(args: argparse.Namespace, options: EvaluateOptions) -> None:
+    from core.evaluation.record import evaluate
     from core.runtime import distributed
     from families import FAMILIES
 
-    options = EvaluateOptions(
-        max_images=args.max_images,
-        num_styles=args.num_styles,
-        kid_subset_size=args.kid_subset_size,
-        weights=args.weights,
-    )
-    if args.download:
-        fetch_missing(args.weights)
     found, file = evaluate(
         args.checkpoint,
         FAMILIES,
@@ -60,6 +90,31 @@ def measure(args: argparse.Namespace) -> None:
         test_mode=args.test_mode,
         output=args.output,
     )
+    print(f"{found}\n{file}")
+
+
+def _measure_folder(args: argparse.Namespace, options: EvaluateOptions) -> None:
+    from core.evaluation.folders import Labels, evaluate_folders, load_segmenter, read_colours
+    from core.evaluation.record import write_record
+    from core.runtime import distributed
+
+    labels = None
+    if args.labels:
+        segmenter = load_segmenter(args.segmenter) if args.segmenter else None
+        labels = Labels(args.labels, read_colours(args.palette), segmenter)
+    found = evaluate_folders(
+        args.generated,
+        options,
+        distributed.start(args.device).device,
+        real=args.real,
+        paired=args.paired,
+        source=args.source,
+        labels=labels,
+        save_statistics=args.save_statistics,
+    )
+    file = args.output or args.generated.with_name(f"{args.generated.name}.evaluation.json")
+    about = {name: str(getattr(args, name) or "") for name in ("generated", "real", "source")}
+    write_record(file, about, options, found)
     print(f"{found}\n{file}")
 
 

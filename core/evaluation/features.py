@@ -1,20 +1,29 @@
-"""Measure FID and KID of sets of images that come one by one, and note what limits them."""
+"""Compare sets of images in the features of a network, and note what limits the numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from core.data.folders import expanded
 from core.errors import UserError
+from core.evaluation.image_set import Pictures
 from core.evaluation.metrics import weights
-from core.evaluation.metrics.fid import frechet_distance
-from core.evaluation.metrics.inception import FeatureCollector, Inception
-from core.evaluation.metrics.kid import kernel_distance
-from core.evaluation.scores import Measure, Measures
+from core.evaluation.metrics.kid import NUM_SUBSETS, kernel_distance
+from core.evaluation.metrics.prdc import manifolds
+from core.evaluation.networks import FeatureCollector, FeatureNetwork, Features, load_network
+from core.evaluation.scores import Measure
+from core.evaluation.statistics import SetFeatures, StatisticsCache, default_cache
+from core.evaluation.uncertainty import Interval, frechet_bias, frechet_interval, kernel_interval
 from core.options import EvaluateOptions
+from core.report.pictures import to_rgb
+
+LEAST_FOR_BIAS = 4
+"""Images of a set, so that its halves still have a covariance."""
 
 
 def weights_folder(options: EvaluateOptions) -> Path | None:
@@ -30,7 +39,7 @@ def weights_folder(options: EvaluateOptions) -> Path | None:
 
 
 class FeatureDistances:
-    """Distances between sets of images, in the features of the Inception network.
+    """Distances between sets of images, in the features that the options name.
 
     Attributes:
         notes: what was not measured and why, and what limits the rest.
@@ -42,38 +51,155 @@ class FeatureDistances:
     def __init__(self, options: EvaluateOptions, device: torch.device) -> None:
         self.notes: list[str] = []
         self._options = options
-        self._inception: Inception | None = None
+        self._network: FeatureNetwork | None = None
+        self._suffix = "" if options.features == "inception" else f"_{options.features}"
+        cache = default_cache() if options.cache is None else expanded(options.cache)
+        self._cache = StatisticsCache(None if options.cache == "" else cache)
         try:
-            path = weights.locate(weights.INCEPTION, weights_folder(options))
-            self._inception = Inception(path, device)
+            self._network = load_network(options, weights_folder(options), device)
         except weights.MissingError as error:
-            self.notes.append(f"fid and kid not measured: {error}")
+            self.notes.append(f"fid{self._suffix} and kid{self._suffix} not measured: {error}")
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """What the distances depend on besides the images; empty where none are measured."""
+        return dict(self._network.protocol) if self._network is not None else {}
 
     def collector(self) -> FeatureCollector | None:
         """Make what takes images and gives their features; None where the weights are missing."""
-        return FeatureCollector(self._inception) if self._inception is not None else None
+        return FeatureCollector(self._network) if self._network is not None else None
 
-    def measures(self, fakes: Tensor, reals: Tensor, inputs: Tensor | None = None) -> Measures:
-        """Measure FID and KID of the fakes to the reals, beside those of the inputs if given.
+    def of_pictures(self, pictures: Pictures, title: str) -> SetFeatures | None:
+        """Return the features of real images, from the cache where they were seen before.
 
-        Features are [N, D], N of any number in each set; `inputs` are those of the images that the
-        fakes were made from.
+        None where the weights are missing, or where there are fewer than two images.
         """
-        number = min(len(reals), len(fakes))
-        if number < 2:
-            self.notes.append("fid and kid not measured: they need two images of each domain")
+        collector = self.collector()
+        if collector is None or len(pictures) < 2:
+            return None
+
+        def compute() -> Features:
+            for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
+                collector.add(to_rgb(pictures.read(i)))
+            return collector.features()
+
+        files = [path for item in pictures.source.files for path in item]
+        return self._cache.get(files, {**self.protocol, "read": pictures.rule}, compute)
+
+    def measures(
+        self, fakes: Features, reals: SetFeatures | None, inputs: SetFeatures | None = None
+    ) -> dict[str, Measure]:
+        """Compare the fakes with the reals, beside what the inputs they were made from would get.
+
+        Of reals that are known by mean and covariance only FID is measured.
+        """
+        if reals is None or len(fakes.values) < 2:
+            if self._network is not None:
+                self.notes.append("fid and kid not measured: they need two images of each domain")
             return {}
+        if fakes.values.shape[1] != len(reals.gaussian.mean):
+            raise UserError(
+                f"statistics of {len(reals.gaussian.mean)} features, and {self._options.features} "
+                f"gives {fakes.values.shape[1]}; they are of another network"
+            )
+        of = SetFeatures.of(fakes, self.protocol)
+        found = self._frechet(of, reals, inputs)
+        if reals.features is not None:
+            copied = inputs.features if inputs is not None else None
+            found |= self._kernel(fakes, reals.features, copied)
+            found |= self._manifolds(fakes, reals.features, copied)
+        else:
+            self.notes.append("of real images known by mean and covariance only FID is measured")
+        if fakes.logits is not None:
+            score = _inception_score(fakes)
+            before = inputs.features if inputs is not None else None
+            copied_score = None if before is None else _inception_score(before)
+            found["inception_score"] = Measure(score, copied_score, "higher")
+        return {f"{name}{self._suffix}": measure for name, measure in found.items()}
+
+    def _frechet(
+        self, fakes: SetFeatures, reals: SetFeatures, inputs: SetFeatures | None
+    ) -> dict[str, Measure]:
+        value = fakes.gaussian.distance(reals.gaussian)
+        copied = None if inputs is None else inputs.gaussian.distance(reals.gaussian)
+        assert fakes.features is not None
+        x, y = fakes.features.values, reals.features.values if reals.features else None
+        bias = None
+        if y is not None and min(len(x), len(y)) >= LEAST_FOR_BIAS:
+            bias = frechet_bias(x, y)
+            if copied is not None and abs(value - copied) < bias:
+                self.notes.append(
+                    f"fid{self._suffix}: so few images raise it by about {bias:.2f}, more than "
+                    f"what parts it from the inputs' ({abs(value - copied):.2f}); read kid instead"
+                )
+        interval: Interval | None = None
+        if self._options.bootstrap:
+            others: Tensor | object = y if y is not None else reals.gaussian
+            interval = frechet_interval(x, others, value, self._options.bootstrap)  # type: ignore[arg-type]
+        return {"fid": _measure(value, copied, interval, bias)}
+
+    def _kernel(
+        self, fakes: Features, reals: Features, inputs: Features | None
+    ) -> Mapping[str, Measure]:
+        number = min(len(reals.values), len(fakes.values))
         size = min(self._options.kid_subset_size, number)
         if size < self._options.kid_subset_size:
             self.notes.append(
                 f"kid takes subsets of {size} images, for there are no more; fid of so few "
                 "compares only with fid of equally many"
             )
-        kid = kernel_distance(fakes, reals, size)
-        copied = None if inputs is None else kernel_distance(inputs, reals, size)
-        of_inputs = None if inputs is None else frechet_distance(inputs, reals)
+        kid = kernel_distance(fakes.values, reals.values, size)
+        copied = None if inputs is None else kernel_distance(inputs.values, reals.values, size)
+        interval: Interval | None = None
+        if self._options.bootstrap:
+            interval = kernel_interval(
+                fakes.values, reals.values, kid.mean, self._options.bootstrap
+            )
         return {
-            "fid": Measure(frechet_distance(fakes, reals), of_inputs, "lower"),
-            "kid": Measure(kid.mean, copied.mean if copied else None, "lower"),
+            "kid": _measure(kid.mean, copied.mean if copied else None, interval),
             "kid_std": Measure(kid.std, copied.std if copied else None),
         }
+
+    def _manifolds(
+        self, fakes: Features, reals: Features, inputs: Features | None
+    ) -> Mapping[str, Measure]:
+        k = self._options.neighbours
+        if min(len(fakes.values), len(reals.values)) <= k:
+            self.notes.append(f"precision and recall not measured: more than {k} images needed")
+            return {}
+        found = manifolds(fakes.values, reals.values, k)
+        copied = None
+        if inputs is not None and len(inputs.values) > k:
+            copied = manifolds(inputs.values, reals.values, k)
+        return {
+            name: Measure(value, getattr(copied, name) if copied else None, "higher")
+            for name, value in vars(found).items()
+        }
+
+    def rules(self) -> dict[str, str]:
+        """Return what the protocol says of the distances themselves."""
+        if self._network is None:
+            return {}
+        return {
+            "kid": f"{NUM_SUBSETS} subsets of {self._options.kid_subset_size} at most, seed 0",
+            "k": str(self._options.neighbours),
+        }
+
+
+def _measure(
+    value: float, copied: float | None, interval: Interval | None, bias: float | None = None
+) -> Measure:
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Measure(value, copied, "lower", low, high, bias)
+
+
+def _inception_score(features: Features) -> float:
+    """Return the Inception Score (Salimans et al. 2016) in ten splits, by torch-fidelity."""
+    from torch_fidelity.metric_isc import (  # noqa: PLC0415
+        KEY_METRIC_ISC_MEAN,
+        isc_features_to_metric,
+    )
+
+    assert features.logits is not None
+    splits = min(10, len(features.logits))
+    return float(isc_features_to_metric(features.logits, splits)[KEY_METRIC_ISC_MEAN])

@@ -34,6 +34,14 @@ class Pictures:
         """Decode an image, resized as for testing, to uint8 [C, H, W]."""
         return torch.from_numpy(self.source.read(i)[self.side])
 
+    @property
+    def rule(self) -> str:
+        """What the pixels depend on besides the files."""
+        options = self.source.options
+        sizes = f"load_size {options.load_size}, crop_size {options.crop_size}"
+        channels = self.source.channels[self.side]
+        return f"{options.preprocess}, {sizes}, {channels} channels, side {self.side}"
+
     def name(self, i: int) -> str:
         """Return its file, relative to the data set's folder."""
         return self.source.name(i, self.side)

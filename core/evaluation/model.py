@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from core.checkpoints.official_files import read_state
 from core.errors import UserError
-from core.evaluation.features import FeatureDistances, weights_folder
+from core.evaluation.features import FeatureDistances
 from core.evaluation.image_set import EvaluationSet
-from core.evaluation.metrics import edge_correlation as edges
-from core.evaluation.metrics import lpips, weights
-from core.evaluation.metrics.color_inversion import color_inversion
+from core.evaluation.metrics import lpips
+from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
-from core.evaluation.metrics.psnr import psnr
-from core.evaluation.metrics.ssim import ssim
-from core.evaluation.scores import Evaluation, Measure, Measures, Scores, average
+from core.evaluation.pairs import MINIMUM, PairMeasures
+from core.evaluation.protocol import protocol
+from core.evaluation.scores import Evaluation, Measure, Scores, average
+from core.evaluation.statistics import SetFeatures
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
 from core.report.pictures import to_rgb, to_uint8
@@ -57,14 +55,8 @@ class ImageMap(Protocol):
         """Translate in the style of an image of the target domain; needs styles."""
 
 
-def _higher(value: Tensor, copied: Tensor | None = None) -> Measure:
-    """Return the measure of one image, of which higher is better."""
-    return Measure(float(value), None if copied is None else float(copied), "higher")
-
-
-def _lpips(folder: Path | None) -> lpips.LPIPS:
-    trunk, linear = (weights.locate(x, folder) for x in (weights.ALEXNET, weights.LPIPS_ALEXNET))
-    return lpips.LPIPS(read_state(trunk), read_state(linear))
+def _higher(value: Tensor) -> Measure:
+    return Measure(float(value), None, "higher")
 
 
 class Evaluator:
@@ -82,16 +74,13 @@ class Evaluator:
         self, translator: ImageMap, test_set: EvaluationSet, options: EvaluateOptions
     ) -> None:
         self._translator, self._options, self._set = translator, options, test_set
-        self._notes: list[str] = []
-        self._features: dict[Direction, Tensor] = {}
-        self._lpips: lpips.LPIPS | None = None
+        self._features: dict[Direction, SetFeatures | None] = {}
+        self._detail: dict[Direction, list[Tensor]] = {}
+        wanted = ["lpips"] if test_set.truths else []
+        wanted += ["lpips_diversity"] if translator.has_styles else []
         with self._own_random_numbers():
             self._distances = FeatureDistances(options, translator.device)
-            if translator.has_styles:
-                try:
-                    self._lpips = _lpips(weights_folder(options)).to(translator.device)
-                except weights.MissingError as error:
-                    self._notes.append(f"lpips_diversity not measured: {error}")
+            self._pairs = PairMeasures(options, translator.device, name=" and ".join(wanted))
 
     def __call__(self) -> Evaluation:
         """Translate and measure every direction there is.
@@ -101,7 +90,8 @@ class Evaluator:
         """
         with self._own_random_numbers():
             scores: dict[str, Scores] = {d: self._measure(d) for d in self._translator.directions}
-        return Evaluation(scores, tuple(dict.fromkeys([*self._distances.notes, *self._notes])))
+        notes = tuple(dict.fromkeys([*self._distances.notes, *self._pairs.notes]))
+        return Evaluation(scores, notes, protocol(self._distances))
 
     @contextmanager
     def _own_random_numbers(self) -> Iterator[None]:
@@ -113,13 +103,14 @@ class Evaluator:
     def _measure(self, direction: Direction) -> Scores:
         inputs, reals = self._set.inputs[direction], self._set.reals(direction)
         table: defaultdict[str, list[Measure]] = defaultdict(list)
+        details: tuple[list[Tensor], ...] = ([], [])  # of inputs, of translations
         fakes = self._distances.collector()
         for i in tqdm(range(len(inputs)), f"evaluate {direction}", leave=False, disable=None):
             image = inputs.read(i)
-            if min(image.shape[1:]) < edges.MINIMUM:
+            if min(image.shape[1:]) < MINIMUM:
                 raise UserError(
                     f"{inputs.name(i)}: {image.shape[2]}x{image.shape[1]} px; measured are images "
-                    f"of at least {edges.MINIMUM} px"
+                    f"of at least {MINIMUM} px"
                 )
             outputs = self._translator.translations(
                 to_float(image), direction, self._options.num_styles, seed=i
@@ -127,17 +118,21 @@ class Evaluator:
             x, y = to_rgb(image)[None], to_rgb(to_uint8(outputs[0]))[None]  # [1, 3, H, W], uint8
             if fakes:
                 fakes.add(y[0])
+            for bands, picture in zip(details, (x, y), strict=True):
+                bands.append(band_energies(picture))
             measures = self._fidelity(direction, i, image, x, y)
-            measures["edge_correlation"] = _higher(edges.edge_correlation(x, y))
-            measures["color_inversion"] = _higher(color_inversion(x, y))
+            for name, (value, better) in self._pairs.with_source(x, y).items():
+                measures[name] = Measure(value, None, better)
             if len(outputs) > 1:
                 measures |= self._diversity(outputs)
             for name, measure in measures.items():
                 table[name].append(measure)
-        found: Measures = {}
+        found: dict[str, Measure] = {}
         if fakes:
             to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
             found = self._distances.measures(fakes.features(), *to_reals)
+        copied, made = (detail_distance(bands, self._bands(direction)) for bands in details)
+        found["detail_distance"] = Measure(made, copied, "lower")
         means = {name: average(measures) for name, measures in table.items()}
         return Scores(len(inputs), len(reals), {**found, **means})
 
@@ -159,31 +154,38 @@ class Evaluator:
                 f"{y.shape[2]} px, its truth {truth.shape[3]}x{truth.shape[2]} px; both must be of "
                 "one size"
             )
+        copied = self._pairs.with_truth(x, truth)
         return {
-            "psnr": _higher(psnr(y, truth, 255), psnr(x, truth, 255)),
-            "ssim": _higher(ssim(y, truth, 255), ssim(x, truth, 255)),
+            name: Measure(value, copied[name][0], better)
+            for name, (value, better) in self._pairs.with_truth(y, truth).items()
         }
 
     def _diversity(self, outputs: list[Tensor]) -> dict[str, Measure]:
         images = torch.stack([to_float(to_rgb(to_uint8(output))) for output in outputs])
-        measures = {}
-        if self._lpips is not None and min(images.shape[2:]) < lpips.MINIMUM:
-            self._notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
-        elif self._lpips is not None:
-            distance = lpips.lpips_diversity(self._lpips, images.to(self._translator.device))
+        measures, metric = {}, self._pairs.lpips
+        if metric is not None and min(images.shape[2:]) < lpips.MINIMUM:
+            self._pairs.notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
+        elif metric is not None:
+            distance = lpips.lpips_diversity(metric, images.to(self._translator.device))
             measures["lpips_diversity"] = _higher(distance)
         measures["diversity"] = _higher(pixel_distance(images[:, None]))
         measures["diversity_features"] = _higher(feature_distance(images[:, None]))
         return measures
 
-    def _input_features(self, direction: Direction) -> Tensor:
-        """Return Inception features of the real images of a source domain, extracted once."""
+    def _input_features(self, direction: Direction) -> SetFeatures | None:
+        """Return features of the real images of a source domain, extracted once."""
         if direction not in self._features:
             pictures = self._set.inputs[direction]
-            collector = self._distances.collector()
-            assert collector is not None, "asked for only where there is the network"
             title = f"features of {direction[0]}"
-            for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
-                collector.add(to_rgb(pictures.read(i)))
-            self._features[direction] = collector.features()
+            self._features[direction] = self._distances.of_pictures(pictures, title)
         return self._features[direction]
+
+    def _bands(self, direction: Direction) -> list[Tensor]:
+        """Return the band energies of the real images of a target domain, measured once."""
+        if direction not in self._detail:
+            reals = self._set.reals(direction)
+            pictures = (to_rgb(reals.read(i))[None] for i in range(len(reals)))
+            self._detail[direction] = [
+                band_energies(picture) for picture in pictures if min(picture.shape[2:]) >= MINIMUM
+            ]
+        return self._detail[direction]

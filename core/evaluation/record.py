@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -62,16 +63,27 @@ def evaluate(
         found = Evaluator(translator, test_set, options)()
     else:
         raise UserError(f"{file}: {family.name} neither translates nor draws from noise")
-    record = {
+    about = {
         "checkpoint": str(file),
         "name": family.config.name,
         "data": str(root),
         "preprocess": preprocess,
         "test_mode": test_mode,
-        "options": options.model_dump(mode="json", exclude={"every"}),
-        **found.tree(),
     }
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     output = output or file.with_suffix(".evaluation.json")
-    write_file(output, lambda stream: stream.write(text.encode()))
+    write_record(output, about, options, found)
     return found, output
+
+
+def write_record(
+    path: Path, about: Mapping[str, str], options: EvaluateOptions, found: Evaluation
+) -> None:
+    """Write a result as JSON: what was measured, the options, the numbers.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    settings = options.model_dump(mode="json", exclude={"every"})
+    record = {**about, "options": settings, **found.tree()}
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_file(path, lambda stream: stream.write(text.encode()))

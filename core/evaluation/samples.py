@@ -11,7 +11,9 @@ from core.data.single import domain_source, find_domain
 from core.data.transforms import CropFlip, crop_side, for_testing
 from core.errors import UserError
 from core.evaluation.features import FeatureDistances
+from core.evaluation.protocol import protocol
 from core.evaluation.scores import Evaluation, Measures, Scores
+from core.evaluation.statistics import SetFeatures
 from core.inference.sampler import Sampler
 from core.options import EvaluateOptions
 from core.report.pictures import to_rgb, to_uint8
@@ -59,8 +61,10 @@ def evaluate_samples(
             part = slice(start, start + _CHUNK)
             for image in to_uint8(sampler(noise[part], captions[part])):
                 fakes.add(to_rgb(image))
-        measures = distances.measures(fakes.features(), reals.features())
+        known = SetFeatures.of(reals.features(), distances.protocol)
+        measures = distances.measures(fakes.features(), known)
     if found.split != "test":
         notes.append(f"there is no test split: compared with {found.origin}")
     scores = Scores(len(source), len(source), measures)
-    return Evaluation({"samples": scores}, tuple(dict.fromkeys([*distances.notes, *notes])))
+    notes = list(dict.fromkeys([*distances.notes, *notes]))
+    return Evaluation({"samples": scores}, notes, protocol(distances))

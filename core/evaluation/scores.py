@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Better = Literal["higher", "lower", ""]
@@ -18,11 +18,26 @@ class Measure:
         value: of the translations.
         input_copied: of the inputs themselves, where that says something.
         better: which way; empty for a spread.
+        low: lower end of the 95 % interval, where one was asked for.
+        high: upper end.
+        bias: by how much so few images raise the value, where that was measured.
     """
 
     value: float
     input_copied: float | None = None
     better: Better = ""
+    low: float | None = None
+    high: float | None = None
+    bias: float | None = None
+
+    def __str__(self) -> str:
+        """Return what of it does not stand in a column of its own."""
+        parts = []
+        if self.low is not None and self.high is not None:
+            parts.append(f"95 %: {self.low:.4f} to {self.high:.4f}")
+        if self.bias is not None:
+            parts.append(f"bias about {self.bias:+.4f}")
+        return ", ".join(parts)
 
 
 Measures = Mapping[str, Measure]
@@ -50,24 +65,30 @@ class Evaluation:
     Attributes:
         directions: scores of each direction there is, or of `samples`.
         notes: what was not measured and why, and what limits the rest.
+        protocol: what the numbers depend on besides the images: networks, files, rules, versions.
     """
 
     directions: Mapping[str, Scores]
     notes: Sequence[str]
+    protocol: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return a table per direction, then the notes."""
         lines = []
         for direction, scores in self.directions.items():
             title = f"{direction}, {scores.num_images} images"
-            made = "drawn" if direction == "samples" else "translated"
+            made = {"samples": "drawn", "generated": "generated"}.get(direction, "translated")
             lines += ["", f"{title:<26}{made:>12}{'input copied':>14}   better"]
             for name, m in scores.measures.items():
                 copied = "" if m.input_copied is None else f"{m.input_copied:.4f}"
-                lines.append(f"{name:<26}{m.value:>12.4f}{copied:>14}   {m.better}")
-        if self.notes:
+                line = f"{name:<26}{m.value:>12.4f}{copied:>14}   {m.better:<6}  {m}"
+                lines.append(line.rstrip())
+        if self.notes or self.protocol:
             lines.append("")
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)]).lstrip("\n")
+        lines += [f"note: {note}" for note in self.notes]
+        if self.protocol:
+            lines.append(f"protocol: {', '.join(f'{k} {v}' for k, v in self.protocol.items())}")
+        return "\n".join(lines).lstrip("\n")
 
     def flat(self) -> dict[str, float]:
         """Return {test_<metric>_<direction>: value} of the finite values, for the log."""

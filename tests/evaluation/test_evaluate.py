@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ import torch
 import torchvision
 from PIL import Image
 
-import core.evaluation.features
+import core.evaluation.networks
 from core.checkpoints.official_files import read_state
 from core.config import validate
 from core.errors import UserError
@@ -26,6 +26,7 @@ from core.evaluation.metrics.fid import frechet_distance
 from core.evaluation.metrics.kid import kernel_distance
 from core.evaluation.metrics.lpips import LPIPS, lpips_diversity
 from core.evaluation.model import Evaluator
+from core.evaluation.networks import Features
 from core.evaluation.samples import evaluate_samples
 from core.evaluation.scores import Evaluation, Measure, Scores
 from core.inference.sampler import Sampler
@@ -109,6 +110,7 @@ def by_name(scores: Scores) -> dict[str, Measure]:
 @pytest.fixture(autouse=True)
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def test_scores_that_can_be_told_by_hand(unpaired: Path) -> None:
@@ -116,7 +118,12 @@ def test_scores_that_can_be_told_by_hand(unpaired: Path) -> None:
     there, back = result.directions["AtoB"], result.directions["BtoA"]
     assert (there.num_images, there.num_real, back.num_images) == (3, 4, 4)
     scores = by_name(there)
-    assert list(scores) == ["psnr", "ssim", "edge_correlation", "color_inversion"]
+    kept = ["edge_correlation", "color_inversion", "structure_distance"]
+    assert list(scores) == ["detail_distance", "psnr", "ssim", "l1", *kept]
+    assert scores["l1"].value == pytest.approx(1 / 255, rel=0.02)
+    # A negative has the energy of its original, on every scale.
+    detail = scores["detail_distance"]
+    assert detail.value == pytest.approx(detail.input_copied)
     # One grey level off nearly everywhere (0 has no 256).
     assert scores["psnr"].value == pytest.approx(20 * math.log10(255), abs=0.1)
     assert scores["psnr"].input_copied == pytest.approx(10 * math.log10(3), abs=0.3)
@@ -124,10 +131,13 @@ def test_scores_that_can_be_told_by_hand(unpaired: Path) -> None:
     assert scores["color_inversion"].value == pytest.approx(-1)
     assert scores["edge_correlation"].value == pytest.approx(1)
     # There is no truthA, and a copy is its input.
-    assert list(by_name(back)) == ["edge_correlation", "color_inversion"]
+    assert list(by_name(back)) == ["detail_distance", *kept]
+    assert by_name(back)["structure_distance"].value == pytest.approx(0)
     assert by_name(back)["color_inversion"].value == pytest.approx(1)
-    (note,) = result.notes
-    assert "fid and kid not measured" in note and "--download" in note
+    first, second = result.notes
+    assert "fid and kid not measured" in first and "--download" in first
+    assert "lpips not measured" in second
+    assert result.protocol["ssim"].startswith("Gaussian window of 11 px")
 
 
 def test_pairs_know_their_truth_also_for_a_family_without_pairs(tmp_path: Path) -> None:
@@ -195,23 +205,32 @@ def test_styles_diversity_and_guidance_by_the_truth(tmp_path: Path) -> None:
 class Mean:
     """Features for a test: mean and spread of each colour."""
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    protocol: ClassVar = {"features": "mean and spread"}
+
+    def __call__(self, images: torch.Tensor) -> Features:
         x = images.double() / 255
-        return torch.cat([x.mean(dim=(2, 3)), x.std(dim=(2, 3))], dim=1)
+        return Features(torch.cat([x.mean(dim=(2, 3)), x.std(dim=(2, 3))], dim=1))
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, trunk: Any = None, linear: Any = None) -> list[Path]:
-    """Every file of weights is there, and what is made of them is known."""
-    monkeypatch.setattr(weights, "locate", lambda item, folder: Path(item.name))
+    """Files of weights are there (AlexNet if given), and what is made of them is known."""
     states = {weights.ALEXNET.name: trunk, weights.LPIPS_ALEXNET.name: linear}
-    monkeypatch.setattr("core.evaluation.model.read_state", lambda path: states[path.name])
+
+    def locate(item: weights.Published, folder: Path | None) -> Path:
+        if item.name in states and trunk is None:
+            raise weights.MissingError("no AlexNet")
+        return Path(item.name)
+
+    for module in (weights, core.evaluation.networks):
+        monkeypatch.setattr(module, "locate", locate)
+    monkeypatch.setattr("core.evaluation.pairs.read_state", lambda path: states[path.name])
     opened: list[Path] = []
 
-    def build(path: Path, device: torch.device) -> Mean:
+    def build(path: Path, device: torch.device, resize: str) -> Mean:
         opened.append(path)
         return Mean()
 
-    monkeypatch.setattr(core.evaluation.features, "Inception", build)
+    monkeypatch.setattr(core.evaluation.networks, "Inception", build)
     return opened
 
 
@@ -222,13 +241,14 @@ def test_fid_and_kid_of_the_right_sets(unpaired: Path, monkeypatch: pytest.Monke
     scores = by_name(measure().directions["AtoB"])
     assert opened == [Path(weights.INCEPTION.name)]
     a, b = (torch.from_numpy(np.stack(pictures(n, s))).movedim(3, 1) for n, s in ((3, 0), (4, 1)))
-    fakes, inputs, reals = Mean()(255 - a), Mean()(a), Mean()(b)
+    fakes, inputs, reals = (Mean()(images).values for images in (255 - a, a, b))
     assert scores["fid"].value == pytest.approx(frechet_distance(fakes, reals))
     assert scores["fid"].input_copied == pytest.approx(frechet_distance(inputs, reals))
     assert scores["kid"].value == pytest.approx(kernel_distance(fakes, reals, 3).mean)
     assert scores["kid_std"].value == pytest.approx(kernel_distance(fakes, reals, 3).std)
     assert [m.better for m in scores.values()][:3] == ["lower", "lower", ""]
-    assert measure().notes == ()
+    few = "precision and recall not measured: more than 3 images needed"
+    assert measure().notes == (few, "lpips not measured: no AlexNet")
     few = evaluator(known(), unpaired, EvaluateOptions())()
     assert any("subsets of 3 images" in note for note in few.notes)
     one = evaluator(known(), unpaired, EvaluateOptions(max_images=1))()
@@ -284,17 +304,17 @@ def test_samples_are_compared_with_the_real_images(
     result = evaluate_samples(sampler, tmp_path, options)
     scores = by_name(result.directions["samples"])
     noise = sampler.family.random_noise(4, torch.Generator().manual_seed(0))
-    fakes = Mean()(to_uint8(sampler(noise)))
+    fakes = Mean()(to_uint8(sampler(noise))).values
     # The middle of the wide pictures, which is what the networks learn from.
-    reals = Mean()(torch.from_numpy(np.stack(pictures(5, 0, 16)[:4])).movedim(3, 1))
+    reals = Mean()(torch.from_numpy(np.stack(pictures(5, 0, 16)[:4])).movedim(3, 1)).values
     assert scores["fid"].value == pytest.approx(frechet_distance(fakes, reals))
     assert scores["kid"].value == pytest.approx(kernel_distance(fakes, reals, 4).mean)
-    assert scores["fid"].input_copied is None and result.notes == ()
+    assert scores["fid"].input_copied is None and result.notes == []
     assert "samples, 4 images" in str(result) and "drawn" in str(result)
     assert evaluate_samples(sampler, tmp_path, options) == result
     told = drawing(tmp_path, "tags.csv")
     captions = [line.partition(",")[2] for line in lines[:4]]
-    fakes = Mean()(to_uint8(told(noise, captions)))
+    fakes = Mean()(to_uint8(told(noise, captions))).values
     scores = by_name(evaluate_samples(told, tmp_path, options).directions["samples"])
     assert scores["fid"].value == pytest.approx(frechet_distance(fakes, reals))
     shutil.rmtree(tmp_path / "test")

@@ -27,7 +27,7 @@ class KernelDistance:
 def kernel_distance(x: Tensor, y: Tensor, subset_size: int, seed: int = 0) -> KernelDistance:
     """Return the squared maximum mean discrepancy with the kernel (x . y / D + 1)^3.
 
-    In Inception features (`core.evaluation.metrics.inception`) it is the KID of Binkowski et al.
+    In Inception features (`core.evaluation.networks`) it is the KID of Binkowski et al.
     2018, "Demystifying MMD GANs", section 4. Unlike FID it has no bias that falls with the number
     of images. Subsets are drawn as torch-fidelity draws them, so that a seed gives its numbers.
 
@@ -59,13 +59,14 @@ def kernel_distance(x: Tensor, y: Tensor, subset_size: int, seed: int = 0) -> Ke
     return KernelDistance(float(found.mean()), float(found.std(correction=0)))
 
 
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
+def kernel(x: Tensor, y: Tensor) -> Tensor:
+    """Return (x . y / D + 1)^3 of every pair of rows, [N, M]."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 def _unbiased_mmd(x: Tensor, y: Tensor) -> Tensor:
     """Compare two sets of one size m, no feature with itself."""
     m = len(x)
-    xx, yy = _kernel(x, x), _kernel(y, y)
+    xx, yy = kernel(x, x), kernel(y, y)
     within = xx.sum() - xx.trace() + yy.sum() - yy.trace()
-    return within / (m * (m - 1)) - 2 * _kernel(x, y).mean()
+    return within / (m * (m - 1)) - 2 * kernel(x, y).mean()

@@ -41,6 +41,13 @@ INCEPTION = Published(
     "91 MB",
 )
 """The TensorFlow Inception v3 that FID and KID are defined by, as torch-fidelity converted it."""
+VGG16 = Published(
+    "vgg16-397923af.pth",
+    "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "397923af",
+    "528 MB",
+)
+"""torchvision's VGG-16, whose last hidden layer precision and recall were defined in."""
 ALEXNET = Published(
     "alexnet-owt-7be5be79.pth",
     "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",

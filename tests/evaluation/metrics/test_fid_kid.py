@@ -99,7 +99,7 @@ def test_kernel_distance_has_no_bias() -> None:
 
 def test_shapes_and_subset_sizes_are_checked() -> None:
     x, y = two_sets(5, 4, 3)
-    with pytest.raises(ValueError, match="M >= 2"):
+    with pytest.raises(ValueError, match="N >= 2"):
         frechet_distance(x, y[:1])
     with pytest.raises(ValueError, match=r"\[M, D\]"):
         kernel_distance(x, y[:, :2], 2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from core.evaluation.metrics.ssim import ssim
+from core.evaluation.metrics.ssim import MULTI_SCALE_MINIMUM, ms_ssim, ssim
 
 
 def reference(x: np.ndarray, y: np.ndarray, data_range: float) -> list[float]:
@@ -51,3 +51,35 @@ def test_bounds_and_errors() -> None:
         ssim(x[..., :10], x[..., :10])
     with pytest.raises(ValueError, match="equal shapes"):
         ssim(x, x[:1])
+
+
+@pytest.mark.parametrize("size", [(161, 170), (192, 163)])
+def test_multi_scale_equals_pytorch_msssim(size: tuple[int, int]) -> None:
+    theirs = pytest.importorskip("pytorch_msssim", reason="pip install -e '.[metrics]'")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 3, *size, generator=generator, dtype=torch.float64)
+    y = (x + 0.2 * torch.randn(x.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    y[1] = 1 - x[1]  # structure below 0 counts as 0
+    expected = theirs.ms_ssim(x, y, data_range=1.0, size_average=False)
+    torch.testing.assert_close(ms_ssim(x, y), expected, rtol=1e-6, atol=1e-8)
+    assert torch.allclose(ms_ssim(x, x), torch.ones(2, dtype=torch.float64))
+    with pytest.raises(ValueError, match=f"at least {MULTI_SCALE_MINIMUM} px"):
+        ms_ssim(x[..., :160], y[..., :160])
+
+
+def test_windows_of_other_packages_differ() -> None:
+    """scikit-image's default is a box; torchmetrics also counts a border that it reflects."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 3, 64, 40, generator=generator, dtype=torch.float64)
+    y = (x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    ours = float(ssim(x, y))
+    box = structural_similarity(x[0].numpy(), y[0].numpy(), data_range=1.0, channel_axis=0)
+    assert abs(ours - box) > 1e-3
+    metrics = pytest.importorskip(
+        "torchmetrics.functional.image", reason="pip install -e '.[metrics]'"
+    )
+    whole, places = metrics.structural_similarity_index_measure(
+        x, y, data_range=1.0, return_full_image=True
+    )
+    assert ours == pytest.approx(float(places[..., 5:-5, 5:-5].mean()), abs=1e-6)
+    assert abs(ours - float(whole)) > 1e-4

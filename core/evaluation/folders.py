@@ -1,0 +1,248 @@
+"""Measure folders of pictures, whoever made them: against real ones, truths, sources and labels."""
+
+from __future__ import annotations
+
+import importlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+from tqdm import tqdm
+
+from core.data.folders import find_single
+from core.data.source import Source, relative_name
+from core.errors import UserError
+from core.evaluation.features import FeatureDistances
+from core.evaluation.image_set import Pictures, as_they_are
+from core.evaluation.metrics.detail import band_energies, detail_distance
+from core.evaluation.metrics.segmentation import Confusion, Segmenter, nearest_colour
+from core.evaluation.networks import Features
+from core.evaluation.pairs import MINIMUM, PairMeasures, Pairwise
+from core.evaluation.protocol import protocol
+from core.evaluation.scores import Evaluation, Measure, Scores, average
+from core.evaluation.statistics import read_statistics, write_statistics
+from core.options import DataOptions, EvaluateOptions
+from core.report.pictures import to_rgb
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How label maps are scored.
+
+    Attributes:
+        truth: folder with the true label maps in colours, under the names of the generated.
+        colours: uint8 [classes, 3].
+        segmenter: names the classes of generated pictures; None takes them as label maps.
+    """
+
+    truth: Path
+    colours: Tensor
+    segmenter: Segmenter | None = None
+
+
+def read_colours(path: Path) -> Tensor:
+    """Read a palette, YAML with a list of colours `[r, g, b]` or a mapping {class: colour}.
+
+    Returns:
+        uint8 [classes, 3].
+
+    Raises:
+        UserError: unreadable, or not such a list.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        colours = list(content.values()) if isinstance(content, dict) else content
+        found = torch.tensor(colours, dtype=torch.int64)
+        fits = (
+            found.ndim == 2 and found.shape[1] == 3 and bool(((found >= 0) & (found < 256)).all())
+        )
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a palette: {' '.join(str(error).split())}"
+        ) from None
+    if not fits:
+        raise UserError(f"{path}: a palette is a list of colours [r, g, b], each from 0 to 255")
+    return found.to(torch.uint8)
+
+
+def load_segmenter(name: str) -> Segmenter:
+    """Import a user's segmenter, `package.module:function`.
+
+    Raises:
+        UserError: there is none, or it cannot be called.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"--segmenter {name}: {error}; give package.module:function") from None
+    if not callable(found):
+        raise UserError(f"--segmenter {name}: cannot be called")
+    return found
+
+
+def pictures_of(path: Path, max_images: int | None = None) -> Pictures:
+    """Find the pictures of a folder (with those inside), a list `.txt`, as RGB of their own size.
+
+    Raises:
+        UserError: none there.
+    """
+    files = find_single(path, max_images)
+    root = path if path.is_dir() else path.parent
+    options = as_they_are(DataOptions(root=str(root)))
+    return Pictures(Source(root.name, root, tuple((file,) for file in files), (3,), False, options))
+
+
+class _Partners:
+    """The pictures of another folder by the names of the generated, whatever their endings."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._pictures, self._what, self._path = pictures_of(path), what, path
+        self._places = {_stem(self._pictures, i): i for i in range(len(self._pictures))}
+        if len(self._places) != len(self._pictures):
+            raise UserError(f"{path}: two pictures of one name with different endings; keep one")
+
+    def of(self, generated: Pictures, i: int) -> Tensor:
+        """Return the partner of a generated picture, uint8 [1, 3, H, W]."""
+        place = self._places.get(_stem(generated, i))
+        if place is None:
+            raise UserError(
+                f"{self._path}: no {self._what} for {generated.name(i)}; partners have equal names"
+            )
+        picture = to_rgb(self._pictures.read(place))[None]
+        made = generated.read(i)
+        if picture.shape[2:] != made.shape[1:]:
+            raise UserError(
+                f"{generated.name(i)}: {made.shape[2]}x{made.shape[1]} px, its {self._what} "
+                f"{picture.shape[3]}x{picture.shape[2]} px; both must be of one size"
+            )
+        return picture
+
+
+def _stem(pictures: Pictures, i: int) -> str:
+    path = Path(pictures.source.files[i][0])
+    return relative_name(path.with_suffix(""), pictures.source.root)
+
+
+def evaluate_folders(
+    generated: Path,
+    options: EvaluateOptions,
+    device: torch.device,
+    *,
+    real: Path | None = None,
+    paired: bool = False,
+    source: Path | None = None,
+    labels: Labels | None = None,
+    save_statistics: Path | None = None,
+) -> Evaluation:
+    """Measure pictures of a folder.
+
+    Args:
+        generated: the pictures, a folder or a list.
+        options: what is measured; `every` and `num_styles` do not count.
+        device: where to compute.
+        real: real pictures, or a file of statistics `.npz`, for the distances between sets.
+        paired: the real ones are truths, by equal names (endings apart).
+        source: what the pictures were made from, by equal names: how much of it is kept.
+        labels: score them as label maps, or by what a segmenter sees in them.
+        save_statistics: `.npz` file for the statistics of the real pictures.
+
+    Raises:
+        UserError: unreadable pictures, or partners that are missing or of another size.
+    """
+    made = pictures_of(generated, options.max_images)
+    truths = _Partners(real, "truth") if paired and real is not None else None
+    sources = _Partners(source, "source") if source is not None else None
+    pairs = PairMeasures(options, device, name="lpips" if truths else "")
+    distances = FeatureDistances(options, device)
+    fakes = distances.collector() if real is not None else None
+    scored = _LabelScores(labels) if labels is not None else None
+    table: defaultdict[str, list[Measure]] = defaultdict(list)
+    bands = []
+    for i, picture in _each(made, "generated"):
+        if fakes is not None:
+            fakes.add(picture[0])
+        bands.append(band_energies(picture))
+        found: Pairwise = pairs.with_truth(picture, truths.of(made, i)) if truths else {}
+        found |= pairs.with_source(sources.of(made, i), picture) if sources else {}
+        for name, (value, better) in found.items():
+            table[name].append(Measure(value, None, better))
+        if scored is not None:
+            scored.add(made, i, picture)
+    measures: dict[str, Measure] = {}
+    num_real = 0
+    if real is not None:
+        features = fakes.features() if fakes is not None else None
+        measures, num_real = _with_reals(real, distances, features, bands, options, save_statistics)
+    measures |= {name: average(each) for name, each in table.items()}
+    measures |= scored.measures() if scored is not None else {}
+    notes = list(dict.fromkeys([*distances.notes, *pairs.notes])) if real is not None else []
+    scores = Scores(len(made), num_real, measures)
+    return Evaluation({"generated": scores}, notes, protocol(distances))
+
+
+def _with_reals(
+    real: Path,
+    distances: FeatureDistances,
+    fakes: Features | None,
+    bands: list[Tensor],
+    options: EvaluateOptions,
+    save_statistics: Path | None,
+) -> tuple[dict[str, Measure], int]:
+    """Compare with the real pictures, or with their statistics; also return their number."""
+    reals = None if real.suffix == ".npz" else pictures_of(real, options.max_images)
+    known = read_statistics(real) if reals is None else distances.of_pictures(reals, "features")
+    measures = distances.measures(fakes, known) if fakes is not None else {}
+    if reals is not None:
+        theirs = [band_energies(picture) for _, picture in _each(reals, "real")]
+        measures["detail_distance"] = Measure(detail_distance(bands, theirs), None, "lower")
+    if save_statistics is not None and known is not None:
+        write_statistics(save_statistics, known)
+    return measures, len(reals) if reals is not None else (known.count if known else 0) or 0
+
+
+def _each(pictures: Pictures, title: str) -> Iterator[tuple[int, Tensor]]:
+    """Read pictures, uint8 [1, 3, H, W].
+
+    Raises:
+        UserError: unreadable, or too small to be measured.
+    """
+    for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
+        picture = to_rgb(pictures.read(i))[None]
+        if min(picture.shape[2:]) < MINIMUM:
+            raise UserError(
+                f"{pictures.name(i)}: {picture.shape[3]}x{picture.shape[2]} px; measured are "
+                f"pictures of at least {MINIMUM} px"
+            )
+        yield i, picture
+
+
+class _LabelScores:
+    """Collects the label maps of generated pictures and their truths."""
+
+    def __init__(self, labels: Labels) -> None:
+        self._truths = _Partners(labels.truth, "label map")
+        self._by_colour = nearest_colour(labels.colours)
+        self._segment = labels.segmenter or self._by_colour
+        self._confusion = Confusion(len(labels.colours))
+
+    def add(self, made: Pictures, i: int, picture: Tensor) -> None:
+        """Count one picture."""
+        truth = self._by_colour(self._truths.of(made, i))
+        found = self._segment(picture)
+        if found.shape != truth.shape:
+            raise UserError(
+                f"the segmenter gives {tuple(found.shape)} for a picture of "
+                f"{tuple(picture.shape)}; it has to give {tuple(truth.shape)}"
+            )
+        self._confusion.add(found, truth)
+
+    def measures(self) -> dict[str, Measure]:
+        """Return the scores of all."""
+        scores = vars(self._confusion.scores())
+        return {name: Measure(value, None, "higher") for name, value in scores.items()}

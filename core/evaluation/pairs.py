@@ -1,0 +1,91 @@
+"""Compare two pictures: a translation with its truth, and with the picture it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.checkpoints.official_files import read_state
+from core.evaluation.features import weights_folder
+from core.evaluation.metrics import edge_correlation as edges
+from core.evaluation.metrics import lpips, weights
+from core.evaluation.metrics.color_inversion import color_inversion
+from core.evaluation.metrics.psnr import psnr
+from core.evaluation.metrics.ssim import MULTI_SCALE_MINIMUM, RADIUS, SIGMA, ms_ssim, ssim
+from core.evaluation.metrics.structure import structure_distance
+from core.evaluation.scores import Better
+from core.family import to_float
+from core.options import EvaluateOptions
+
+MINIMUM = edges.MINIMUM
+"""Pixels; smallest side of a picture that is measured."""
+RULES = {
+    "ssim": f"Gaussian window of {2 * RADIUS + 1} px, sigma {SIGMA}, mean over RGB",
+    "images": "8-bit RGB",
+}
+"""What the protocol says of these measures."""
+
+Pairwise = dict[str, tuple[float, Better]]
+"""{metric: (value, which way is better)} of one pair."""
+
+
+def load_lpips(folder: Path | None) -> lpips.LPIPS:
+    """Load LPIPS with AlexNet, version 0.1.
+
+    Raises:
+        MissingError: its weights are not there.
+        UserError: damaged weights.
+    """
+    trunk, linear = (weights.locate(x, folder) for x in (weights.ALEXNET, weights.LPIPS_ALEXNET))
+    return lpips.LPIPS(read_state(trunk), read_state(linear))
+
+
+class PairMeasures:
+    """Measures pairs of pictures, uint8 [1, 3, H, W] of one size, sides of at least 12 px.
+
+    Attributes:
+        lpips: the learnt distance; None where its weights are missing or it is not wanted.
+        notes: what was not measured and why.
+
+    Raises:
+        UserError: damaged weights. Weights that are not there only lead to a note.
+    """
+
+    def __init__(self, options: EvaluateOptions, device: torch.device, *, name: str = "") -> None:
+        """Load LPIPS if `name`, that of what needs it, is given."""
+        self.notes: list[str] = []
+        self.lpips: lpips.LPIPS | None = None
+        self._device = device
+        if name:
+            try:
+                self.lpips = load_lpips(weights_folder(options)).to(device)
+            except weights.MissingError as error:
+                self.notes.append(f"{name} not measured: {error}")
+
+    def with_truth(self, made: Tensor, truth: Tensor) -> Pairwise:
+        """Compare a picture with the one it should be."""
+        found: Pairwise = {
+            "psnr": (float(psnr(made, truth, 255)), "higher"),
+            "ssim": (float(ssim(made, truth, 255)), "higher"),
+        }
+        if min(made.shape[2:]) >= MULTI_SCALE_MINIMUM:
+            found["ms_ssim"] = (float(ms_ssim(made, truth, 255)), "higher")
+        found["l1"] = (float((made.double() - truth.double()).abs().mean() / 255), "lower")
+        if self.lpips is not None and min(made.shape[2:]) >= lpips.MINIMUM:
+            x, y = (to_float(image).to(self._device) for image in (made, truth))
+            with torch.inference_mode():
+                found["lpips"] = (float(self.lpips(x, y)), "lower")
+        return found
+
+    def with_source(self, source: Tensor, made: Tensor) -> Pairwise:
+        """Tell how much of the content of its source a picture keeps."""
+        return {
+            "edge_correlation": (float(edges.edge_correlation(source, made)), "higher"),
+            "color_inversion": (float(color_inversion(source, made)), "higher"),
+            "structure_distance": (
+                float(structure_distance(to_float(source), to_float(made))),
+                "lower",
+            ),
+        }
