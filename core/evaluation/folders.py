@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,9 +76,8 @@ def load_segmenter(name: str) -> Segmenter:
     Raises:
         UserError: there is none, or it cannot be called.
     """
-    module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"--segmenter {name}: {error}; give package.module:function") from None
     if not callable(found):

@@ -135,7 +135,6 @@ class Inception:
                 module.conv = fuse_conv_bn_eval(module.conv, module.bn)  # type: ignore[type-var, arg-type]
                 module.bn = nn.Identity()
         self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        accelerate([self._network], winograd=True, keep_memory=False)
         self._device, self._resize = device, resize
         self._sized: Tensor | None = None
         self._network.Conv2d_1a_3x3.register_forward_pre_hook(self._replace_input)

@@ -14,7 +14,6 @@ from core.evaluation.metrics import lpips, weights
 from core.evaluation.metrics.color_inversion import color_inversion
 from core.evaluation.metrics.psnr import psnr
 from core.evaluation.metrics.ssim import MULTI_SCALE_MINIMUM, RADIUS, SIGMA, ms_ssim, ssim
-from core.evaluation.metrics.structure import structure_distance
 from core.evaluation.scores import Better
 from core.family import to_float
 from core.options import EvaluateOptions
@@ -84,8 +83,4 @@ class PairMeasures:
         return {
             "edge_correlation": (float(edges.edge_correlation(source, made)), "higher"),
             "color_inversion": (float(color_inversion(source, made)), "higher"),
-            "structure_distance": (
-                float(structure_distance(to_float(source), to_float(made))),
-                "lower",
-            ),
         }

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.nn.random_features import random_features
-
 GRID = 28
 """Places along either side between which similarities are taken, at most (784 in all)."""
 
@@ -25,18 +23,17 @@ def structure_distance(x: Tensor, y: Tensor) -> Tensor:
     """Return the mean squared difference of the self-similarities of input and translation, [N].
 
     Tumanyan et al. 2022 ("Splicing ViT Features for Semantic Appearance Transfer", section 3)
-    compare keys of DINO; here these are features of a fixed random network, the coarsest level,
-    which needs no download, so that values do not compare with theirs. It does not see colours as
-    such: 0 for the same picture, and small for one in other colours.
+    compare keys of DINO; values of other features do not compare with theirs. Colours as such do
+    not count, only which places look alike. Features of random filters will not do: they find a
+    negative nearer to its original than a good translation.
 
     Args:
-        x: input, [N, C, H, W], float in [-1, 1], sides of at least 4 px.
-        y: translation, of the same shape.
+        x: features of the inputs, [N, C, H, W], of a trained network.
+        y: features of the translations, of the same shape.
 
     Raises:
         ValueError: the shapes differ.
     """
     if x.shape != y.shape or x.ndim != 4:
         raise ValueError(f"structure_distance: two equal shapes needed, got {x.shape}, {y.shape}")
-    a, b = (self_similarity(random_features(images)[-1]) for images in (x, y))
-    return (a - b).square().mean(dim=(1, 2))
+    return (self_similarity(x) - self_similarity(y)).square().mean(dim=(1, 2))

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.structure import structure_distance
-from core.family import to_float
 
 
 def scenes(number: int = 6) -> torch.Tensor:
@@ -24,14 +23,20 @@ def blurred(images: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(images.float(), 3, 1, 1).to(torch.uint8)
 
 
-def test_structure_follows_the_layout() -> None:
-    pictures = to_float(scenes())
-    same, other = pictures.clone(), pictures.roll(1, dims=0)
-    brighter = (pictures * 0.8 + 0.1).clamp(-1, 1)
-    assert structure_distance(pictures, same).max() < 1e-10
-    assert (
-        structure_distance(pictures, brighter) < 0.3 * structure_distance(pictures, other)
-    ).all()
+def test_structure_is_which_places_look_alike() -> None:
+    """Turned features keep their similarities; exchanged places do not."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 6, 8, 40, generator=generator)
+    turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator))
+    turned = torch.einsum("dc,nchw->ndhw", turn, x)
+    assert structure_distance(x, 3 * turned).max() < 1e-10
+    other = structure_distance(x, x.flip(3))
+    places = [
+        F.normalize(F.adaptive_avg_pool2d(each[:1], (8, 28)).flatten(2), dim=1)[0]
+        for each in (x, x.flip(3))
+    ]
+    expected = (places[0].T @ places[0] - places[1].T @ places[1]).square().mean()
+    assert other[0] == pytest.approx(float(expected), rel=1e-5) and expected > 0.01
 
 
 def test_detail_tells_blur_and_checkerboards_and_no_shift() -> None:
