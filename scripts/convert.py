@@ -22,6 +22,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--export", type=Path, metavar="CHECKPOINT", help="our file or run folder")
     parser.add_argument("--family", help="with --input, e.g. cyclegan")
     cli.add(parser, "--direction", default="AtoB", help="of a single generator")
+    cli.add(parser, "--which")
     cli.add(parser, "--output", help="our file, or official folder")
     args = parser.parse_args(argv)
     if args.input and not args.family:
@@ -31,11 +32,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace) -> None:
     """Read one layout, write the other, print the files."""
+    from core.checkpoints.which import choose
     from core.convert.official import export_official, import_official
     from families import FAMILIES, OFFICIAL
 
     if args.export:
-        written = export_official(args.export, args.output, FAMILIES, OFFICIAL)
+        written = export_official(choose(args.export, args.which), args.output, FAMILIES, OFFICIAL)
     elif args.family in OFFICIAL:
         module = OFFICIAL[args.family]
         written = [import_official(args.input, args.output, module, args.direction)]

@@ -15,17 +15,18 @@ from core.runtime import cli
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
-    cli.add(parser, "--checkpoint", "--output", "--eval")
+    cli.add(parser, "--checkpoint", "--which", "--output", "--eval")
     cli.add(parser, "--direction", help="default: all there are")
     return parser.parse_args(argv)
 
 
 def export(args: argparse.Namespace) -> None:
     """Load, export, report."""
+    from core.checkpoints.which import choose
     from core.convert.onnx import export_onnx
     from families import load
 
-    translator = load(args.checkpoint, "cpu", test_mode=args.test_mode)
+    translator = load(choose(args.checkpoint, args.which), "cpu", test_mode=args.test_mode)
     name = translator.family.config.name.replace("/", "_")
     for direction in [args.direction] if args.direction else translator.directions:
         done = export_onnx(translator, direction, args.output / f"{name}_{direction}.onnx")

@@ -63,8 +63,8 @@ def _add_fidelity(table: ScoreTable, x: Tensor, y: Tensor, truth: Tensor, name: 
             f"{name}: its translation has {y.shape[3]}x{y.shape[2]} px, its truth "
             f"{truth.shape[3]}x{truth.shape[2]} px; both must be of one size"
         )
-    table.add("psnr", "higher", psnr(y, truth, 255), psnr(x, truth, 255))
-    table.add("ssim", "higher", ssim(y, truth, 255), ssim(x, truth, 255))
+    table.add("psnr", psnr(y, truth, 255), psnr(x, truth, 255))
+    table.add("ssim", ssim(y, truth, 255), ssim(x, truth, 255))
 
 
 def _lpips(folder: Path | None) -> lpips.LPIPS:
@@ -102,6 +102,16 @@ class Evaluator:
                     self._lpips = _lpips(weights_folder(options)).to(translator.device)
                 except weights.MissingError as error:
                     self._notes.append(f"lpips_diversity not measured: {error}")
+
+    def names(self, direction: Direction) -> tuple[str, ...]:
+        """Return what a call measures of a direction."""
+        features = ("fid", "kid") if self._distances.collector() else ()
+        fidelity = ("psnr", "ssim") if self._set.truths(direction) is not None else ()
+        styles: tuple[str, ...] = ()
+        if self._translator.has_styles:
+            lpips_diversity = ("lpips_diversity",) if self._lpips else ()
+            styles = (*lpips_diversity, "diversity", "diversity_features")
+        return (*features, *fidelity, "edge_correlation", "color_inversion", *styles)
 
     def __call__(self) -> Evaluation:
         """Translate and measure every direction there is.
@@ -146,8 +156,8 @@ class Evaluator:
                     result = self._translator.in_style_of(x, to_float(truth), direction)
                     guided = to_rgb(to_uint8(result))
                 _add_fidelity(table, given, guided[None], to_rgb(truth)[None], inputs.name(i))
-            table.add("edge_correlation", "higher", edges.edge_correlation(given, fake[None]))
-            table.add("color_inversion", "higher", color_inversion(given, fake[None]))
+            table.add("edge_correlation", edges.edge_correlation(given, fake[None]))
+            table.add("color_inversion", color_inversion(given, fake[None]))
             if len(outputs) > 1:
                 self._add_diversity(table, outputs)
         found = self._to_the_reals(direction, fakes.features()) if fakes else ()
@@ -159,9 +169,9 @@ class Evaluator:
             self._notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
         elif self._lpips is not None:
             distance = lpips.lpips_diversity(self._lpips, images.to(self._translator.device))
-            table.add("lpips_diversity", "higher", distance)
-        table.add("diversity", "higher", pixel_distance(images[:, None]))
-        table.add("diversity_features", "higher", feature_distance(images[:, None]))
+            table.add("lpips_diversity", distance)
+        table.add("diversity", pixel_distance(images[:, None]))
+        table.add("diversity_features", feature_distance(images[:, None]))
 
     def _to_the_reals(self, direction: Direction, fakes: Tensor) -> tuple[Measure, ...]:
         """FID and KID of the translations, and of the inputs, to the target domain."""

@@ -11,6 +11,25 @@ from torch import Tensor
 
 Better = Literal["higher", "lower", ""]
 
+BETTER: dict[str, Better] = {
+    "fid": "lower",
+    "kid": "lower",
+    "kid_std": "",
+    "psnr": "higher",
+    "ssim": "higher",
+    "edge_correlation": "higher",
+    "color_inversion": "higher",
+    "lpips_diversity": "higher",
+    "diversity": "higher",
+    "diversity_features": "higher",
+}
+"""{measure: which way is better}; empty for a spread."""
+
+
+def is_better(measure: str, value: float, than: float) -> bool:
+    """Whether a value of a measure is better than another one of the same."""
+    return value < than if BETTER[measure] == "lower" else value > than
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -109,13 +128,11 @@ class ScoreTable:
     """Values image by image, averaged at the end."""
 
     def __init__(self) -> None:
-        self._values: dict[str, tuple[Better, list[float], list[float]]] = {}
+        self._values: dict[str, tuple[list[float], list[float]]] = {}
 
-    def add(
-        self, name: str, better: Better, value: Tensor | float, copied: Tensor | float | None = None
-    ) -> None:
+    def add(self, name: str, value: Tensor | float, copied: Tensor | float | None = None) -> None:
         """The value of one image."""
-        _, values, copies = self._values.setdefault(name, (better, [], []))
+        values, copies = self._values.setdefault(name, ([], []))
         values.append(float(value))
         if copied is not None:
             copies.append(float(copied))
@@ -127,7 +144,7 @@ class ScoreTable:
                 name,
                 sum(values) / len(values),
                 sum(copies) / len(copies) if copies else None,
-                better,
+                BETTER[name],
             )
-            for name, (better, values, copies) in self._values.items()
+            for name, (values, copies) in self._values.items()
         )

@@ -154,6 +154,15 @@ def maximum(tensor: Tensor) -> None:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
 
 
+def from_main(number: float, device: torch.device) -> float:
+    """Return the number that rank 0 has."""
+    if not dist.is_initialized():
+        return number
+    tensor = torch.tensor(number, dtype=torch.float64, device=device)
+    dist.broadcast(tensor, 0)
+    return float(tensor)
+
+
 def add_up(tensor: Tensor) -> None:
     """Replace a tensor by its sum over the processes."""
     if dist.is_initialized():
