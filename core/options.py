@@ -109,7 +109,10 @@ class TrainOptions(Options):
     `num_steps_decay`; the two epoch counts are ignored."""
     num_steps_decay: CountInt = 0
     batch_size: PositiveInt = 1
-    """Images per process and step."""
+    """Images that a process has in its networks at once."""
+    accumulate: PositiveInt = 1
+    """Batches of `batch_size` in a step: it is that of one batch of so many times the size, in
+    little more memory and more time. See `core.training.accumulate`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     deterministic: bool = False
     """Only deterministic kernels (slower on CUDA)."""
@@ -134,6 +137,11 @@ class TrainOptions(Options):
     """Stop after so many steps in a row whose loss or gradient was not finite."""
     stop_after: PositiveInt | None = None
     """End the training after so many evaluations in a row without a better `checkpoint.best`."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images per process and step."""
+        return self.batch_size * self.accumulate
 
 
 class OptimOptions(Options):

@@ -16,7 +16,7 @@ def ran_out(error: Exception) -> str | None:
     lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
     if lacking or "can't allocate memory" in text:
         return (
-            f"out of memory ({text}); set train.batch_size or data.crop_size lower, or "
-            "train.gradient_checkpointing, then --resume"
+            f"out of memory ({text}); set train.batch_size lower (and train.accumulate "
+            "higher), or data.crop_size, or train.gradient_checkpointing, then --resume"
         )
     return None

@@ -91,7 +91,7 @@ class Trainer:
             layout=family.layout,
             split="train",
             channels=config.channels,
-            batch_size=train.batch_size,
+            batch_size=train.images_per_step,
             seed=train.seed,
             rank=self.world.rank,
             world_size=self.world.size,
@@ -274,7 +274,7 @@ class Trainer:
     def _log_window(self, window: Window, bar: Any) -> None:
         means = self.log.means()
         steps_per_second, wait = window.finish(self.step)
-        images = self.config.train.batch_size * self.world.size
+        images = self.config.train.images_per_step * self.world.size
         progress = {
             "epoch": float(self.loader.epoch),
             "lr": self.schedule.rate,
