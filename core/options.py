@@ -7,9 +7,9 @@ file states only the data and its deviations. Reading YAML into these models is 
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 CountInt = Annotated[int, Field(ge=0)]
@@ -109,7 +109,10 @@ class TrainOptions(Options):
     `num_steps_decay`; the two epoch counts are ignored."""
     num_steps_decay: CountInt = 0
     batch_size: PositiveInt = 1
-    """Images per process and step."""
+    """Images that a process has in its networks at once."""
+    accumulate: PositiveInt = 1
+    """Batches of `batch_size` in a step: it is that of one batch of so many times the size, in
+    little more memory and more time. See `core.training.accumulate`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     deterministic: bool = False
     """Only deterministic kernels (slower on CUDA)."""
@@ -132,6 +135,13 @@ class TrainOptions(Options):
     """0 switches the moving average of the generators off (the published way)."""
     max_nonfinite_steps: PositiveInt = 10
     """Stop after so many steps in a row whose loss or gradient was not finite."""
+    stop_after: PositiveInt | None = None
+    """End the training after so many evaluations in a row without a better `checkpoint.best`."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images per process and step."""
+        return self.batch_size * self.accumulate
 
 
 class OptimOptions(Options):
@@ -180,6 +190,11 @@ class CheckpointOptions(Options):
     keep_last: PositiveInt = 2
     keep_every: CountInt = 0
     """Additionally keep every N-th step for good; 0: none."""
+    keep_every_epochs: CountInt = 0
+    """Additionally write one at the end of every N-th epoch, and keep it for good; 0: none."""
+    best: str | None = None
+    """Additionally keep the best by this measure of the evaluations while training (needs
+    `evaluate.every`), `<measure>_<direction>`, e.g. `psnr_AtoB`."""
 
 
 class EvaluateOptions(Options):
@@ -226,3 +241,14 @@ class RunConfig(NamedConfig):
     log: LogOptions = LogOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
+
+    @model_validator(mode="after")
+    def _a_best_one_is_measured(self) -> Self:
+        if self.checkpoint.best is not None and not self.evaluate.every:
+            raise ValueError(
+                f"checkpoint.best: {self.checkpoint.best}, but nothing is measured while training; "
+                "set evaluate.every"
+            )
+        if self.train.stop_after is not None and self.checkpoint.best is None:
+            raise ValueError("train.stop_after needs checkpoint.best, by which it stops")
+        return self

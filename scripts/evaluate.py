@@ -17,7 +17,7 @@ from core.runtime import cli
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
-    cli.add(parser, "--checkpoint")
+    cli.add(parser, "--checkpoint", "--which")
     parser.add_argument("--data", type=Path, help="data set; default: the one trained on")
     cli.add(parser, "--output", required=False, help="JSON file; default: beside the checkpoint")
     cli.add(parser, "--preprocess", default="official")
@@ -35,6 +35,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace) -> None:
     """Load, measure, report."""
+    from core.checkpoints.which import choose
     from core.evaluation.metrics.weights import fetch_missing
     from core.evaluation.record import evaluate
     from core.options import EvaluateOptions
@@ -50,7 +51,7 @@ def measure(args: argparse.Namespace) -> None:
     if args.download:
         fetch_missing(args.weights)
     found, file = evaluate(
-        args.checkpoint,
+        choose(args.checkpoint, args.which),
         FAMILIES,
         options,
         distributed.start(args.device).device,

@@ -124,7 +124,7 @@ class Loader:
         sampler = self._reader.sampler
         if state["global_batch_size"] != sampler.global_batch_size:
             raise UserError(
-                "train.batch_size: the checkpoint was written with "
+                "train.batch_size and train.accumulate: the checkpoint was written with "
                 f"{state['global_batch_size']} images per step over all processes, this run has "
                 f"{sampler.global_batch_size} ({sampler.batch_size} in each of "
                 f"{sampler.world_size}); make the product equal"

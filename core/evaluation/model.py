@@ -93,6 +93,16 @@ class Evaluator:
                 except weights.MissingError as error:
                     self._notes.append(f"lpips_diversity not measured: {error}")
 
+    def names(self, direction: Direction) -> tuple[str, ...]:
+        """Return what a call measures of a direction."""
+        features = ("fid", "kid") if self._distances.collector() else ()
+        fidelity = ("psnr", "ssim") if direction in self._set.truths else ()
+        styles: tuple[str, ...] = ()
+        if self._translator.has_styles:
+            lpips_diversity = ("lpips_diversity",) if self._lpips else ()
+            styles = (*lpips_diversity, "diversity", "diversity_features")
+        return (*features, *fidelity, "edge_correlation", "color_inversion", *styles)
+
     def __call__(self) -> Evaluation:
         """Translate and measure every direction there is.
 

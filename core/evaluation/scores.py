@@ -9,6 +9,25 @@ from typing import Any, Literal
 
 Better = Literal["higher", "lower", ""]
 
+BETTER: dict[str, Better] = {
+    "fid": "lower",
+    "kid": "lower",
+    "kid_std": "",
+    "psnr": "higher",
+    "ssim": "higher",
+    "edge_correlation": "higher",
+    "color_inversion": "higher",
+    "lpips_diversity": "higher",
+    "diversity": "higher",
+    "diversity_features": "higher",
+}
+"""{measure: which way is better}; empty for a spread."""
+
+
+def is_better(measure: str, value: float, than: float) -> bool:
+    """Whether a value of a measure is better than another one of the same."""
+    return value < than if BETTER[measure] == "lower" else value > than
+
 
 @dataclass(frozen=True)
 class Measure:

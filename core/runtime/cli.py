@@ -43,6 +43,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "help": "change an option of the config, e.g. train.batch_size=4; may be repeated",
     },
+    "--which": {
+        "default": "last",
+        "help": "of a run folder: last, best (by checkpoint.best), a step, or epoch:N",
+    },
     "--text": {"action": "append", "default": [], "help": "caption; may be repeated"},
 }
 """Options with the same meaning in several scripts, as `add_argument` takes them."""
