@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 
 from core.checkpoints.official_files import read_state
-from core.checkpoints.store import load_network
 from core.data.images import as_array, normalised
 from core.errors import UserError
 from core.nn.padding import replication_pad
@@ -70,9 +69,7 @@ def _cascade(config: PhotoConfig) -> Cascade:
         distilled = DistilledCascade()
         official.load_distilled(distilled, source)
         return distilled
-    published = PhotoWCT()
-    load_network(published, read_state(source), "PhotoWCT", source)
-    return published
+    return PhotoWCT.load(read_state(source), source)
 
 
 def to_tensor(image: Image.Image, device: torch.device) -> Tensor:
