@@ -29,6 +29,10 @@ Preprocess = Literal[
 Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
 
 
+Span = tuple[float, float]
+"""The stored values that are black and white."""
+
+
 def other_way(direction: Direction) -> Direction:
     """The opposite direction."""
     return "BtoA" if direction == "AtoB" else "AtoB"
@@ -74,6 +78,34 @@ class DataOptions(Options):
     """Folder of the disk cache; default `<root>/.image_cache`."""
     on_error: Literal["refuse", "skip"] = "refuse"
     """An unreadable image stops the run, or is named once and replaced by the next one."""
+    white: PositiveFloat | Literal["auto"] | tuple[Span | None, ...] | None = None
+    """In images of more than 8 bits, the stored value that is white (0 is black); `auto` takes the
+    smallest and the largest value of the training images; or black and white of each domain, such
+    as `[[-1024, 3071], null]`. Default: what the files state, or the full range of 16 bits."""
+    val_fraction: Fraction = 0.0
+    """Where there is neither a val nor a test split, keep this share of train for them."""
+
+    @field_validator("white")
+    @classmethod
+    def _white_is_above_black(cls, white: object) -> object:
+        if isinstance(white, tuple):
+            if len(white) > 2 or not white:
+                raise ValueError("black and white are of one domain, or of A and of B")
+            if any(span is not None and span[0] >= span[1] for span in white):
+                raise ValueError("black must be below white")
+        return white
+
+    @property
+    def spans(self) -> tuple[Span | None, Span | None]:
+        """Black and white of the data set's A and B; None where the files state them.
+
+        `auto` is measured when a training begins (`core.data.white`), and None before.
+        """
+        if isinstance(self.white, float):
+            return (0.0, self.white), (0.0, self.white)
+        if isinstance(self.white, tuple):
+            return self.white[0], self.white[-1]
+        return None, None
 
 
 class SingleDataOptions(DataOptions):

@@ -27,6 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     cli.add(parser, "--checkpoint", "--which")
     parser.add_argument("--input", type=Path, help="image, folder or data set to translate")
     cli.add(parser, "--output", "--direction", "--max-images", "--precision", "--eval", "--device")
+    cli.add(parser, "--max-pixels")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
     cli.add(parser, "--preprocess", default="none")
     cli.add(parser, "--seed", help="of styles, of noise, and of dropout in pix2pix")
@@ -77,16 +78,18 @@ def test(args: argparse.Namespace) -> None:
 def translate(args: argparse.Namespace, world: World) -> None:
     """Translate every input, each process its share."""
     from core.checkpoints.which import choose
+    from core.data.images import set_max_pixels
     from core.jobs.styles import choose_task
     from core.jobs.translate import find_jobs, translate_all
     from core.runtime import rng
     from families import load
 
+    set_max_pixels(args.max_pixels)
     rng.seed_all(args.seed + world.rank)
     file = choose(args.checkpoint, args.which)
     translator = load(file, world.device, args.precision, args.test_mode, args.tile)
     direction = translator.check_direction(args.direction) if args.direction else None
-    jobs = find_jobs(args.input, translator, direction, args.max_images)
+    jobs = find_jobs(args.input, translator, direction, args.max_images, args.output)
     config = translator.family.config
     official = config.data if args.preprocess == "official" else None
     task = choose_task(

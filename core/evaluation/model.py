@@ -29,7 +29,7 @@ from core.evaluation.metrics.ssim import ssim
 from core.evaluation.scores import Evaluation, Measure, Measures, Scores, average
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
-from core.report.pictures import to_rgb, to_uint8
+from core.report.pictures import in_8_bits, to_rgb, to_uint8
 
 
 class ImageMap(Protocol):
@@ -134,7 +134,8 @@ class Evaluator:
             outputs = self._translator.translations(
                 to_float(image), direction, self._options.num_styles, seed=i
             )
-            x, y = to_rgb(image)[None], to_rgb(to_uint8(outputs[0]))[None]  # [1, 3, H, W], uint8
+            # [1, 3, H, W], uint8
+            x, y = (to_rgb(in_8_bits(each))[None] for each in (image, outputs[0]))
             if fakes:
                 fakes.add(y[0])
             measures = self._fidelity(direction, i, image, x, y)
@@ -162,7 +163,7 @@ class Evaluator:
             # In the truth's style, as content comes from the input.
             guided = self._translator.in_style_of(to_float(image), to_float(truth), direction)
             y = to_rgb(to_uint8(guided))[None]
-        truth = to_rgb(truth)[None]
+        truth = to_rgb(in_8_bits(truth))[None]
         if truth.shape != y.shape:
             raise UserError(
                 f"{self._set.inputs[direction].name(i)}: its translation has {y.shape[3]}x"
@@ -194,6 +195,6 @@ class Evaluator:
             assert collector is not None, "asked for only where there is the network"
             title = f"features of {direction[0]}"
             for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
-                collector.add(to_rgb(pictures.read(i)))
+                collector.add(to_rgb(in_8_bits(pictures.read(i))))
             self._features[direction] = collector.features()
         return self._features[direction]

@@ -14,6 +14,7 @@ from core import __version__
 from core.checkpoints import store
 from core.config import refuse_fixed
 from core.data.loader import build_loader
+from core.data.white import with_white
 from core.errors import UserError
 from core.family import Batch, Family
 from core.runtime import distributed, rng
@@ -72,6 +73,7 @@ class Trainer:
                 "with its weights: --init CHECKPOINT --config FILE"
             )
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
+        config = with_white(config, kind.layout, resume and resume["config"])
         self.family = family = kind.build(config)
         # A family completes its options by what only the data tells, e.g. a vocabulary.
         self.config = config = family.config

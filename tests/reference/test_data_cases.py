@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.data.folders import find_paired, find_single
 from core.data.images import IMAGE_EXTENSIONS
-from core.data.source import Source
+from core.data.readers.files import Source
 from core.data.transforms import CropFlip, crop_side
 from core.family import ImageBatch, to_float
 from core.options import DataOptions
