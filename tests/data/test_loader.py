@@ -204,7 +204,10 @@ def test_loading_leaves_the_global_random_numbers_alone(noise_root: Path) -> Non
 
 def test_a_changed_data_set_or_batch_is_refused(tmp_path: Path) -> None:
     state = loader_of(write_unpaired(tmp_path, 3, 5)).state_dict()
-    with pytest.raises(UserError, match=r"train\.batch_size: .* 2 images .* 8 \(4 in each of 2"):
+    with pytest.raises(
+        UserError,
+        match=r"train\.batch_size and train\.accumulate: .* 2 images .* 8 \(4 in each of 2",
+    ):
         loader_of(tmp_path, batch_size=4, world_size=2).load_state_dict(state)
     loader_of(tmp_path, batch_size=1, world_size=2).load_state_dict(state)
     write_plain(tmp_path / "trainA" / "new.png", 1)
