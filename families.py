@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+import cyclegan.cut.official
 import cyclegan.official
 import dcgan.official
 import drit.official
@@ -20,6 +21,7 @@ from core.inference import loading
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
 from core.stylizer import Stylizer
+from cyclegan.cut.family import CUT
 from cyclegan.family import CycleGAN
 from dcgan.family import DCGAN
 from drit.family import DRIT
@@ -32,6 +34,7 @@ from style.photo.stylizer import PhotoStylizer
 from wgan.family import WGAN
 
 FAMILIES: dict[str, type[Family]] = {
+    "cut": CUT,
     "cyclegan": CycleGAN,
     "dcgan": DCGAN,
     "drit": DRIT,
@@ -44,6 +47,7 @@ FAMILIES: dict[str, type[Family]] = {
 """name -> family."""
 
 OFFICIAL: dict[str, OfficialModule] = {
+    "cut": cyclegan.cut.official,
     "cyclegan": cyclegan.official,
     "dcgan": dcgan.official,
     "drit": drit.official,

@@ -41,6 +41,9 @@ class Batch(Protocol):
     def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
         """{key: (images [N, C, H, W], N file names)}, for checks and reports."""
 
+    def split(self, parts: int) -> list[Self]:
+        """Cut into parts of equal size, in order; each has the place of the whole."""
+
 
 @dataclass(frozen=True)
 class ImageBatch:
@@ -80,6 +83,15 @@ class ImageBatch:
         """Both domains; see `Batch.columns`."""
         return {"a": (self.a, self.names_a), "b": (self.b, self.names_b)}
 
+    def split(self, parts: int) -> list[Self]:
+        """See `Batch.split`."""
+        return [
+            replace(
+                self, a=self.a[s], b=self.b[s], names_a=self.names_a[s], names_b=self.names_b[s]
+            )
+            for s in _slices(len(self.a), parts)
+        ]
+
     def swapped(self) -> Self:
         """A and B exchanged (direction BtoA)."""
         return replace(self, a=self.b, b=self.a, names_a=self.names_b, names_b=self.names_a)
@@ -114,6 +126,19 @@ class SampleBatch:
     def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
         """The one domain; see `Batch.columns`."""
         return {"images": (self.images, self.names)}
+
+    def split(self, parts: int) -> list[Self]:
+        """See `Batch.split`."""
+        return [
+            replace(self, images=self.images[s], names=self.names[s], captions=self.captions[s])
+            for s in _slices(len(self.images), parts)
+        ]
+
+
+def _slices(number: int, parts: int) -> list[slice]:
+    size, rest = divmod(number, parts)
+    assert not rest, f"{number} images make no {parts} equal parts"
+    return [slice(start, start + size) for start in range(0, number, size)]
 
 
 class Update(Protocol):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.family import Layout, SampleBatch
+from core.noise import normal
 from core.options import GenerativeLogOptions, Options, PositiveInt, RunConfig, SingleDataOptions
 from core.text import TextOptions, Vocabulary
 
@@ -97,7 +98,7 @@ class GenerativeBase:
 
     def draw_noise(self, num: int, like: Tensor) -> Tensor:
         """Draw noise [num, noise_dim] from N(0, 1), of the type and on the device of `like`."""
-        return torch.randn(num, self.noise_dim, device=like.device, dtype=like.dtype)
+        return normal(like, num, self.noise_dim)
 
     def conditions(self, batch: SampleBatch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return right and wrong conditions ([N, size],) of a batch; empty without captions."""

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.noise import uniform
+
 GanMode = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 
 
@@ -90,7 +92,7 @@ def gradient_penalty(
         real, fake = full_precision(real.detach()), full_precision(fake.detach())
         if at == "mixed":
             if alpha is None:
-                alpha = torch.rand(real.shape[0], 1, device=real.device, dtype=real.dtype)
+                alpha = uniform(real, real.shape[0], 1)
             alpha = alpha.reshape(-1, *[1] * (real.dim() - 1))
             x = alpha * real + (1 - alpha) * fake
         else:

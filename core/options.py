@@ -7,9 +7,9 @@ file states only the data and its deviations. Reading YAML into these models is 
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 CountInt = Annotated[int, Field(ge=0)]
@@ -29,6 +29,10 @@ Preprocess = Literal[
     "none",
 ]
 Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
+
+
+Span = tuple[float, float]
+"""The stored values that are black and white."""
 
 
 def other_way(direction: Direction) -> Direction:
@@ -76,6 +80,34 @@ class DataOptions(Options):
     """Folder of the disk cache; default `<root>/.image_cache`."""
     on_error: Literal["refuse", "skip"] = "refuse"
     """An unreadable image stops the run, or is named once and replaced by the next one."""
+    white: PositiveFloat | Literal["auto"] | tuple[Span | None, ...] | None = None
+    """In images of more than 8 bits, the stored value that is white (0 is black); `auto` takes the
+    smallest and the largest value of the training images; or black and white of each domain, such
+    as `[[-1024, 3071], null]`. Default: what the files state, or the full range of 16 bits."""
+    val_fraction: Fraction = 0.0
+    """Where there is neither a val nor a test split, keep this share of train for them."""
+
+    @field_validator("white")
+    @classmethod
+    def _white_is_above_black(cls, white: object) -> object:
+        if isinstance(white, tuple):
+            if len(white) > 2 or not white:
+                raise ValueError("black and white are of one domain, or of A and of B")
+            if any(span is not None and span[0] >= span[1] for span in white):
+                raise ValueError("black must be below white")
+        return white
+
+    @property
+    def spans(self) -> tuple[Span | None, Span | None]:
+        """Black and white of the data set's A and B; None where the files state them.
+
+        `auto` is measured when a training begins (`core.data.white`), and None before.
+        """
+        if isinstance(self.white, float):
+            return (0.0, self.white), (0.0, self.white)
+        if isinstance(self.white, tuple):
+            return self.white[0], self.white[-1]
+        return None, None
 
 
 class SingleDataOptions(DataOptions):
@@ -111,7 +143,10 @@ class TrainOptions(Options):
     `num_steps_decay`; the two epoch counts are ignored."""
     num_steps_decay: CountInt = 0
     batch_size: PositiveInt = 1
-    """Images per process and step."""
+    """Images that a process has in its networks at once."""
+    accumulate: PositiveInt = 1
+    """Batches of `batch_size` in a step: it is that of one batch of so many times the size, in
+    little more memory and more time. See `core.training.accumulate`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     deterministic: bool = False
     """Only deterministic kernels (slower on CUDA)."""
@@ -134,6 +169,13 @@ class TrainOptions(Options):
     """0 switches the moving average of the generators off (the published way)."""
     max_nonfinite_steps: PositiveInt = 10
     """Stop after so many steps in a row whose loss or gradient was not finite."""
+    stop_after: PositiveInt | None = None
+    """End the training after so many evaluations in a row without a better `checkpoint.best`."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images per process and step."""
+        return self.batch_size * self.accumulate
 
 
 class OptimOptions(Options):
@@ -182,6 +224,11 @@ class CheckpointOptions(Options):
     keep_last: PositiveInt = 2
     keep_every: CountInt = 0
     """Additionally keep every N-th step for good; 0: none."""
+    keep_every_epochs: CountInt = 0
+    """Additionally write one at the end of every N-th epoch, and keep it for good; 0: none."""
+    best: str | None = None
+    """Additionally keep the best by this measure of the evaluations while training (needs
+    `evaluate.every`), `<measure>_<direction>`, e.g. `psnr_AtoB`."""
 
 
 class EvaluateOptions(Options):
@@ -240,3 +287,14 @@ class RunConfig(NamedConfig):
     log: LogOptions = LogOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
+
+    @model_validator(mode="after")
+    def _a_best_one_is_measured(self) -> Self:
+        if self.checkpoint.best is not None and not self.evaluate.every:
+            raise ValueError(
+                f"checkpoint.best: {self.checkpoint.best}, but nothing is measured while training; "
+                "set evaluate.every"
+            )
+        if self.train.stop_after is not None and self.checkpoint.best is None:
+            raise ValueError("train.stop_after needs checkpoint.best, by which it stops")
+        return self

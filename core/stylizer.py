@@ -80,7 +80,8 @@ class Stylizer(Protocol):
         """Give `content` the style of `styles`, and return an RGB picture.
 
         Args:
-            content: as `core.data.images.open_image` gives it; alpha is laid over white.
+            content: as `core.data.images.open_image` gives it. What is transparent is white, gives
+                no style and takes none.
             styles: at least one, likewise, of any sizes.
             content_mask: label map of the content, if transfer is to go class by class
                 (`core.data.images.open_label_map`).

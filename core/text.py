@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.noise import uniform
 from core.options import Fraction, Options, PositiveInt, Weight
 
 Words = Mapping[str, tuple[str, ...]]
@@ -112,7 +113,7 @@ class Vocabulary:
             [N, size]; differs from `conditions` in every row.
         """
         digits = conditions.split([len(values) for values in self.words.values()], dim=1)
-        draws = torch.rand(2, len(digits), len(conditions), device=conditions.device)
+        draws = uniform(conditions, 2, len(digits), len(conditions), dim=2)
         free = torch.stack([d.any(dim=1) & (d.shape[1] > 1) for d in digits])  # [attributes, N]
         chance = torch.where(free, draws[0], 2.0)
         change = (chance < 0.5) | (free & (chance == chance.amin(dim=0)))

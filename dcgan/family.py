@@ -22,6 +22,7 @@ from core.family import SampleBatch, Update
 from core.generative import GenerativeBase
 from core.nn.dcgan import DcganDiscriminator, DcganGenerator, dis_channels, gen_channels
 from core.nn.init import init_weights
+from core.noise import uniform
 from core.text import interpolate
 from core.training.optimizers import adam
 from core.training.update import frozen
@@ -125,7 +126,7 @@ class DCGAN(GenerativeBase):
         """Draw a label for each logit, evenly between the bounds, in float32 at least."""
         low, high = bounds
         full = torch.full_like(logits, low, dtype=torch.promote_types(logits.dtype, torch.float32))
-        return full if low == high else full + (high - low) * torch.rand_like(full)
+        return full if low == high else full + (high - low) * uniform(full, *full.shape)
 
     def _terms(self, on_real: Tensor, on_fake: Tensor, **losses: Tensor) -> dict[str, Tensor]:
         """Return losses, their sum for D, and what D said: the published log's D(x) and D(G(z))."""

@@ -32,7 +32,7 @@ from torch.optim import Optimizer
 from core.family import ImageBatch, Layout, Update
 from core.losses import l1
 from core.nn.joint import forward_each, is_independent
-from core.nn.noise import normal
+from core.noise import normal
 from core.options import Direction, other_way
 from core.training.optimizers import adam
 from core.training.update import frozen

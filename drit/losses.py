@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.losses import average, dis_loss, gen_loss, l1
+from core.noise import batch_mean
 
 Logits = Sequence[Tensor]
 """One discriminator's answer: a map per scale."""
@@ -71,4 +72,5 @@ def mode_seeking(images: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:
     Returns:
         1 / (mean |images_2 - images_1| / mean |codes_2 - codes_1| + 1e-5).
     """
-    return 1 / (l1(images[1], images[0]) / F.l1_loss(codes[1], codes[0]) + 1e-5)
+    apart, asked = l1(images[1], images[0]), F.l1_loss(codes[1], codes[0])
+    return 1 / (batch_mean(apart) / batch_mean(asked) + 1e-5)

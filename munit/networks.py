@@ -238,6 +238,16 @@ class AdaINGen(_Generator):
         """Reconstruct images [N, C, H, W] from their own codes."""
         return self.decode(*self.encode(images))
 
+    def official_constants(self) -> dict[str, Tensor]:
+        """Return the buffers that the official AdaIN layers save and never use."""
+        buffers: dict[str, Tensor] = {}
+        for name, module in self.dec.named_modules(prefix="dec"):
+            if isinstance(module, AdaINConvBlock):
+                channels = module.conv.out_channels
+                buffers[f"{name}.norm.running_mean"] = torch.zeros(channels)
+                buffers[f"{name}.norm.running_var"] = torch.ones(channels)
+        return buffers
+
 
 class VAEGen(_Generator):
     """UNIT's auto-encoder: the latent code is normal about `enc(x)` with deviation 1.

@@ -5,9 +5,9 @@ dict}, after n iterations; a released model (`edges2shoes.pt`) is a generator fi
 have them, and their keys tell which one a file belongs to.
 
 The AdaIN layers of the official decoder carry buffers, `running_mean` and `running_var`, that are
-saved but never used: they are dropped on reading, and written as the official code makes them, so
-that it loads our files strictly. Files from PyTorch 0.3 also hold running statistics of the content
-encoder's instance norms, which are dropped for good.
+saved but never used: they are dropped on reading, and written as the official code makes them
+(`official_constants`), so that it loads our files strictly. Files from PyTorch 0.3 also hold
+running statistics of the content encoder's instance norms, which are dropped for good.
 """
 
 from __future__ import annotations
@@ -17,17 +17,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.checkpoints import official_layout
 from core.checkpoints.official_files import find_files, plain, read_states
-from core.checkpoints.official_layout import build_official, keep_and_load
+from core.checkpoints.official_layout import build_official, keep_and_load, to_official
 from core.errors import UserError
 from core.options import Direction
-from munit.blocks import AdaINConvBlock
 from munit.family import MUNIT
-from munit.networks import AdaINGen
 from munit.unit import UNIT
 
 NAMES = r"(?P<net>gen|dis)_((?P<epoch>\d+)\.pt$)?"
@@ -41,23 +37,6 @@ def files(path: Path) -> dict[str, Path]:
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
     """Read {official network name: state dict} at a path."""
     return read_states(files(path))
-
-
-def adain_buffers(network: nn.Module) -> dict[str, Tensor]:
-    """Make the unused buffers of the official AdaIN layers, with their initial values."""
-    buffers: dict[str, Tensor] = {}
-    if isinstance(network, AdaINGen):
-        for name, module in network.dec.named_modules(prefix="dec"):
-            if isinstance(module, AdaINConvBlock):
-                channels = module.conv.out_channels
-                buffers[f"{name}.norm.running_mean"] = torch.zeros(channels)
-                buffers[f"{name}.norm.running_var"] = torch.ones(channels)
-    return buffers
-
-
-def to_official(network: nn.Module) -> dict[str, Tensor]:
-    """Return the network's state dict under the official keys, contiguous, on the CPU."""
-    return official_layout.to_official(network) | adain_buffers(network)
 
 
 def from_official(

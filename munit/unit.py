@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from core.family import ImageBatch, Update
 from core.losses import l1
 from core.nn.joint import forward_each
-from core.nn.noise import normal
+from core.noise import normal
 from core.options import Direction
 from core.training.update import frozen
 from munit.config import UNITConfig

@@ -29,7 +29,7 @@ def serve(args: argparse.Namespace) -> None:
     from core.runtime.distributed import pick_device
     from families import FAMILIES
 
-    page = build_page(Demo(find_runs(args.runs), pick_device(args.device), FAMILIES))
+    page = build_page(Demo(find_runs(args.runs, FAMILIES), pick_device(args.device), FAMILIES))
     launch(page, args.host, args.port)
     page.block_thread()
 

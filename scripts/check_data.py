@@ -16,13 +16,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("folder", metavar="DIR", help="the data set's folder (data.root)")
+    parser.add_argument(
+        "--split", type=float, metavar="SHARE", help="first move this share of train to test"
+    )
+    cli.add(parser, "--max-pixels")
     return parser.parse_args(argv)
 
 
 def check(args: argparse.Namespace) -> int:
     """Print the report."""
     from core.data.check import check_folder
+    from core.data.folders import expanded
+    from core.data.images import set_max_pixels
+    from core.data.split import split_off
 
+    set_max_pixels(args.max_pixels)
+    if args.split is not None:
+        print("\n".join(split_off(expanded(args.folder), args.split)))
     report = check_folder(args.folder)
     print("\n".join(report.lines()))
     return 0 if report.usable else 2

@@ -24,6 +24,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--export", type=Path, metavar="CHECKPOINT", help="our file or run folder")
     parser.add_argument("--family", help="with --input, e.g. cyclegan")
     cli.add(parser, "--direction", default="AtoB", help="of a single generator")
+    cli.add(parser, "--which")
     cli.add(parser, "--output", help="our file, or official folder")
     parser.add_argument(
         "--format",
@@ -52,15 +53,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace) -> None:
     """Read one form, write the other, print what was recognised and the files."""
+    from core.checkpoints.which import choose
     from core.convert.official import export_official, export_safetensors, import_official
     from core.convert.structure import Told
     from families import FAMILIES, OFFICIAL
 
     safetensors, written = args.format == "safetensors", list[object]()
     if args.export and safetensors:
-        written = [export_safetensors(args.export, args.output, FAMILIES)]
+        written = [export_safetensors(choose(args.export, args.which), args.output, FAMILIES)]
     elif args.export:
-        written = [*export_official(args.export, args.output, FAMILIES, OFFICIAL)]
+        checkpoint = choose(args.export, args.which)
+        written = [*export_official(checkpoint, args.output, FAMILIES, OFFICIAL)]
     elif args.family in OFFICIAL:
         path, recognised = import_official(
             args.input,

@@ -24,6 +24,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__)
     what = parser.add_argument_group("a model")
     cli.add(what, "--checkpoint", required=False)
+    cli.add(what, "--which")
     what.add_argument("--data", type=Path, help="data set; default: the one trained on")
     cli.add(what, "--preprocess", default="official")
     what.add_argument("--num-styles", type=int, default=10, metavar="N", help="default: 10")
@@ -75,12 +76,13 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def _measure_model(args: argparse.Namespace, options: EvaluateOptions) -> None:
+    from core.checkpoints.which import choose
     from core.evaluation.record import evaluate
     from core.runtime import distributed
     from families import FAMILIES
 
     found, file = evaluate(
-        args.checkpoint,
+        choose(args.checkpoint, args.which),
         FAMILIES,
         options,
         distributed.start(args.device).device,

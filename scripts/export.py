@@ -16,7 +16,7 @@ from core.runtime import cli
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
-    cli.add(parser, "--checkpoint", "--output", "--eval")
+    cli.add(parser, "--checkpoint", "--which", "--output", "--eval")
     cli.add(parser, "--direction", help="of ONNX; default: all there are")
     parser.add_argument(
         "--card", action="store_true", help="model.safetensors, config.json and a model card"
@@ -26,15 +26,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def export(args: argparse.Namespace) -> None:
     """Load, export, report."""
+    from core.checkpoints.which import choose
     from core.convert.onnx import export_onnx
     from families import FAMILIES, load
 
+    checkpoint = choose(args.checkpoint, args.which)
     if args.card:
         from core.convert.card import write_folder
 
-        print(*write_folder(args.checkpoint, args.output, FAMILIES), sep="\n")
+        print(*write_folder(checkpoint, args.output, FAMILIES), sep="\n")
         return
-    translator = load(args.checkpoint, "cpu", test_mode=args.test_mode)
+    translator = load(checkpoint, "cpu", test_mode=args.test_mode)
     name = translator.family.config.name.replace("/", "_")
     for direction in [args.direction] if args.direction else translator.directions:
         done = export_onnx(translator, direction, args.output / f"{name}_{direction}.onnx")

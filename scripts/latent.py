@@ -34,7 +34,8 @@ KINDS: dict[str, list[PathKind]] = {
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     every = argparse.ArgumentParser(add_help=False)
-    cli.add(every, "--checkpoint", "--output", "--text", "--device", "--precision")
+    names = ("--checkpoint", "--which", "--output", "--text", "--device", "--precision")
+    cli.add(every, *names)
     cli.add(every, "--seed", help="of the noise")
     parser = cli.parser(__doc__)
     tools = parser.add_subparsers(dest="tool", required=True)
@@ -66,12 +67,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def latent(args: argparse.Namespace) -> None:
     """Load, draw, write, report."""
+    from core.checkpoints.which import choose
     from core.jobs import latent as tools
     from core.procedural.latent_attributes import write_attribute
     from core.runtime import distributed
     from families import load_sampler
 
-    sampler = load_sampler(args.checkpoint, distributed.start(args.device).device, args.precision)
+    file, device = choose(args.checkpoint, args.which), distributed.start(args.device).device
+    sampler = load_sampler(file, device, args.precision)
     out, texts = args.output, args.text
     if args.tool == "sample":
         print(tools.write_samples(sampler, out, args.num, args.seed, texts))

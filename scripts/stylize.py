@@ -35,7 +35,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--every", type=int, default=100, help="steps between intermediate pictures; 0: none"
     )
     parser.add_argument("--gif", action="store_true", help="of the intermediate pictures")
-    cli.add(parser, "--resume", "--device")
+    cli.add(parser, "--resume", "--device", "--max-pixels")
     args = parser.parse_args(argv)
     masks = args.content_mask or args.style_mask
     if args.pairs is not None and (args.content or args.style or masks or args.grid):
@@ -50,16 +50,20 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def stylize(args: argparse.Namespace) -> None:
     """Find, build, stylize, report."""
     from core.config import load_config
+    from core.data.images import set_max_pixels
     from core.jobs import stylize as work
     from core.runtime import distributed
     from families import STYLIZERS
 
+    set_max_pixels(args.max_pixels)
     config = load_config(args.config, STYLIZERS, args.set)
     if args.pairs is not None:
         jobs = work.pair_jobs(args.pairs)
     else:
         masks = (args.content_mask, args.style_mask)
-        jobs = work.find_jobs(args.content, args.style, *masks, every_pair=args.grid)
+        jobs = work.find_jobs(
+            args.content, args.style, *masks, every_pair=args.grid, output=args.output
+        )
     stylizer = STYLIZERS[config.family].build(config, distributed.start(args.device).device)
     showing = work.Showing(args.every, args.gif, args.resume)
     failures = work.stylize_all(stylizer, jobs, config, args.output, showing)

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.parser(__doc__)
-    cli.add(parser, "--checkpoint")
+    cli.add(parser, "--checkpoint", "--which")
     parser.add_argument("--input", type=Path, help="image, folder or data set to translate")
     cli.add(parser, "--output", "--direction", "--max-images", "--precision", "--eval", "--device")
+    cli.add(parser, "--max-pixels")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
     cli.add(parser, "--preprocess", default="none")
     cli.add(parser, "--seed", help="of styles, of noise, and of dropout in pix2pix")
@@ -76,15 +77,19 @@ def test(args: argparse.Namespace) -> None:
 
 def translate(args: argparse.Namespace, world: World) -> None:
     """Translate every input, each process its share."""
+    from core.checkpoints.which import choose
+    from core.data.images import set_max_pixels
     from core.jobs.styles import choose_task
     from core.jobs.translate import find_jobs, translate_all
     from core.runtime import rng
     from families import load
 
+    set_max_pixels(args.max_pixels)
     rng.seed_all(args.seed + world.rank)
-    translator = load(args.checkpoint, world.device, args.precision, args.test_mode, args.tile)
+    file = choose(args.checkpoint, args.which)
+    translator = load(file, world.device, args.precision, args.test_mode, args.tile)
     direction = translator.check_direction(args.direction) if args.direction else None
-    jobs = find_jobs(args.input, translator, direction, args.max_images)
+    jobs = find_jobs(args.input, translator, direction, args.max_images, args.output)
     config = translator.family.config
     official = config.data if args.preprocess == "official" else None
     task = choose_task(
@@ -108,10 +113,12 @@ def translate(args: argparse.Namespace, world: World) -> None:
 
 def draw(args: argparse.Namespace, world: World) -> None:
     """Draw samples from noise."""
+    from core.checkpoints.which import choose
     from core.jobs.samples import read_captions, read_noise, write_samples
     from families import load_sampler
 
-    sampler = load_sampler(args.checkpoint, world.device, args.precision)
+    file = choose(args.checkpoint, args.which)
+    sampler = load_sampler(file, world.device, args.precision)
     captions = args.text + (read_captions(args.texts) if args.texts else [])
     noise = read_noise(args.noise, sampler.family.noise_dim) if args.noise else None
     title = sampler.family.config.name

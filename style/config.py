@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from core.nn.vgg import VGGDepth, VGGInput
 from core.options import (
     OptimOptions,
     Options,
@@ -37,9 +38,13 @@ class Data(SingleDataOptions):
 class Model(Options):
     """The encoder, and the weights of the terms."""
 
+    vgg: VGGDepth = 19
+    """Depth of the encoder; published: 19."""
     encoder: str | None = None
-    """File with the encoder's weights: `photo_wct.pth`, or a torchvision VGG-19. Without one its
+    """File with the encoder's weights: `photo_wct.pth`, or a VGG of this depth. Without one its
     filters stay random: features that carry texture all the same (Ustyuzhaninov et al. 2017)."""
+    vgg_input: VGGInput = "torchvision"
+    """What a VGG file's weights expect."""
     lambda_reconstruction: Weight = 1.0
     lambda_feature: Weight = 1.0
 

@@ -38,8 +38,9 @@ class PhotoWCTDecoders:
 
     def __init__(self, config: StyleConfig) -> None:
         self.config = config
-        encoder = Encoder(LEVELS[-1]).requires_grad_(False)
-        decoders = {f"dec{level}": Decoder(level) for level in LEVELS}
+        depth = config.model.vgg
+        encoder = Encoder(LEVELS[-1], depth).requires_grad_(False)
+        decoders = {f"dec{level}": Decoder(level, depth) for level in LEVELS}
         self.networks: dict[str, nn.Module] = {"enc": encoder, **decoders}
         for network in self.networks.values():
             for layer in network.modules():
@@ -54,8 +55,10 @@ class PhotoWCTDecoders:
     def build(cls, config: StyleConfig) -> Self:
         """Make decoders with initial weights, and the encoder with those of its file."""
         family = cls(config)
-        if config.model.encoder is not None:
-            load_encoder(cast("Encoder", family.networks["enc"]), Path(config.model.encoder))
+        model = config.model
+        if model.encoder is not None:
+            encoder = cast("Encoder", family.networks["enc"])
+            load_encoder(encoder, Path(model.encoder), model.vgg_input)
         return family
 
     def reconstruct(self, images: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:

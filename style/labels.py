@@ -2,9 +2,12 @@
 
 Every map is read by one rule, and both methods take the same classes from it:
 
-- One channel (gray levels, palette indices, 16 bits): the values are the classes' ids, as in the
-  official FastPhotoStyle. A palette's colours do not matter.
+- One channel (gray of 2 to 16 bits, palette indices): the stored values are the classes' ids, as in
+  the official FastPhotoStyle.
+- Palettes count by their colours where the maps of a transfer do not agree on them, or one of them
+  has no palette but colours. (A palette whose colours tell nothing apart always counts by indices.)
 - Colours: each is a class; a gray one is the id of its level. Transparency is laid over white.
+- What is transparent in an image belongs to no class, with and without maps.
 - More than `MOST_CLASSES` colours or levels, nearly all of the area close to one of `PURE_COLOURS`:
   a drawing whose edges are soft (antialiased, scaled, JPEG). A pixel counts as that colour where
   its 3 x 3 neighbourhood agrees; edges, with whatever colour they pass through, go to the class
@@ -16,18 +19,19 @@ Every map is read by one rule, and both methods take the same classes from it:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from core.data.images import as_array, normalised
+from core.data.images import rgb_of
 from core.errors import UserError
 
 Labels = npt.NDArray[np.int64]
+Hidden = npt.NDArray[np.bool_]
 
 PURE_COLOURS = np.array([*product((0, 255), repeat=3), (128, 128, 128)], dtype=np.int64)
 """Colours of maps that are drawn by hand: black, white, gray and the six full ones."""
@@ -41,28 +45,44 @@ _LEAST_NEAR = 0.8
 """Share of such pixels in a drawing."""
 _MIN_PIXELS = 10
 _MAX_RATIO = 100
+_HALF_OPAQUE = 128
+"""Alpha from which on a pixel is visible."""
 _SHAPE_TOLERANCE = 0.02
 """Relative difference up to which a map has the aspect ratio of its image."""
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Class ids [H, W] at the map's own resolution, and what errors call the map."""
+    """Classes at the map's own resolution.
+
+    Attributes:
+        ids: [H, W].
+        name: What errors call the map.
+        hidden: [H, W], True where the image is transparent; None where all is visible.
+        nothing: Id of what is hidden, of which no other map has a pixel.
+    """
 
     ids: Labels
     name: str = "mask"
+    hidden: Hidden | None = None
+    nothing: int = -1
+
+    @property
+    def shown(self) -> Labels:
+        """Ids [H, W] with `nothing` where the image is transparent."""
+        return self.ids if self.hidden is None else np.where(self.hidden, self.nothing, self.ids)
 
 
-def read_labels(mask: Image.Image, name: str = "mask") -> Labels:
-    """Read the class ids [H, W] of a map of any mode.
+def read_labels(mask: Image.Image, name: str = "mask", *, by_colour: bool = False) -> Labels:
+    """Read the class ids [H, W] of a map of any mode; palettes by their indices or `by_colour`.
 
     Raises:
         UserError: floating point values, or many colours that are not those of a drawing.
     """
     name = mask.info.get("file", name)  # as `core.data.images.open_label_map` leaves it
-    if mask.mode == "P" or mask.mode.startswith("I"):
+    if (mask.mode == "P" and not by_colour) or mask.mode.startswith("I"):
         return np.asarray(mask).astype(np.int64)
-    rgb = as_array(normalised(mask, name), 3).astype(np.int64)
+    rgb = rgb_of(mask, name).astype(np.int64)
     packed, inverse = np.unique(_packed(rgb), return_inverse=True)
     inverse = inverse.reshape(rgb.shape[:2])
     colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
@@ -129,15 +149,21 @@ def read_maps(
         UserError: maps for some of the images only, of another shape than theirs, or unreadable.
     """
     given = [mask for mask in style_masks if mask is not None]
+    hidden = [_hidden(image) for image in (content, *styles)]
     if content_mask is None and not given:
-        return None
+        if all(each is None for each in hidden):
+            return None
+        pairs = zip((content, *styles), hidden, strict=True)
+        visible = [_visible(place, *pair) for place, pair in enumerate(pairs)]
+        return visible[0], visible[1:]
     if content_mask is None or len(given) != len(styles):
         raise UserError(
             f"masks: {int(content_mask is not None)} of 1 content and {len(given)} of "
             f"{len(styles)} style images have one; give all of them or none"
         )
     maps: list[LabelMap] = []
-    for image, mask in zip((content, *styles), (content_mask, *given), strict=True):
+    by_colour = _palettes_differ((content_mask, *given))
+    for image, mask, parts in zip((content, *styles), (content_mask, *given), hidden, strict=True):
         name = mask.info.get("file", "style mask" if maps else "content mask")
         width = mask.height * image.width / image.height
         # A small map cannot have the ratio exactly.
@@ -146,8 +172,50 @@ def read_maps(
                 f"{name}: {mask.width}x{mask.height} pixels is another shape than its image's "
                 f"{image.width}x{image.height}; scale or crop it like the image"
             )
-        maps.append(LabelMap(read_labels(mask, name), name))
+        scaled = None
+        if parts is not None:
+            scaled = np.asarray(Image.fromarray(parts).resize(mask.size, Image.Resampling.NEAREST))
+        ids = read_labels(mask, name, by_colour=by_colour)
+        maps.append(LabelMap(ids, name, scaled, -1 - len(maps)))
     return maps[0], maps[1:]
+
+
+def _hidden(image: Image.Image) -> Hidden | None:
+    """Return where an image is transparent, [H, W]; None if nowhere."""
+    if image.mode not in {"LA", "RGBA"}:
+        return None
+    hidden = np.asarray(image.getchannel("A")) < _HALF_OPAQUE
+    return hidden if hidden.any() else None
+
+
+def _visible(place: int, image: Image.Image, hidden: Hidden | None) -> LabelMap:
+    """Make the map of an image without one: a single class, what is visible."""
+    ids = np.zeros((image.height, image.width), np.int64)
+    return LabelMap(ids, "style" if place else "content", hidden, -1 - place)
+
+
+def _palettes_differ(masks: Sequence[Image.Image]) -> bool:
+    """Tell whether palettes must be taken by their colours: see the rules above."""
+    palettes = [_palette(mask) for mask in masks if mask.mode == "P"]
+    if any(len(set(colours.values())) < len(colours) for colours in palettes):
+        return False
+    if any(mask.mode in {"RGB", "RGBA"} for mask in masks):
+        return True
+    return any(_disagree(a, b) for a, b in combinations(palettes, 2))
+
+
+def _palette(mask: Image.Image) -> dict[int, tuple[int, ...]]:
+    """Return {index: colour} of the indices that a map uses."""
+    colours = np.zeros((256, 3), np.uint8)
+    stored = np.array(mask.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    colours[: len(stored)] = stored
+    return {int(i): tuple(colours[i].tolist()) for i in np.unique(np.asarray(mask))}
+
+
+def _disagree(a: Mapping[int, tuple[int, ...]], b: Mapping[int, tuple[int, ...]]) -> bool:
+    """Tell whether one index has two colours, or one colour two indices."""
+    places = {colour: i for i, colour in a.items()}
+    return any(a.get(i, c) != c or places.get(c, i) != i for i, c in b.items())
 
 
 def valid_classes(content: Labels, style: Labels) -> dict[int, bool]:
@@ -166,11 +234,11 @@ def shared_classes(content: LabelMap, styles: Sequence[LabelMap]) -> list[tuple[
         UserError: none from any.
     """
     shared = [
-        tuple(label for label, valid in valid_classes(content.ids, style.ids).items() if valid)
+        tuple(label for label, valid in valid_classes(content.shown, style.shown).items() if valid)
         for style in styles
     ]
     if not any(shared):
-        maps = "; ".join(f"{m.name}: {_listed(m.ids)}" for m in (content, *styles))
+        maps = "; ".join(f"{m.name}: {_listed(m.shown)}" for m in (content, *styles))
         raise UserError(
             f"masks: no class has more than {_MIN_PIXELS} pixels in both maps, and in none "
             f"{_MAX_RATIO} times as many as in the other ({maps}); use the same ids or colours"

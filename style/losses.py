@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.noise import batch_mean
+
 
 def reconstruction_loss(output: Tensor, images: Tensor, weight: float) -> Tensor:
     """Return weight * the mean squared difference of images [N, 3, H, W]."""
@@ -18,5 +20,5 @@ def feature_loss(features: Tensor, target: Tensor, weight: float) -> Tensor:
     relative to it one weight serves all.
     """
     target = target.float()
-    scale = target.square().mean().clamp_min(1e-12)
+    scale = batch_mean(target.square().mean()).clamp_min(1e-12)
     return weight * F.mse_loss(features.float(), target) / scale

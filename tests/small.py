@@ -8,6 +8,7 @@ import torch
 
 from core.config import validate
 from core.family import ImageBatch
+from cyclegan.cut.family import CUT
 from cyclegan.family import CycleGAN
 from drit.family import DRIT
 from munit.family import MUNIT
@@ -15,6 +16,7 @@ from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
 
 TABLE: dict[str, Any] = {
+    "cut": CUT,
     "cyclegan": CycleGAN,
     "drit": DRIT,
     "munit": MUNIT,
@@ -25,6 +27,7 @@ RESNET = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "discriminator": "n
 TWO_SCALES = {"dim": 4, "n_layer": 2, "num_scales": 2}
 VAE = {"gen": {"dim": 4, "n_res": 1}, "dis": TWO_SCALES}
 SMALL: dict[str, dict[str, Any]] = {
+    "cut": RESNET | {"num_layers_dis": 1, "netF_nc": 8, "num_patches": 32},
     "cyclegan": RESNET | {"num_layers_dis": 1},
     # Discriminators that take images of 44 px.
     "drit": {"dim": 4, "dim_dis": 4, "dis_scale": 2, "num_layers_content": 1, "d_iter": 1},

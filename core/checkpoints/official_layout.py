@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from core.checkpoints.store import load_network
@@ -33,6 +34,19 @@ class HasOfficialKeys(Protocol):
         """Return {our prefix: official prefix} where they differ."""
 
 
+@runtime_checkable
+class HasOfficialConstants(Protocol):
+    """A network whose official files hold what is no weight and never changes."""
+
+    def official_constants(self) -> dict[str, Tensor]:
+        """Return {official key: the value that it has in every file}."""
+
+
+def official_constants(network: nn.Module) -> dict[str, Tensor]:
+    """Return the entries of an official file that the network itself does not keep."""
+    return network.official_constants() if isinstance(network, HasOfficialConstants) else {}
+
+
 def official_names(network: nn.Module) -> dict[str, str]:
     """Return {official key: ours} for every key of the network."""
     prefixes = network.official_keys() if isinstance(network, HasOfficialKeys) else {}
@@ -46,10 +60,11 @@ def official_names(network: nn.Module) -> dict[str, str]:
 def to_official(network: nn.Module) -> dict[str, Tensor]:
     """Return the network's state dict under the official keys, contiguous, on the CPU."""
     own = network.state_dict()
-    return {
+    state = {
         official: own[ours].detach().cpu().contiguous()
         for official, ours in official_names(network).items()
     }
+    return state | official_constants(network)
 
 
 def load_official(
@@ -58,7 +73,8 @@ def load_official(
     """Load an official state dict into `network`, strictly but for running statistics.
 
     Those that the network does not keep are dropped (old instance norms, unused buffers), and a
-    batch norm's `num_batches_tracked` may be missing (files before PyTorch 0.4.1).
+    batch norm's `num_batches_tracked` may be missing (files before PyTorch 0.4.1). Other constants
+    must be the published ones.
 
     Args:
         network: one with the official architecture.
@@ -67,13 +83,18 @@ def load_official(
         source: the file, for errors.
 
     Raises:
-        UserError: keys or shapes disagree.
+        UserError: keys, shapes or constants disagree.
     """
-    names, own = official_names(network), network.state_dict()
+    names, constants = official_names(network), official_constants(network)
+    own = network.state_dict()
     loaded = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
     for key, value in state.items():
-        if key in names or not key.endswith(STATISTICS):
+        if key not in names and key.endswith(STATISTICS):
+            continue
+        if key not in constants:
             loaded[names.get(key, key)] = value
+        elif not torch.equal(value.float(), constants[key]):
+            raise UserError(f"{source}: {name}: `{key}` is not the constant that it always is")
     load_network(network, loaded, name, source)
 
 

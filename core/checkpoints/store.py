@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO, cast
@@ -153,14 +153,15 @@ def step_path(folder: Path, step: int) -> Path:
     return folder / _NAME.format(step)
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step of such a file."""
     return int(path.stem.removeprefix("step_"))
 
 
 def listed(folder: Path) -> list[Path]:
     """Checkpoints of a folder, newest first; files of other names are not ours to judge."""
     named = (path for path in folder.glob("step_*.pt") if _STEP.fullmatch(path.name))
-    return sorted(named, key=_step_of, reverse=True)
+    return sorted(named, key=step_of, reverse=True)
 
 
 def is_ours(path: Path) -> bool:
@@ -200,7 +201,12 @@ def newest(run_dir: Path) -> dict[str, Any] | None:
     return load(find(run_dir)[0]) if listed(run_dir / "checkpoints") else None
 
 
-def prune(written: Path, keep_last: int, keep_every: int) -> None:
+def prune(
+    written: Path,
+    keep_last: int,
+    keep_every: Sequence[int] = (),
+    best_at: Callable[[int], int | None] = lambda _step: None,
+) -> None:
     """Delete checkpoints older than the one just written, and leave what resuming may need.
 
     A damaged file does not count, so the last intact one always stays.
@@ -208,17 +214,21 @@ def prune(written: Path, keep_last: int, keep_every: int) -> None:
     Args:
         written: the checkpoint that was just saved, by `step_path`.
         keep_last: how many intact ones to keep, `written` included.
-        keep_every: keep every so many-th step besides; 0: none.
+        keep_every: keep multiples of these numbers of steps besides; 0: none.
+        best_at: gives the step that was best when the run stood at a step. It is kept with every
+            checkpoint that is kept, so that who goes back to that one finds its best one too.
     """
-    kept = 1
+    kept, best = 1, {best_at(step_of(written))}
     for path in listed(written.parent):
-        step = _step_of(path)
-        if step >= _step_of(written) or (keep_every and step % keep_every == 0):
+        step = step_of(path)
+        if step >= step_of(written):
             continue
-        if kept >= keep_last:
-            path.unlink(missing_ok=True)
-        elif verify(path) is None:
-            kept += 1
+        if step not in best and not any(n and step % n == 0 for n in keep_every):
+            if kept >= keep_last:
+                path.unlink(missing_ok=True)
+                continue
+            kept += verify(path) is None
+        best.add(best_at(step))
 
 
 def set_aside(folder: Path, step: int) -> list[Path]:
@@ -232,7 +242,7 @@ def set_aside(folder: Path, step: int) -> list[Path]:
     """
     moved = []
     for path in listed(folder):
-        if _step_of(path) > step:
+        if step_of(path) > step:
             target, number = folder / "abandoned" / path.name, 1
             while target.exists():
                 number += 1

@@ -71,6 +71,8 @@ class Entry(Options):
     name: Annotated[str, Field(min_length=1, max_length=60)]
     checkpoint: str | None = None
     """Checkpoint file or run folder of a family that translates."""
+    which: str = "last"
+    """Of a run folder: `last`, `best`, a step, or `epoch:N` (docs/testing.md)."""
     config: str | None = None
     """Config file: of a family, which is trained first unless it is finished, or of a style
     method."""

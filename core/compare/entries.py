@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from core.checkpoints import store
+from core.checkpoints.which import choose
 from core.compare.config import Config, Entry, slug
 from core.compare.cost import Cost, Loaded, Source
 from core.compare.style_method import StyleMethod
@@ -91,7 +92,9 @@ def _train(kind: type[Family], config: Any, run_dir: Path, device: str) -> bool:
 
 def _finished(state: Mapping[str, Any]) -> bool:
     """Return whether a run's checkpoint is that of its last step."""
-    train = state["config"]["train"]
+    train, best = state["config"]["train"], state.get("best")
+    if train.get("stop_after") is not None and best and best["stale"] >= train["stop_after"]:
+        return True
     if train["num_steps"] is not None:
         return bool(state["step"] >= train["num_steps"] + train["num_steps_decay"])
     return bool(state["loader"]["epoch"] >= train["num_epochs"] + train["num_epochs_decay"])
@@ -138,7 +141,7 @@ def _source(
         if not _is_complete(start, own):
             run_in_subprocess(_train, families[own.family], own, start, device)
     assert start is not None, "an entry has a config or a checkpoint"
-    file, damaged = store.find(start)
+    file, damaged = store.find(choose(start, entry.which))
     method.problems += [f"damaged: {line}" for line in damaged]
     _read_run(file, method)
     return partial(load_translator, file, dict(families), place)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core.data.images import as_array
 from core.evaluation.image_set import EvaluationSet
 from core.family import to_float
 from core.options import Direction
@@ -48,7 +48,7 @@ class StyleMethod:
         result = self(content, to_pil(to_rgb(example)))
         if result.size != content.size:
             result = result.resize(content.size, Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(as_array(result, 3).copy())
+        pixels = torch.from_numpy(np.array(result.convert("RGB")))
         return to_float(pixels.permute(2, 0, 1))
 
     def translations(

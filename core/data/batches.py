@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from core.data.images import Pixels
+from core.data.picture import Pixels
+from core.data.readers.interface import Images
 from core.data.sampler import EpochSampler, Sample
-from core.data.source import Images
 from core.data.transforms import CropFlip, crop_side
 from core.errors import UserError
 from core.family import Batch, ImageBatch, Place, SampleBatch
@@ -41,7 +41,7 @@ class Delivery(NamedTuple):
 
 
 class Picked(NamedTuple):
-    """An image ready to be copied into a batch: a uint8 [C, H, W] view and its file's name."""
+    """An image ready to be copied into a batch: a [C, H, W] view and its file's name."""
 
     image: Pixels
     name: str
@@ -203,7 +203,10 @@ def read_item(
 
 
 def stack(picked: tuple[Picked, ...], options: DataOptions) -> Tensor:
-    """Copy images into one new uint8 [N, C, H, W] tensor, each byte once.
+    """Copy images into one new [N, C, H, W] tensor, each value once.
+
+    Returns:
+        uint8; float32 in [-1, 1] if one of them has more than 8 bits.
 
     Raises:
         UserError: The images have different sizes.
@@ -216,9 +219,12 @@ def stack(picked: tuple[Picked, ...], options: DataOptions) -> Tensor:
                 f"{_size(other.image)} after data.preprocess: {options.preprocess}, but the images "
                 "of a batch must be of one size; use resize_and_crop or train.batch_size: 1"
             )
-    batch = torch.empty((len(picked), *first.image.shape), dtype=torch.uint8)
+    deep = any(one.image.dtype != np.uint8 for one in picked)
+    dtype = torch.float32 if deep else torch.uint8
+    batch = torch.empty((len(picked), *first.image.shape), dtype=dtype)
     for row, one in zip(batch.numpy(), picked, strict=True):
-        row[...] = one.image
+        is_shallow = deep and one.image.dtype == np.uint8
+        row[...] = one.image / np.float32(127.5) - np.float32(1) if is_shallow else one.image
     return batch
 
 

@@ -30,9 +30,11 @@ import PIL
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from core.data.folders import expanded
-from core.data.images import Pixels
+from core.data.pages import split_page
 from core.data.parallel import in_threads
-from core.data.source import Shape, Source, relative_name
+from core.data.picture import Pixels
+from core.data.readers.files import Source, relative_name
+from core.data.readers.interface import Shape
 from core.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -217,7 +219,12 @@ def _fill(source: Source, table: Table, write: Write) -> None:
         if item in table.errors:
             return
         offset = table.offsets[item]
-        for image in source.read(item):
+        for number, image in enumerate(source.read(item)):
+            if image.dtype != np.uint8:
+                raise UserError(
+                    f"{source.name(item, number)}: has more than 8 bits, which caches do not hold; "
+                    "set data.cache to none"
+                )
             write(offset, image)
             offset += image.size
 
@@ -252,7 +259,7 @@ def _stamps(source: Source) -> list[tuple[str, int, int]]:
     for path in itertools.chain.from_iterable(source.files):
         size = time = -1
         with contextlib.suppress(OSError):
-            status = path.stat()
+            status = split_page(path)[0].stat()
             size, time = status.st_size, status.st_mtime_ns
         stamps.append((relative_name(path, source.root), size, time))
     return stamps

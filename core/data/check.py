@@ -14,11 +14,12 @@ import yaml
 
 from core.data import folders
 from core.data.folders import SPLITS, TwoDomains
-from core.data.idx import idx_splits, read_idx
-from core.data.images import describe_image
+from core.data.images import Description, describe_image
 from core.data.parallel import in_threads
+from core.data.readers.idx import idx_splits, read_idx
 from core.data.tags import match_tags
 from core.errors import UserError
+from core.options import Span
 from core.text import Vocabulary
 
 _CROP_SIZES = (512, 256, 128, 64)
@@ -35,11 +36,15 @@ class Part:
         name: E.g. "trainA".
         sizes: (width, height) of each readable image, after EXIF rotation.
         modes: Pillow's mode of each readable image, as stored.
+        span: Smallest and largest value of the images of more than 8 bits; None if there are none.
+        bands: Numbers of channels that occur, without alpha.
     """
 
     name: str
     sizes: tuple[tuple[int, int], ...]
     modes: tuple[str, ...]
+    span: Span | None = None
+    bands: frozenset[int] = frozenset()
 
     def lines(self) -> list[str]:
         """Describe number, sizes and modes in two lines for a person."""
@@ -49,11 +54,14 @@ class Part:
         size, count = Counter(self.sizes).most_common(1)[0]
         share = "all" if count == len(self.sizes) else f"{count} of {len(self.sizes)}"
         modes = ", ".join(f"{mode} {n}" for mode, n in Counter(self.modes).most_common())
-        return [
+        lines = [
             f"{self.name}: {len(self.sizes)} images, modes: {modes}",
             f"  width {_range(widths)}, height {_range(heights)}, "
             f"most common {size[0]} x {size[1]} ({share})",
         ]
+        if self.span:
+            lines.append(f"  values {self.span[0]:g} to {self.span[1]:g} in more than 8 bits")
+        return lines
 
 
 @dataclass
@@ -67,6 +75,8 @@ class Report:
         paired: Whether it holds pairs; None for a single domain.
         tags: Name of the tags file of a single domain.
         num_unreadable: Files among the problems that could not be decoded.
+        num_unstated: Problems that `data.white` mends.
+        white: What `data.white` should be.
     """
 
     root: Path
@@ -77,6 +87,8 @@ class Report:
     paired: bool | None = None
     tags: str | None = None
     num_unreadable: int = 0
+    num_unstated: int = 0
+    white: str | None = None
 
     @property
     def usable(self) -> bool:
@@ -90,8 +102,8 @@ class Report:
         lines += [f"to fix: {problem}" for problem in self.problems]
         lines += [f"note: {hint}" for hint in self.hints]
         some_readable = any(part.sizes for part in self.parts)
-        # Files that cannot be read are no obstacle: `on_error: skip` passes over them.
-        if some_readable and len(self.problems) == self.num_unreadable:
+        # What the config mends is no obstacle: `on_error: skip` passes over unreadable files.
+        if some_readable and len(self.problems) == self.num_unreadable + self.num_unstated:
             lines += ["config:", *(f"  {line}" for line in self.config_lines())]
         lines.append("usable" if self.usable else f"{len(self.problems)} problems")
         return lines
@@ -112,14 +124,28 @@ class Report:
         model: dict[str, Any] = {}
         if single and all(mode in ("1", "L") for part in self.parts for mode in part.modes):
             model["nc"] = 1
+        if self.white:
+            data["white"] = self.white
         if self.tags:
             data["tags"], model["text"] = self.tags, {}
-        data["cache"] = "ram" if single or num_bytes <= _RAM_BYTES else "disk"
+        if not any(part.span for part in self.parts):  # caches hold 8 bits
+            data["cache"] = "ram" if single or num_bytes <= _RAM_BYTES else "disk"
+        bands = self._input_bands()
+        if (self.paired and bands != (3, 3)) or (not single and bands[0] == bands[1] != 3):
+            model |= {"input_nc": bands[0], "output_nc": bands[1]}
         if self.num_unreadable:
             data["on_error"] = "skip"
         family = "dcgan" if single else "pix2pix" if self.paired else "cyclegan"
         tree = {"family": family, "data": data} | ({"model": model} if model else {})
         return yaml.safe_dump(tree, sort_keys=False, width=1000).splitlines()
+
+    def _input_bands(self) -> tuple[int, int]:
+        """Return the channels of A and of B; 3 where images differ."""
+        first, last = (
+            next(iter(part.bands)) if len(part.bands) == 1 else 3
+            for part in (self.parts[0], self.parts[min(1, len(self.parts) - 1)])
+        )
+        return first, last
 
 
 def check_folder(root: str | Path) -> Report:
@@ -239,8 +265,7 @@ def _add_data(report: Report, data: TwoDomains) -> None:
 
 def _add_part(report: Report, name: str, files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
     """Decode `files`, note what is unreadable, and return the sizes of the others."""
-    sizes: dict[Path, tuple[int, int]] = {}
-    modes = []
+    found: dict[Path, Description] = {}
     described = in_threads(lambda i: describe_image(files[i]), len(files), f"checking {name}")
     with contextlib.closing(described) as outcomes:
         for path, outcome in zip(files, outcomes, strict=True):
@@ -248,10 +273,37 @@ def _add_part(report: Report, name: str, files: Sequence[Path]) -> dict[Path, tu
                 report.problems.append(str(outcome))
                 report.num_unreadable += 1
             else:
-                sizes[path] = outcome[:2]
-                modes.append(outcome[2])
-    report.parts.append(Part(name, tuple(sizes.values()), tuple(modes)))
+                found[path] = outcome
+    deep = [one for one in found.values() if one.deep]
+    span = (min(x.span[0] for x in deep), max(x.span[1] for x in deep)) if deep else None
+    sizes = {path: one.size for path, one in found.items()}
+    modes = tuple(one.mode for one in found.values())
+    bands = frozenset(one.bands for one in found.values())
+    report.parts.append(Part(name, tuple(sizes.values()), modes, span, bands))
+    if span is not None:
+        _note_depth(report, name, deep, span)
     return sizes
+
+
+def _note_depth(report: Report, name: str, deep: Sequence[Description], span: Span) -> None:
+    """Warn where nobody knows what is white, or where images would become nearly black."""
+    unknown = sum(one.levels is None for one in deep)
+    dim = sum(one.levels is not None and one.span[1] <= one.levels.white / 2 for one in deep)
+    values = f"values from {span[0]:g} to {span[1]:g}"
+    if unknown:
+        report.num_unstated += 1
+        report.problems.append(
+            f"{name}: {unknown} images have no agreed black and white ({deep[0].mode}, {values}); "
+            f"set data.white to the value that is white ({span[1]:g}?), or to auto"
+        )
+    elif dim * 2 > len(deep):
+        report.hints.append(
+            f"{name}: {dim} images use less than half of their depth ({values}) and would be dark; "
+            f"set data.white to the value that is white ({span[1]:g}?), or to auto"
+        )
+    else:
+        return
+    report.white = "auto"
 
 
 def _range(lengths: Sequence[int]) -> str:

@@ -7,16 +7,22 @@ what is there instead and what to do. Nothing is decoded here.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from core.data.images import IMAGE_EXTENSIONS, has_image_extension
+from core.data.images import ARRAYS, has_image_extension
 from core.data.lines import read_lines
+from core.data.names import same
+from core.data.pages import is_there, pages
 from core.errors import UserError
 
 SPLITS = ("train", "val", "test")
+_COMMON = (".jpg", ".png", ".tif", ".webp", ".npy")
 _STAND_INS = {"val": "test", "test": "val"}
 
 
@@ -42,36 +48,47 @@ class TwoDomains:
     side_by_side: bool = False
 
 
-def find_unpaired(root: str | Path, split: str, max_images: int | None = None) -> TwoDomains:
+def find_unpaired(
+    root: str | Path, split: str, max_images: int | None = None, val_fraction: float = 0.0
+) -> TwoDomains:
     """Find `<root>/<split>A` and `<root>/<split>B`, each a folder or a list file `.txt`.
 
-    At most `max_images` per domain are kept, after sorting.
+    At most `max_images` per domain are kept, after sorting. With `val_fraction`, where there is
+    neither val nor test, that share of train stands for them and is missing in train.
 
     Raises:
         UserError: A domain is missing, empty, given twice, or its list names missing files.
     """
     folder = require_folder(root)
-    for name in names_to_try(split):
+    share = 0.0 if splits_present(folder, paired=False) != ("train",) else val_fraction
+    for name in (*names_to_try(split), *(("train",) if share else ())):
         if any(_domain_exists(folder, f"{name}{domain}") for domain in "AB"):
-            a, b = (_domain_files(folder, f"{name}{domain}") for domain in "AB")
+            domains = (_domain_files(folder, f"{name}{domain}") for domain in "AB")
+            a, b = (part_of_train(files, split, share) for files in domains)
             origin = f"{name}A and {name}B"
-            return TwoDomains(folder, name, a[:max_images], b[:max_images], origin)
+            there = split if share else name
+            return TwoDomains(folder, there, a[:max_images], b[:max_images], origin)
     raise UserError(
         f"{folder}: no unpaired data for split {split!r}; expected folders {split}A/ and {split}B/ "
         f"or list files {split}A.txt and {split}B.txt, but {_contents(folder, f'{split}A')}"
     )
 
 
-def find_paired(root: str | Path, split: str, max_images: int | None = None) -> TwoDomains:
+def find_paired(
+    root: str | Path, split: str, max_images: int | None = None, val_fraction: float = 0.0
+) -> TwoDomains:
     """Find the pairs of a split in the one layout that the folder has.
 
-    At most `max_images` pairs are kept, after sorting.
+    At most `max_images` pairs are kept, after sorting; `val_fraction` is as in `find_unpaired`.
 
     Raises:
         UserError: No layout or several are there, a side is empty, or partners are missing.
     """
     folder = require_folder(root)
-    for name in names_to_try(split):
+    undivided = set(paired_layouts(folder, "train")) == {"A/ and B/"}
+    divided = not undivided and splits_present(folder, paired=True) != ("train",)
+    share = 0.0 if divided else val_fraction
+    for name in (*names_to_try(split), *(("train",) if share else ())):
         layouts = paired_layouts(folder, name)
         if len(layouts) > 1:
             raise UserError(
@@ -80,12 +97,49 @@ def find_paired(root: str | Path, split: str, max_images: int | None = None) -> 
             )
         for find in layouts.values():
             found = find()
-            return replace(found, a=found.a[:max_images], b=found.b[:max_images])
+            kept = part_of_train(tuple(zip(found.a, found.b, strict=True)), split, share)[
+                :max_images
+            ]
+            a, b = zip(*kept, strict=True)
+            return replace(found, a=a, b=b, split=split if share else name)
     raise UserError(
         f"{folder}: no pairs for split {split!r}; expected {split}/ with A | B side by side, "
         f"{split}A/ and {split}B/, A/{split}/ and B/{split}/, A/ and B/, or a list {split}.txt, "
         f"but {_contents(folder, split)}"
     )
+
+
+T = TypeVar("T", Path, tuple[Path, Path])
+
+
+def held_out(files: Sequence[T], fraction: float) -> frozenset[T]:
+    """Choose which files of train, or pairs, stand for val and test: the same at every call.
+
+    The choice follows from the names alone, so that it survives a move to another machine.
+
+    Raises:
+        UserError: The share is all or nothing.
+    """
+    number = round(fraction * len(files))
+    if not 0 < number < len(files):
+        raise UserError(
+            f"data.val_fraction = {fraction}: {number} of {len(files)} images; at least one must "
+            "be kept, and one left to train on"
+        )
+
+    def place(item: T) -> bytes:
+        path = item if isinstance(item, Path) else item[0]
+        return hashlib.sha256(os.fsencode(same(path.stem))).digest()
+
+    return frozenset(sorted(files, key=place)[:number])
+
+
+def part_of_train(files: tuple[T, ...], split: str, share: float) -> tuple[T, ...]:
+    """Return the part of train that is for `split`; all of it without a share."""
+    if not share:
+        return files
+    kept = held_out(files, share)
+    return tuple(file for file in files if (file in kept) != (split == "train"))
 
 
 def expanded(path: str | Path) -> Path:
@@ -100,21 +154,25 @@ def expanded(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no such user; write the folder out") from None
 
 
-def find_single(path: str | Path, max_images: int | None = None) -> tuple[Path, ...]:
+def find_single(
+    path: str | Path, max_images: int | None = None, without: Path | None = None
+) -> tuple[Path, ...]:
     """Find images of one domain: a folder (searched recursively), a list file, or one image.
+
+    The folder `without`, such as that of results, is not entered.
 
     Raises:
         UserError: Nothing is there, or no images.
     """
     path = expanded(path)
     if path.is_dir():
-        return list_images(path)[:max_images]
-    if not path.exists():
+        return list_images(path, without)[:max_images]
+    if not (is_there(path) or path.exists()):
         raise UserError(f"{path}: there is no such file or folder; {_nearest(path)}")
     if path.suffix.lower() == ".txt":
         return _read_list(path, path.parent)[:max_images]
     if has_image_extension(path):
-        return (path,)
+        return pages(path)[:max_images]
     raise UserError(f"{path}: neither a folder, nor a list file .txt, nor an image")
 
 
@@ -172,30 +230,41 @@ def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], TwoDomains]
     return layouts
 
 
-def list_images(folder: Path) -> tuple[Path, ...]:
+def list_images(folder: Path, without: Path | None = None) -> tuple[Path, ...]:
     """List all images in a folder and its sub-folders, in plain string order of the full path.
 
     Hidden files and folders (".DS_Store", "._photo.jpg") are passed over, and linked sub-folders
-    are not entered.
+    and `without` are not entered. Pages of one file are images of their own (`core.data.pages`).
+    NumPy arrays count where there are no other images: they are found beside results.
 
     Raises:
-        UserError: The folder is missing or holds no images.
+        UserError: The folder is missing or holds no images, or a file has the name of a page.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}/: there is no such folder; {_nearest(folder)}")
+    left_out = without.resolve() if without else None
     images: list[Path] = []
     others: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=_refuse_unlistable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and (not left_out or Path(parent, name).resolve() != left_out)
+        ]
         for name in files:
             if not name.startswith("."):
                 path = Path(parent, name)
                 (images if has_image_extension(path) else others).append(path)
+    images = [path for path in images if path.suffix.lower() not in ARRAYS] or images
     if not images:
-        known = " ".join(sorted(IMAGE_EXTENSIONS))
         there = f"{len(others)} other files, e.g. {min(others).name}" if others else "it is empty"
-        raise UserError(f"{folder}/: no images found (looked for {known}); {there}")
-    return tuple(sorted(images, key=str))
+        raise UserError(f"{folder}/: no images found ({', '.join(_COMMON)}, ...); {there}")
+    found = [page for path in images for page in pages(path)]
+    twice = [path for path, number in Counter(found).items() if number > 1]
+    if twice:
+        raise UserError(f"{twice[0]}: is a file, and the name of a page of another; rename it")
+    return tuple(sorted(found, key=str))
 
 
 def _refuse_unlistable(error: OSError) -> None:
@@ -271,7 +340,7 @@ def _read_pair_list(root: Path, split: str) -> TwoDomains:
 
 
 def _require_listed(list_file: Path, root: Path, entries: Iterable[tuple[int, Path]]) -> None:
-    missing = [(number, path) for number, path in entries if not path.is_file()]
+    missing = [(number, path) for number, path in entries if not is_there(path)]
     if missing:
         first = ", ".join(f"line {number}: {path}" for number, path in missing[:3])
         raise UserError(
@@ -297,7 +366,7 @@ def _match(folder_a: Path, folder_b: Path) -> tuple[tuple[Path, ...], tuple[Path
 def _by_stem(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in list_images(folder):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+        stem = same(path.relative_to(folder).with_suffix("").as_posix())
         if stem in files:
             raise UserError(
                 f"{path} and {files[stem].name}: same name but for the extension, so the partner "

@@ -1,28 +1,81 @@
-"""Reading any image a user has into uint8 arrays, and refusing clearly what cannot be read.
+"""The one reader of picture files: whatever a user has becomes a `Picture`, or is refused clearly.
 
-Deviations from the official code (junyanz/pytorch-CycleGAN-and-pix2pix, `data/image_folder.py`,
-which calls `Image.open(path).convert("RGB")`): EXIF rotation is applied, transparency is laid over
-white instead of exposing the colours underneath, 16-bit gray is scaled instead of clipped, and
-`.webp` files are found too.
+Training, evaluation, translation, stylization and the checks all read here, so that a file means
+the same pixels everywhere. Deviations from the official code
+(junyanz/pytorch-CycleGAN-and-pix2pix, `data/image_folder.py`, which calls
+`Image.open(path).convert("RGB")`): EXIF rotation is applied, transparency is laid over white
+instead of exposing the colours underneath, colour profiles are converted to sRGB, more than 8 bits
+are kept, and every suffix that Pillow knows is found.
 """
 
 from __future__ import annotations
 
+import logging
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
+from core.data.pages import PAGED, split_page, tiff_directory
+from core.data.picture import Levels, Numbers, Picture
+from core.data.stored import Stored, of_array, of_pillow, of_tiff, raw_mode, require_pixels
 from core.errors import UserError
+from core.options import Span
 
-Pixels = npt.NDArray[np.uint8]
+log = logging.getLogger(__name__)
 
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"})
+Image.preinit()  # the common formats first: they are tried in this order
+Image.init()
+_NEVER = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+FORMATS = tuple(kind for kind in Image.ID if kind not in _NEVER)
+"""Pillow's formats that are opened. Left out are those that start another program (PostScript) and
+those that have no decoder."""
+
+ARRAYS = frozenset({".npy", ".npz"})
+"""Extensions of NumPy arrays that are pictures."""
+
+IMAGE_EXTENSIONS = ARRAYS | {
+    ".mpo",
+    *(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS),
+}
 """Extensions by which a folder's images are found, in lower case; compared ignoring case."""
 
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
+_SMALL_GRAY = {"L;2": 85, "L;4": 17}
+"""Raw mode of gray with few bits -> what Pillow multiplies its values by."""
+_TIFF = frozenset({".tif", ".tiff"})
+_TIFF_STARTS = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})
+_PAGED_FORMATS = frozenset({"GIF", "TIFF"})
+_BITS, _PLANAR = 258, 284  # TIFF tags
+_said: set[Path] = set()
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a picture file holds, for a person.
+
+    Attributes:
+        size: Width and height in pixels, upright.
+        mode: Pillow's mode, or the stored type and number of bands.
+        bands: Channels without alpha.
+        levels: Black and white, where the file or its type states them.
+        deep: Whether there are more than 8 bits.
+        span: Smallest and largest stored value.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    bands: int
+    levels: Levels | None
+    deep: bool
+    span: tuple[float, float]
 
 
 def has_image_extension(path: Path) -> bool:
@@ -30,99 +83,115 @@ def has_image_extension(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_EXTENSIONS
 
 
-def read_image(path: Path, channels: int) -> Pixels:
-    """Read an image upright, in 8 bits, with the asked-for number of channels.
+def set_max_pixels(number: int | None) -> None:
+    """Refuse pictures of more than `number` pixels; None leaves Pillow's 179 million.
+
+    Raises:
+        UserError: Not a positive number.
+    """
+    if number is not None:
+        if number < 1:
+            raise UserError(f"--max-pixels {number}: at least 1")
+        Image.MAX_IMAGE_PIXELS = -(-number // 2)  # Pillow warns from here, refuses from twice this
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def read_picture(path: Path, span: Span | None = None) -> Picture:
+    """Read a picture file, or the page of one that `path` names (`core.data.pages`).
 
     Args:
-        path: An image file in any format and mode that Pillow reads; of several frames the first.
-        channels: 1 (gray, ITU-R 601 luma), 3 (RGB) or 4 (RGB and alpha; opaque where the file has
-            none). With 1 or 3 channels transparent images are laid over white.
-
-    Returns:
-        uint8 [H, W, channels], contiguous, colours not premultiplied.
+        path: A file in any format and mode that Pillow or tifffile reads, or a NumPy array.
+        span: The stored values that are black and white in pictures of more than 8 bits; None
+            takes what the file states, or the full range of 16 bits.
 
     Raises:
         UserError: The file is missing, empty, damaged, no image, too large to decode safely, or
-            holds pixels without an agreed range (32-bit integers or floats).
+            holds numbers without an agreed range (signed, 32 bits or floating point) and there is
+            no `span`.
     """
-    return as_array(open_image(path), channels)
+    return _picture(_decode(path), span, str(path))
+
+
+def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
+    """Read a picture in 8 bits with so many channels (`Picture.channels`): uint8 [H, W, channels].
+
+    Raises:
+        UserError: As `read_picture` and `Picture.channels`.
+    """
+    return np.array(read_picture(path).in_8_bits().channels(channels), dtype=np.uint8)
+
+
+def picture_of(image: Image.Image, span: Span | None = None, name: str = "image") -> Picture:
+    """Turn a Pillow image of any mode into a picture; other arguments and errors as `read_picture`.
+
+    Of 16-bit colours the lower bytes are there only if it was not loaded yet.
+    """
+    try:
+        stored = of_pillow(image.copy() if not raw_mode(image) else image, name)
+    except Exception as error:  # see _refusing
+        raise UserError(f"{name}: cannot be decoded ({_reason(error)})") from error
+    return _picture(stored, span, name)
+
+
+def rgb_of(image: Image.Image, name: str = "image") -> npt.NDArray[np.uint8]:
+    """Return a Pillow image of any mode as uint8 [H, W, 3], transparency laid over white.
+
+    Raises:
+        UserError: As `read_picture`.
+    """
+    return np.array(picture_of(image, name=name).in_8_bits().channels(3), dtype=np.uint8)
+
+
+def describe_image(path: Path) -> Description:
+    """Decode an image fully and say what it holds.
+
+    Raises:
+        UserError: As `read_picture`, but never for want of an agreed range.
+    """
+    stored = _decode(path)
+    values, levels = stored.values, stored.levels
+    deep = levels is None or levels.deep
+    height, width, bands = values.shape
+    mode = (
+        stored.mode
+        if not levels or not deep or levels.white == 2**16 - 1
+        else (f"{stored.mode} of {int(levels.white).bit_length()} bits")
+    )
+    span = (float(values.min()), float(values.max())) if deep else (0.0, 255.0)
+    return Description((width, height), mode, bands, levels, deep, span)
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode an image, upright, as Pillow mode "L", "RGB" or (with transparency) "RGBA".
+    """Read a picture in 8 bits, as Pillow mode "L", "RGB" or (with transparency) "RGBA".
 
     Raises:
-        UserError: As `read_image`.
+        UserError: As `read_picture`, or bands that are no colours.
     """
-    return normalised(_decode(path), path)
+    return read_picture(path).to_pil()
 
 
 def open_label_map(path: Path) -> Image.Image:
     """Decode a map of class ids or class colours, upright, without touching ids.
 
-    Palettes keep their indices and 16 bits their values, which `open_image` would turn into colours
-    and scale down.
+    Palettes keep their indices, and gray of 2, 4 and 16 bits its values, which `open_image` would
+    turn into colours and scale.
 
     Returns:
         Mode "L", "P", an integer mode, "RGB" or "RGBA"; `info["file"]` is the path, for errors.
 
     Raises:
-        UserError: As `read_image`.
+        UserError: As `read_picture`.
     """
-    image = _decode(path)
-    if image.mode != "P" and not image.mode.startswith("I"):
-        image = normalised(image, path)
+    with _refusing(path), _open(path) as image:
+        factor = _SMALL_GRAY.get(raw_mode(image), 1)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+    if factor > 1:
+        image = Image.fromarray(np.asarray(image) // np.uint8(factor))
+    elif image.mode != "P" and not image.mode.startswith("I"):
+        image = picture_of(image, name=str(path)).to_pil()
     image.info["file"] = str(path)
     return image
-
-
-def normalised(image: Image.Image, name: object = "image") -> Image.Image:
-    """Convert an image that is open already to mode "L", "RGB" or (with transparency) "RGBA".
-
-    Args:
-        image: Any mode; not turned by its EXIF orientation.
-        name: What errors call it.
-
-    Raises:
-        UserError: 32-bit pixels, or a mode that Pillow cannot convert.
-    """
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
-        return _from_16_bits(image)
-    if image.mode in {"I", "F"}:
-        kind = "integer" if image.mode == "I" else "float"
-        raise UserError(
-            f"{name}: 32-bit {kind} pixels have no agreed black and white; "
-            "convert the image to 8 or 16 bits"
-        )
-    opaque = "L" if image.mode in {"1", "L"} else "RGB"
-    wanted = "RGBA" if image.has_transparency_data else opaque
-    if image.mode == wanted:
-        return image
-    try:
-        return image.convert(wanted)
-    except ValueError:
-        raise UserError(
-            f"{name}: pixels of mode {image.mode!r} are not supported; convert the image to RGB"
-        ) from None
-
-
-def as_array(image: Image.Image, channels: int) -> Pixels:
-    """Give an image from `open_image` the asked-for channels.
-
-    Args:
-        image: Mode "L", "RGB" or "RGBA".
-        channels: 1, 3 or 4; see `read_image`.
-
-    Returns:
-        uint8 [H, W, channels], contiguous and writable.
-    """
-    assert channels in _MODES, f"channels must be 1, 3 or 4, not {channels}"
-    if image.mode == "RGBA" and channels != 4:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    if image.mode != _MODES[channels]:
-        image = image.convert(_MODES[channels])
-    return np.array(image).reshape(image.height, image.width, channels)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -131,68 +200,120 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: The header cannot be read.
     """
-    with _open(path) as image:
-        try:
-            if image.format == "TIFF":
-                image.load()  # before it, versions of Pillow differ in which way up the size is
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-        except Exception as error:  # see _decode
-            raise UserError(_damaged(path, error)) from error
+    if path.suffix.lower() in PAGED | ARRAYS:
+        height, width, _ = _decode(path).values.shape
+        return width, height
+    with _refusing(path), _open(path) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     width, height = image.size
     return (height, width) if orientation in _QUARTER_TURNS else (width, height)
 
 
-def describe_image(path: Path) -> tuple[int, int, str]:
-    """Decode an image fully; return its upright width and height and Pillow's mode as stored.
+def _picture(stored: Stored, span: Span | None, name: str) -> Picture:
+    """Set black and white."""
+    levels = stored.levels
+    if span is not None and (levels is None or levels.deep):
+        levels = Levels(stored.values.dtype.name, *span)
+    if levels is None:
+        raise UserError(
+            f"{name}: {stored.mode} pixels have no agreed black and white; set data.white to the "
+            "value that is white, or to auto, or convert the image to 8 or unsigned 16 bits"
+        )
+    values, alpha = stored.values, stored.alpha
+    if levels.deep:
+        values = levels.unit(values)
+        # Alpha has the full range of its type, whatever is white.
+        alpha = None if alpha is None else alpha.astype(np.float32) / _full(alpha)
+    return Picture(values, alpha, levels, stored.mode, name)
 
-    Raises:
-        UserError: As `read_image`.
-    """
-    image = _decode(path)
-    normalised(image, path)
-    return image.width, image.height, image.mode
+
+def _full(alpha: Numbers) -> float:
+    return float(np.iinfo(alpha.dtype).max) if alpha.dtype.kind in "iu" else 1.0
 
 
 def _open(path: Path) -> Image.Image:
-    """`Image.open` with every failure as a UserError; reads the header only."""
+    """Open the file or page for Pillow; reads the header only.
+
+    Raises:
+        Exception: As `_refusing` turns into a UserError.
+    """
+    file, number = split_page(path)
+    image = Image.open(file, formats=FORMATS)
+    require_pixels(*image.size, path)
+    if number is not None:
+        image.seek(tiff_directory(file, number) if image.format == "TIFF" else number - 1)
+    return image
+
+
+def _decode(path: Path) -> Stored:
+    """Decode a picture, upright, as stored."""
+    with _refusing(path):
+        if path.suffix.lower() in ARRAYS:
+            return of_array(path)
+        if path.suffix.lower() in _TIFF and not _pillow_is_whole(path):
+            file, number = split_page(path)
+            return of_tiff(file, tiff_directory(file, number))
+        with _open(path) as image:
+            if getattr(image, "is_animated", False) and image.format not in _PAGED_FORMATS:
+                _say_first_frame(path, image)
+            return of_pillow(image, path)
+
+
+def _pillow_is_whole(path: Path) -> bool:
+    """Tell whether Pillow opens a TIFF file, and leaves no band and no byte out."""
     try:
-        return Image.open(path)
+        with _open(path) as image:
+            tags: Any = getattr(image, "tag_v2", {})
+            planar = tags.get(_PLANAR, 1) == 2 and max(tags.get(_BITS, (8,))) > 8
+            return not planar and raw_mode(image) != "LX"
+    except Image.UnidentifiedImageError:
+        # Text and other files of this suffix: Pillow's words for them are the better ones.
+        file, _ = split_page(path)
+        return file.open("rb").read(4) not in _TIFF_STARTS
+
+
+def _say_first_frame(path: Path, image: Image.Image) -> None:
+    if path not in _said:
+        _said.add(path)
+        log.warning("%s: %d frames; the first is taken", path, getattr(image, "n_frames", 1))
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn every failure within into a UserError of one line.
+
+    Decoders raise almost anything on malformed bytes (OSError, SyntaxError, struct.error,
+    IndexError, ...); nothing but decoders runs inside.
+    """
+    with suppress(OSError):
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise UserError(f"{path}: no regular file (a pipe, socket or device); remove it")
+    try:
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder, not an image") from None
     except PermissionError:
         raise UserError(f"{path}: no permission to read this file") from None
-    except Exception as error:  # see _decode
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(_damaged(path, error)) from error
 
 
-def _decode(path: Path) -> Image.Image:
-    """Decode the first frame and turn it upright; the mode stays as stored."""
-    with _open(path) as image:
-        try:
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-        # Pillow's decoders raise almost anything on malformed bytes (OSError, SyntaxError,
-        # struct.error, IndexError, ...); nothing but Pillow runs inside this block.
-        except Exception as error:
-            raise UserError(_damaged(path, error)) from error
-    return image
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Convert gray 0..65535 to 0..255 by rounding v / 257, which maps white to white."""
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
 def _damaged(path: Path, error: Exception) -> str:
-    """Say in one line why Pillow could not read `path`."""
-    if path.stat().st_size == 0:
-        return f"{path}: the file is empty (0 bytes); remove or replace it"
+    """Say in one line why `path` could not be read."""
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            return f"{path}: the file is empty (0 bytes); remove or replace it"
     if isinstance(error, Image.DecompressionBombError):
         return f"{path}: too large to decode safely ({error}); scale the image down"
     if isinstance(error, Image.UnidentifiedImageError):
         return f"{path}: not an image, or of a format that Pillow cannot read; remove or convert it"
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{path}: damaged image ({reason}); remove or replace it"
+    return f"{path}: damaged image ({_reason(error)}); remove or replace it"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -29,10 +29,11 @@ from core.data.batches import (
 )
 from core.data.cache import cached
 from core.data.folders import find_paired, find_unpaired, has_split
-from core.data.images import Pixels
+from core.data.picture import Pixels
+from core.data.readers.files import Source
+from core.data.readers.interface import Images, OpensImages
 from core.data.sampler import EpochSampler
 from core.data.single import DomainFiles, domain_source, find_domain
-from core.data.source import Images, OpensImages, Source
 from core.data.transforms import CropFlip, crop_side, for_testing
 from core.errors import UserError
 from core.family import Batch, ImageBatch, Layout, SampleBatch
@@ -124,7 +125,7 @@ class Loader:
         sampler = self._reader.sampler
         if state["global_batch_size"] != sampler.global_batch_size:
             raise UserError(
-                "train.batch_size: the checkpoint was written with "
+                "train.batch_size and train.accumulate: the checkpoint was written with "
                 f"{state['global_batch_size']} images per step over all processes, this run has "
                 f"{sampler.global_batch_size} ({sampler.batch_size} in each of "
                 f"{sampler.world_size}); make the product equal"
@@ -280,7 +281,8 @@ def fixed_batch(
         pixels, names, items = _fixed_column(domain, 0, min(num_images, len(domain)), options)
         return SampleBatch(pixels, names, tuple(captions[i] if captions else "" for i in items))
     own, paired = isinstance(data, OpensImages), layout == "paired"
-    split = "test" if own or has_split(data.root, "test", paired=paired) else "train"
+    there = own or data.val_fraction or has_split(data.root, "test", paired=paired)
+    split = "test" if there else "train"
     images = _images(options, split, layout, channels)
     columns = [(images[0], 0), (images[-1], 2 - len(images))]  # B is a pair's second image
     num_images = min(num_images, *map(len, images))
@@ -326,7 +328,7 @@ def _images(
     if isinstance(options, OpensImages):
         return _opened(options, split, channels)
     find = find_paired if layout == "paired" else find_unpaired
-    found = find(options.root, split, options.max_images)
+    found = find(options.root, split, options.max_images, options.val_fraction)
     if found.split != split:
         log.info("%s: split %r stands in for %r", options.root, found.split, split)
     return [_cached(source, options) for source in Source.of(found, channels, options)]
@@ -339,7 +341,8 @@ def _domain(
     if isinstance(options, OpensImages):
         return _opened(options, split, channels)[0], ()
     (count,) = channels
-    found: DomainFiles = find_domain(options.root, split, getattr(options, "tags", None))
+    tags = getattr(options, "tags", None)
+    found: DomainFiles = find_domain(options.root, split, tags, options.val_fraction)
     if found.split != split:
         log.info("%s: %s serves split %r", options.root, found.origin, split)
     images = _cached(domain_source(found, count, options), options)

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from core.data.folders import SPLITS, list_images, names_to_try, require_folder, splits_present
-from core.data.idx import IdxSource, idx_splits, read_idx
-from core.data.source import Source
+from core.data.folders import (
+    SPLITS,
+    list_images,
+    names_to_try,
+    part_of_train,
+    require_folder,
+    splits_present,
+)
+from core.data.readers.files import Source
+from core.data.readers.idx import IdxSource, idx_splits, read_idx
 from core.data.tags import match_tags
 from core.errors import UserError
 from core.generative import GenerativeConfig
@@ -39,7 +46,9 @@ class DomainFiles:
     origin: str
 
 
-def find_domain(root: str | Path, split: str, tags: str | None = None) -> DomainFiles:
+def find_domain(
+    root: str | Path, split: str, tags: str | None = None, val_fraction: float = 0.0
+) -> DomainFiles:
     """Find the images of a split.
 
     Looked for in this order: MNIST's idx files; folders `train/`, `val/`, `test/`; all images of
@@ -49,6 +58,7 @@ def find_domain(root: str | Path, split: str, tags: str | None = None) -> Domain
         root: The data set's folder.
         split: "val" and "test" stand in for each other, and MNIST's one file for the other.
         tags: Tags file relative to `root`, for the images of all splits.
+        val_fraction: Where there is neither `val/` nor `test/`, keep this share for them.
 
     Raises:
         UserError: No images, two domains, or tags that do not fit the images.
@@ -67,12 +77,15 @@ def find_domain(root: str | Path, split: str, tags: str | None = None) -> Domain
         )
     there = [name for name in SPLITS if (folder / name).is_dir()]
     found = next((name for name in names_to_try(split) if name in there), "")
+    share = val_fraction if there in ([], ["train"]) else 0.0
+    if share and there:
+        found = "train"
     if there and not found:
         raise UserError(
             f"{folder}: no images for split {split!r}; there is {', '.join(there)}/, so "
             f"{split}/ is needed too"
         )
-    files = list_images(folder / found)
+    files = part_of_train(list_images(folder / found), split, share)
     captions: tuple[str, ...] = ()
     if tags is not None:
         parts = [list_images(folder / name) for name in there or [""]]
@@ -80,7 +93,7 @@ def find_domain(root: str | Path, split: str, tags: str | None = None) -> Domain
         by_file = dict(zip(everywhere, match_tags(folder / tags, everywhere), strict=True))
         captions = tuple(by_file[file] for file in files)
     origin = f"{found}/" if found else "one folder for every split"
-    return DomainFiles(folder, found or "train", files, captions, False, origin)
+    return DomainFiles(folder, split if share else found or "train", files, captions, False, origin)
 
 
 def domain_source(found: DomainFiles, channels: int, options: DataOptions) -> Source:
@@ -89,9 +102,10 @@ def domain_source(found: DomainFiles, channels: int, options: DataOptions) -> So
     label = found.split if limit is None else f"{found.split}-{limit}"
     if found.idx:
         pixels = read_idx(found.files[0])[:limit]
-        return IdxSource(label, found.root, (found.files,), (channels,), False, options, pixels)
+        files: tuple[tuple[Path, ...], ...] = (found.files,)
+        return IdxSource(label, found.root, files, (channels,), False, options, pixels=pixels)
     files = tuple((file,) for file in found.files[:limit])
-    return Source(label, found.root, files, (channels,), False, options)
+    return Source(label, found.root, files, (channels,), False, options, options.spans)
 
 
 def with_vocabulary(config: C) -> C:

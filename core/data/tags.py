@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.data.lines import read_lines
+from core.data.names import same
 from core.errors import UserError
 
 
@@ -25,9 +26,9 @@ def read_tags(path: Path) -> dict[str, str]:
             raise UserError(
                 f"{path}, line {number}: {line!r} is not `id,caption`, e.g. `7,blue hair red eyes`"
             )
-        if name in captions:
+        if same(name) in captions:
             raise UserError(f"{path}, line {number}: id {name} stands there twice; remove one")
-        captions[name] = caption
+        captions[same(name)] = caption
     if not captions:
         raise UserError(f"{path}: names no images; give a line `id,caption` for each")
     return captions
@@ -43,15 +44,16 @@ def match_tags(path: Path, files: Sequence[Path]) -> tuple[str, ...]:
     captions = read_tags(path)
     by_id: dict[str, Path] = {}
     for file in files:
-        if file.stem in by_id:
+        stem = same(file.stem)
+        if stem in by_id:
             raise UserError(
-                f"{by_id[file.stem]} and {file}: both have the id {file.stem}, so {path.name} "
+                f"{by_id[stem]} and {file}: both have the id {stem}, so {path.name} "
                 "cannot tell them apart; rename or remove one"
             )
-        by_id[file.stem] = file
+        by_id[stem] = file
     _require_none(path, "images have no line in it", [i for i in by_id if i not in captions])
     _require_none(path, "of its ids have no image", [i for i in captions if i not in by_id])
-    return tuple(captions[file.stem] for file in files)
+    return tuple(captions[same(file.stem)] for file in files)
 
 
 def _require_none(path: Path, what: str, ids: Sequence[str]) -> None:

@@ -5,10 +5,8 @@ get_transform`), and `scale_shorter_and_crop` that of the official MUNIT (`utils
 get_data_loader_folder`), whose filter is bilinear. The two halves are apart because the first can
 be cached and the second is random.
 
-Deviations from the official code, all where it fails or feeds something unwanted:
+Deviations from the official code, both where it fails or feeds something unwanted:
 - `none` never rounds a side of 1 or 2 pixels down to 0.
-- An image that is smaller than the crop on one side only is cropped on the other side, instead of
-  being padded with black.
 - Without augmentation a crop is taken from the centre, so that tests repeat; the official test
   crops at random.
 """
@@ -20,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from core.data.images import Pixels
+from core.data.picture import Picture, Pixels
+from core.data.stored import require_pixels
+from core.errors import UserError
 from core.options import DataOptions
 
 _SIDE_MULTIPLE = 4
@@ -64,21 +64,47 @@ def resize(image: Pixels, options: DataOptions) -> Pixels:
     are antialiased when shrinking; networks trained with the published code expect them.
 
     Args:
-        image: uint8 [H, W, C], C = 1, 3 or 4. Gray conversion comes before the resize.
+        image: [H, W, C], uint8, or float32 in [0, 1]. Gray conversion comes before the resize.
         options: `preprocess`, `load_size` and `crop_size` count.
 
     Returns:
-        uint8 [H', W', C]; `image` itself where the size stays.
+        [H', W', C] of the same type; `image` itself where the size stays.
+
+    Raises:
+        UserError: The result would have more pixels than a picture may.
     """
     height, width, channels = image.shape
     size = resized_size(width, height, options)
     if size == (width, height):
         return image
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    require_pixels(*size, f"an image of {width} x {height} pixels after {options.preprocess}")
     bilinear = options.preprocess in _BILINEAR
     kernel = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
-    resized = np.array(picture.resize(size, kernel))
-    return resized.reshape(size[1], size[0], channels)
+    whole = image.dtype == np.uint8 and channels in (3, 4)
+    planes = [image] if whole else [image[..., channel] for channel in range(channels)]
+    # Copied where they are views: Pillow takes contiguous arrays.
+    pictures = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]
+    resized = [np.array(picture.resize(size, kernel)) for picture in pictures]
+    if whole:
+        return resized[0]
+    result = np.stack(resized, axis=2)
+    return result if image.dtype == np.uint8 else result.clip(0, 1)  # bicubic overshoots
+
+
+def for_network(picture: Picture, channels: int, options: DataOptions) -> Pixels:
+    """Return a picture as networks see it, but for the crop.
+
+    Returns:
+        [C, H, W], resized by `options`: uint8, or float32 in [-1, 1] where there are more bits.
+
+    Raises:
+        UserError: The picture has other channels, or would grow beyond all bounds.
+    """
+    try:
+        pixels = resize(picture.channels(channels), options).transpose(2, 0, 1)
+    except UserError as error:
+        raise UserError(f"{picture.name}: {str(error).removeprefix(f'{picture.name}: ')}") from None
+    return pixels if pixels.dtype == np.uint8 else pixels * np.float32(2) - np.float32(1)
 
 
 @dataclass(frozen=True)
@@ -117,13 +143,20 @@ class CropFlip:
         return cls(_slack(width, side) // 2, _slack(height, side) // 2, side)
 
     def apply(self, image: Pixels) -> Pixels:
-        """Crop and mirror without copying; channels come first, unlike in `resize`.
+        """Crop and mirror [C, H, W], uint8 or float32 in [-1, 1]; unlike in `resize`, C is first.
+
+        An image that is smaller than the crop on one side only is padded with black at its right or
+        lower edge, as the published code does; one that is smaller on both stays as it is.
 
         Returns:
-            A view of `image` [C, H, W], uint8 [C, min(side, H), min(side, W)].
+            [C, H, W] of the type of `image`; a view of it where nothing is padded.
         """
-        if self.side is not None:
+        _, height, width = image.shape
+        if self.side is not None and max(height, width) > self.side:
             image = image[:, self.y : self.y + self.side, self.x : self.x + self.side]
+            missing = [(0, 0), *((0, self.side - length) for length in image.shape[1:])]
+            if min(height, width) < self.side:
+                image = np.pad(image, missing, constant_values=0 if image.dtype == np.uint8 else -1)
         return image[:, :, ::-1] if self.flip else image
 
 

@@ -16,11 +16,11 @@ from core.evaluation.metrics import weights
 from core.evaluation.metrics.kid import NUM_SUBSETS, kernel_distance
 from core.evaluation.metrics.prdc import manifolds
 from core.evaluation.networks import FeatureCollector, FeatureNetwork, Features, load_network
-from core.evaluation.scores import Measure
+from core.evaluation.scores import OF_SETS, Measure
 from core.evaluation.statistics import SetFeatures, StatisticsCache, default_cache
 from core.evaluation.uncertainty import Interval, frechet_bias, frechet_interval, kernel_interval
 from core.options import EvaluateOptions
-from core.report.pictures import to_rgb
+from core.report.pictures import in_8_bits, to_rgb
 
 LEAST_FOR_BIAS = 4
 """Images of a set, so that its halves still have a covariance."""
@@ -80,7 +80,7 @@ class FeatureDistances:
 
         def compute() -> Features:
             for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
-                collector.add(to_rgb(pictures.read(i)))
+                collector.add(to_rgb(in_8_bits(pictures.read(i))))
             return collector.features()
 
         files = [path for item in pictures.source.files for path in item]
@@ -114,7 +114,7 @@ class FeatureDistances:
             score = _inception_score(fakes)
             before = inputs.features if inputs is not None else None
             copied_score = None if before is None else _inception_score(before)
-            found["inception_score"] = Measure(score, copied_score, "higher")
+            found["inception_score"] = Measure.of("inception_score", score, copied_score)
         return {f"{name}{self._suffix}": measure for name, measure in found.items()}
 
     def _frechet(
@@ -157,7 +157,7 @@ class FeatureDistances:
             )
         return {
             "kid": _measure(kid.mean, copied.mean if copied else None, interval),
-            "kid_std": Measure(kid.std, copied.std if copied else None),
+            "kid_std": Measure.of("kid_std", kid.std, copied.std if copied else None),
         }
 
     def _manifolds(
@@ -172,9 +172,19 @@ class FeatureDistances:
         if inputs is not None and len(inputs.values) > k:
             copied = manifolds(inputs.values, reals.values, k)
         return {
-            name: Measure(value, getattr(copied, name) if copied else None, "higher")
+            name: Measure.of(name, value, getattr(copied, name) if copied else None)
             for name, value in vars(found).items()
         }
+
+    def names(self) -> tuple[str, ...]:
+        """Return what is measured of sets that are large enough."""
+        if self._network is None:
+            return ()
+        return tuple(
+            f"{name}{self._suffix}"
+            for name in OF_SETS
+            if name != "inception_score" or self._options.features == "inception"
+        )
 
     def rules(self) -> dict[str, str]:
         """Return what the protocol says of the distances themselves."""

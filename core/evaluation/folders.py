@@ -15,19 +15,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.data.folders import find_single
-from core.data.source import Source, relative_name
+from core.data.names import same
+from core.data.readers.files import Source, relative_name
 from core.errors import UserError
 from core.evaluation.features import FeatureDistances
 from core.evaluation.image_set import Pictures, as_they_are
 from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.segmentation import Confusion, Segmenter, nearest_colour
 from core.evaluation.networks import Features
-from core.evaluation.pairs import MINIMUM, PairMeasures, Pairwise
+from core.evaluation.pairs import MINIMUM, PairMeasures
 from core.evaluation.protocol import protocol
 from core.evaluation.scores import Evaluation, Measure, Scores, average
 from core.evaluation.statistics import read_statistics, write_statistics
 from core.options import DataOptions, EvaluateOptions
-from core.report.pictures import to_rgb
+from core.report.pictures import in_8_bits, to_rgb
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class _Partners:
             raise UserError(
                 f"{self._path}: no {self._what} for {generated.name(i)}; partners have equal names"
             )
-        picture = to_rgb(self._pictures.read(place))[None]
+        picture = to_rgb(in_8_bits(self._pictures.read(place)))[None]
         made = generated.read(i)
         if picture.shape[2:] != made.shape[1:]:
             raise UserError(
@@ -125,7 +126,7 @@ class _Partners:
 
 def _stem(pictures: Pictures, i: int) -> str:
     path = Path(pictures.source.files[i][0])
-    return relative_name(path.with_suffix(""), pictures.source.root)
+    return same(relative_name(path.with_suffix(""), pictures.source.root))
 
 
 def evaluate_folders(
@@ -167,10 +168,10 @@ def evaluate_folders(
         if fakes is not None:
             fakes.add(picture[0])
         bands.append(band_energies(picture))
-        found: Pairwise = pairs.with_truth(picture, truths.of(made, i)) if truths else {}
+        found = pairs.with_truth(picture, truths.of(made, i)) if truths else {}
         found |= pairs.with_source(sources.of(made, i), picture) if sources else {}
-        for name, (value, better) in found.items():
-            table[name].append(Measure(value, None, better))
+        for name, value in found.items():
+            table[name].append(Measure.of(name, value))
         if scored is not None:
             scored.add(made, i, picture)
     measures: dict[str, Measure] = {}
@@ -199,7 +200,8 @@ def _with_reals(
     measures = distances.measures(fakes, known) if fakes is not None else {}
     if reals is not None:
         theirs = [band_energies(picture) for _, picture in _each(reals, "real")]
-        measures["detail_distance"] = Measure(detail_distance(bands, theirs), None, "lower")
+        distance = detail_distance(bands, theirs)
+        measures["detail_distance"] = Measure.of("detail_distance", distance)
     if save_statistics is not None and known is not None:
         write_statistics(save_statistics, known)
     return measures, len(reals) if reals is not None else (known.count if known else 0) or 0
@@ -212,7 +214,7 @@ def _each(pictures: Pictures, title: str) -> Iterator[tuple[int, Tensor]]:
         UserError: unreadable, or too small to be measured.
     """
     for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
-        picture = to_rgb(pictures.read(i))[None]
+        picture = to_rgb(in_8_bits(pictures.read(i)))[None]
         if min(picture.shape[2:]) < MINIMUM:
             raise UserError(
                 f"{pictures.name(i)}: {picture.shape[3]}x{picture.shape[2]} px; measured are "
@@ -244,4 +246,4 @@ class _LabelScores:
     def measures(self) -> dict[str, Measure]:
         """Return the scores of all."""
         scores = vars(self._confusion.scores())
-        return {name: Measure(value, None, "higher") for name, value in scores.items()}
+        return {name: Measure.of(name, value) for name, value in scores.items()}

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from core.data.folders import find_paired, find_unpaired, has_split
-from core.data.source import Source
+from core.data.folders import find_paired, find_unpaired, has_split, list_images
+from core.data.names import same
+from core.data.readers.files import Source
 from core.data.transforms import for_testing
 from core.errors import UserError
 from core.inference.translator import Translator
-from core.options import DataOptions, Direction, other_way
+from core.options import DataOptions, Direction, Span, other_way
 
 Preprocess = Literal["official", "none"]
 
@@ -31,8 +33,12 @@ class Pictures:
         return len(self.source)
 
     def read(self, i: int) -> Tensor:
-        """Decode an image, resized as for testing, to uint8 [C, H, W]."""
-        return torch.from_numpy(self.source.read(i)[self.side])
+        """Decode an image, resized as for testing.
+
+        Returns:
+            [C, H, W], uint8, or float32 in [-1, 1] where there are more than 8 bits.
+        """
+        return torch.from_numpy(np.array(self.source.read(i)[self.side]))
 
     @property
     def rule(self) -> str:
@@ -110,33 +116,35 @@ def evaluation_set(
         max_images: at most so many per domain.
         paired: look for pairs, also where there is an unpaired set.
     """
+    share = options.val_fraction
     unpaired = has_split(root, "test", paired=False)
     if paired or (not unpaired and has_split(root, "test", paired=True)):
-        (pairs,) = Source.of(find_paired(root, "test", max_images), channels, options)
+        (pairs,) = Source.of(find_paired(root, "test", max_images, share), channels, options)
         a, b = Pictures(pairs, 0), Pictures(pairs, 1)
         return EvaluationSet({"AtoB": a, "BtoA": b}, {"AtoB": b, "BtoA": a})
-    found = find_unpaired(root, "test", max_images)
+    found = find_unpaired(root, "test", max_images, share)
     a, b = map(Pictures, Source.of(found, channels, options))
     truths: dict[Direction, Pictures | None] = {
-        "AtoB": _truths(found.root / "truthB", found.a, channels[1], options),
-        "BtoA": _truths(found.root / "truthA", found.b, channels[0], options),
+        "AtoB": _truths(found.root / "truthB", found.a, channels[1], options, options.spans[1]),
+        "BtoA": _truths(found.root / "truthA", found.b, channels[0], options, options.spans[0]),
     }
     known = {direction: pictures for direction, pictures in truths.items() if pictures}
     return EvaluationSet({"AtoB": a, "BtoA": b}, known)
 
 
 def _truths(
-    folder: Path, inputs: Sequence[Path], channels: int, options: DataOptions
+    folder: Path, inputs: Sequence[Path], channels: int, options: DataOptions, span: Span | None
 ) -> Pictures | None:
     """Return the true counterparts of the other domain's images, by equal file names."""
     if not folder.is_dir():
         return None
-    files = [folder / file.name for file in inputs]
-    missing = [file.name for file in files if not file.is_file()]
+    there = {same(file.name): file for file in list_images(folder)}
+    missing = [file.name for file in inputs if same(file.name) not in there]
     if missing:
         raise UserError(
-            f"{folder}: lacks {len(missing)} of {len(files)} truths, first {missing[0]}; complete "
+            f"{folder}: lacks {len(missing)} of {len(inputs)} truths, first {missing[0]}; complete "
             "the folder, or rename it to measure without truths"
         )
-    paths = tuple((file,) for file in files)
-    return Pictures(Source(folder.name, folder.parent, paths, (channels,), False, options))
+    paths = tuple((there[same(file.name)],) for file in inputs)
+    root, number = folder.parent, (channels,)
+    return Pictures(Source(folder.name, root, paths, number, False, options, (span,)))

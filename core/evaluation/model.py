@@ -27,7 +27,7 @@ from core.evaluation.scores import Evaluation, Measure, Scores, average
 from core.evaluation.statistics import SetFeatures
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
-from core.report.pictures import to_rgb, to_uint8
+from core.report.pictures import in_8_bits, to_rgb, to_uint8
 
 
 class ImageMap(Protocol):
@@ -55,10 +55,6 @@ class ImageMap(Protocol):
         """Translate in the style of an image of the target domain; needs styles."""
 
 
-def _higher(value: Tensor) -> Measure:
-    return Measure(float(value), None, "higher")
-
-
 class Evaluator:
     """Measures translations of test images, as often as it is called.
 
@@ -81,6 +77,17 @@ class Evaluator:
         with self._own_random_numbers():
             self._distances = FeatureDistances(options, translator.device)
             self._pairs = PairMeasures(options, translator.device, name=" and ".join(wanted))
+
+    def names(self, direction: Direction) -> tuple[str, ...]:
+        """Return what a call measures of a direction, of pictures that are large enough."""
+        learnt = self._pairs.lpips is not None
+        names = [*self._distances.names(), "detail_distance"]
+        if direction in self._set.truths:
+            names += ["psnr", "ssim", "ms_ssim", "l1", *(["lpips"] if learnt else [])]
+        names += ["edge_correlation", "color_inversion"]
+        if self._translator.has_styles:
+            names += [*(["lpips_diversity"] if learnt else []), "diversity", "diversity_features"]
+        return tuple(names)
 
     def __call__(self) -> Evaluation:
         """Translate and measure every direction there is.
@@ -115,14 +122,15 @@ class Evaluator:
             outputs = self._translator.translations(
                 to_float(image), direction, self._options.num_styles, seed=i
             )
-            x, y = to_rgb(image)[None], to_rgb(to_uint8(outputs[0]))[None]  # [1, 3, H, W], uint8
+            # [1, 3, H, W], uint8
+            x, y = (to_rgb(in_8_bits(each))[None] for each in (image, outputs[0]))
             if fakes:
                 fakes.add(y[0])
             for bands, picture in zip(details, (x, y), strict=True):
                 bands.append(band_energies(picture))
             measures = self._fidelity(direction, i, image, x, y)
-            for name, (value, better) in self._pairs.with_source(x, y).items():
-                measures[name] = Measure(value, None, better)
+            for name, value in self._pairs.with_source(x, y).items():
+                measures[name] = Measure.of(name, value)
             if len(outputs) > 1:
                 measures |= self._diversity(outputs)
             for name, measure in measures.items():
@@ -132,7 +140,7 @@ class Evaluator:
             to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
             found = self._distances.measures(fakes.features(), *to_reals)
         copied, made = (detail_distance(bands, self._bands(direction)) for bands in details)
-        found["detail_distance"] = Measure(made, copied, "lower")
+        found["detail_distance"] = Measure.of("detail_distance", made, copied)
         means = {name: average(measures) for name, measures in table.items()}
         return Scores(len(inputs), len(reals), {**found, **means})
 
@@ -147,7 +155,7 @@ class Evaluator:
             # In the truth's style, as content comes from the input.
             guided = self._translator.in_style_of(to_float(image), to_float(truth), direction)
             y = to_rgb(to_uint8(guided))[None]
-        truth = to_rgb(truth)[None]
+        truth = to_rgb(in_8_bits(truth))[None]
         if truth.shape != y.shape:
             raise UserError(
                 f"{self._set.inputs[direction].name(i)}: its translation has {y.shape[3]}x"
@@ -156,21 +164,21 @@ class Evaluator:
             )
         copied = self._pairs.with_truth(x, truth)
         return {
-            name: Measure(value, copied[name][0], better)
-            for name, (value, better) in self._pairs.with_truth(y, truth).items()
+            name: Measure.of(name, value, copied[name])
+            for name, value in self._pairs.with_truth(y, truth).items()
         }
 
     def _diversity(self, outputs: list[Tensor]) -> dict[str, Measure]:
         images = torch.stack([to_float(to_rgb(to_uint8(output))) for output in outputs])
-        measures, metric = {}, self._pairs.lpips
+        values, metric = {}, self._pairs.lpips
         if metric is not None and min(images.shape[2:]) < lpips.MINIMUM:
             self._pairs.notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
         elif metric is not None:
             distance = lpips.lpips_diversity(metric, images.to(self._translator.device))
-            measures["lpips_diversity"] = _higher(distance)
-        measures["diversity"] = _higher(pixel_distance(images[:, None]))
-        measures["diversity_features"] = _higher(feature_distance(images[:, None]))
-        return measures
+            values["lpips_diversity"] = float(distance)
+        values["diversity"] = float(pixel_distance(images[:, None]))
+        values["diversity_features"] = float(feature_distance(images[:, None]))
+        return {name: Measure.of(name, value) for name, value in values.items()}
 
     def _input_features(self, direction: Direction) -> SetFeatures | None:
         """Return features of the real images of a source domain, extracted once."""
@@ -184,7 +192,7 @@ class Evaluator:
         """Return the band energies of the real images of a target domain, measured once."""
         if direction not in self._detail:
             reals = self._set.reals(direction)
-            pictures = (to_rgb(reals.read(i))[None] for i in range(len(reals)))
+            pictures = (to_rgb(in_8_bits(reals.read(i)))[None] for i in range(len(reals)))
             self._detail[direction] = [
                 band_energies(picture) for picture in pictures if min(picture.shape[2:]) >= MINIMUM
             ]

@@ -14,7 +14,6 @@ from core.evaluation.metrics import lpips, weights
 from core.evaluation.metrics.color_inversion import color_inversion
 from core.evaluation.metrics.psnr import psnr
 from core.evaluation.metrics.ssim import MULTI_SCALE_MINIMUM, RADIUS, SIGMA, ms_ssim, ssim
-from core.evaluation.scores import Better
 from core.family import to_float
 from core.options import EvaluateOptions
 
@@ -25,9 +24,6 @@ RULES = {
     "images": "8-bit RGB",
 }
 """What the protocol says of these measures."""
-
-Pairwise = dict[str, tuple[float, Better]]
-"""{metric: (value, which way is better)} of one pair."""
 
 
 def load_lpips(folder: Path | None) -> lpips.LPIPS:
@@ -63,24 +59,24 @@ class PairMeasures:
             except weights.MissingError as error:
                 self.notes.append(f"{name} not measured: {error}")
 
-    def with_truth(self, made: Tensor, truth: Tensor) -> Pairwise:
+    def with_truth(self, made: Tensor, truth: Tensor) -> dict[str, float]:
         """Compare a picture with the one it should be."""
-        found: Pairwise = {
-            "psnr": (float(psnr(made, truth, 255)), "higher"),
-            "ssim": (float(ssim(made, truth, 255)), "higher"),
+        found = {
+            "psnr": float(psnr(made, truth, 255)),
+            "ssim": float(ssim(made, truth, 255)),
         }
         if min(made.shape[2:]) >= MULTI_SCALE_MINIMUM:
-            found["ms_ssim"] = (float(ms_ssim(made, truth, 255)), "higher")
-        found["l1"] = (float((made.double() - truth.double()).abs().mean() / 255), "lower")
+            found["ms_ssim"] = float(ms_ssim(made, truth, 255))
+        found["l1"] = float((made.double() - truth.double()).abs().mean() / 255)
         if self.lpips is not None and min(made.shape[2:]) >= lpips.MINIMUM:
             x, y = (to_float(image).to(self._device) for image in (made, truth))
             with torch.inference_mode():
-                found["lpips"] = (float(self.lpips(x, y)), "lower")
+                found["lpips"] = float(self.lpips(x, y))
         return found
 
-    def with_source(self, source: Tensor, made: Tensor) -> Pairwise:
+    def with_source(self, source: Tensor, made: Tensor) -> dict[str, float]:
         """Tell how much of the content of its source a picture keeps."""
         return {
-            "edge_correlation": (float(edges.edge_correlation(source, made)), "higher"),
-            "color_inversion": (float(color_inversion(source, made)), "higher"),
+            "edge_correlation": float(edges.edge_correlation(source, made)),
+            "color_inversion": float(color_inversion(source, made)),
         }

@@ -16,7 +16,7 @@ from core.evaluation.scores import Evaluation, Measures, Scores
 from core.evaluation.statistics import SetFeatures
 from core.inference.sampler import Sampler
 from core.options import EvaluateOptions
-from core.report.pictures import to_rgb, to_uint8
+from core.report.pictures import in_8_bits, to_rgb, to_uint8
 
 _CHUNK = 256
 """Samples drawn between two hand-overs, so that they need not all be held."""
@@ -37,7 +37,7 @@ def evaluate_samples(
     """
     config = sampler.family.config
     data = for_testing(config.data).model_copy(update={"max_images": options.max_images})
-    found = find_domain(root, "test", config.data.tags)
+    found = find_domain(root, "test", config.data.tags, data.val_fraction)
     source = domain_source(found, config.channels[0], data)
     distances = FeatureDistances(options, sampler.device)
     reals, fakes = distances.collector(), distances.collector()
@@ -48,7 +48,7 @@ def evaluate_samples(
             (pixels,) = source.read(i)
             _, height, width = pixels.shape
             crop = CropFlip.centred(height, width, crop_side(data))
-            reals.add(to_rgb(torch.from_numpy(crop.apply(pixels).copy())))
+            reals.add(to_rgb(in_8_bits(torch.from_numpy(crop.apply(pixels).copy()))))
         generator = torch.Generator().manual_seed(seed)
         noise = sampler.family.random_noise(len(source), generator)
         captions = found.captions[: len(source)]

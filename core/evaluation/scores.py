@@ -9,6 +9,46 @@ from typing import Any, Literal
 
 Better = Literal["higher", "lower", ""]
 
+OF_SETS: dict[str, Better] = {
+    "fid": "lower",
+    "kid": "lower",
+    "kid_std": "",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+    "inception_score": "higher",
+}
+"""{measure in the features of a network: which way is better}; empty for a spread. In features
+other than Inception's its name ends with theirs."""
+_OF_PICTURES: dict[str, Better] = {
+    "detail_distance": "lower",
+    "psnr": "higher",
+    "ssim": "higher",
+    "ms_ssim": "higher",
+    "l1": "lower",
+    "lpips": "lower",
+    "edge_correlation": "higher",
+    "color_inversion": "higher",
+    "lpips_diversity": "higher",
+    "diversity": "higher",
+    "diversity_features": "higher",
+    "pixel_accuracy": "higher",
+    "class_accuracy": "higher",
+    "mean_iou": "higher",
+}
+
+
+def better(measure: str) -> Better:
+    """Return which way a measure is better; empty for a spread."""
+    known = OF_SETS | _OF_PICTURES
+    return known[measure if measure in known else measure.rpartition("_")[0]]
+
+
+def is_better(measure: str, value: float, than: float) -> bool:
+    """Whether a value of a measure is better than another one of the same."""
+    return value < than if better(measure) == "lower" else value > than
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -29,6 +69,11 @@ class Measure:
     low: float | None = None
     high: float | None = None
     bias: float | None = None
+
+    @classmethod
+    def of(cls, name: str, value: float, copied: float | None = None) -> Measure:
+        """Return a value of the measure of a name."""
+        return cls(value, copied, better(name))
 
     def __str__(self) -> str:
         """Return what of it does not stand in a column of its own."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from core.data.folders import expanded
+from core.data.pages import split_page
 from core.errors import UserError
 from core.evaluation.metrics.fid import Gaussian
 from core.evaluation.networks import Features
@@ -107,7 +108,7 @@ def key_of(files: Iterable[Path], protocol: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, *sorted(protocol.items())]).encode())
     for path in files:
         try:
-            status = path.stat()
+            status = split_page(path)[0].stat()
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from None
         line = f"{os.fspath(path.absolute())!r} {status.st_size} {status.st_mtime_ns}\n"

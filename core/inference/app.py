@@ -11,6 +11,7 @@ from PIL import Image
 from core.checkpoints import store
 from core.errors import UserError
 from core.family import FamilyTable
+from core.inference import safe_files
 from core.inference.loading import load_translator
 from core.inference.translator import Translator
 from core.options import Direction
@@ -18,8 +19,8 @@ from core.options import Direction
 MAX_STYLES = 16
 
 
-def find_runs(folder: Path) -> dict[str, Path]:
-    """Find run folders and converted checkpoints below a folder, by their relative names.
+def find_runs(folder: Path, table: FamilyTable) -> dict[str, Path]:
+    """Find run folders and converted checkpoints that translate, by their names below a folder.
 
     Raises:
         UserError: there are none.
@@ -27,13 +28,29 @@ def find_runs(folder: Path) -> dict[str, Path]:
     runs = {path.parent.parent for path in folder.rglob("checkpoints/step_*.pt")}
     files = {path for path in folder.rglob("*.pt") if path.parent.name != "checkpoints"}
     files |= {*folder.rglob("*.safetensors")}
-    found = {path.relative_to(folder).as_posix(): path for path in sorted(runs | files)}
+    translating = (path for path in sorted(runs | files) if _translates(path, table))
+    found = {path.relative_to(folder).as_posix(): path for path in translating}
     if not found:
+        others = f" ({len(runs | files)} that do not translate)" if runs | files else ""
         raise UserError(
-            f"--runs {folder}: no run folder and no checkpoint below it; train one first, or "
-            "convert a released one with scripts/convert.py"
+            f"--runs {folder}: no run folder and no checkpoint of a translator below it{others}; "
+            "train one first, or convert a released one with scripts/convert.py"
         )
     return {folder.name if name == "." else name: path for name, path in found.items()}
+
+
+def _translates(path: Path, table: FamilyTable) -> bool:
+    """Tell whether a run or a file is of a family that translates, without reading its weights."""
+    file = path if path.is_file() else store.listed(path / "checkpoints")[0]
+    try:
+        if file.suffix == ".safetensors":
+            state = safe_files.load_safetensors(file)
+        else:
+            state = torch.load(file, map_location="meta", weights_only=True, mmap=True)
+    except Exception:  # whatever it is, it is no checkpoint of ours
+        return False
+    name = state.get("family") if isinstance(state, dict) else None
+    return hasattr(table.get(str(name)), "translate")
 
 
 class Demo:
@@ -58,13 +75,13 @@ class Demo:
     def translate(
         self,
         name: str,
-        image: Image.Image | None,
+        image: Path | None,
         direction: Direction,
         num_styles: int,
-        example: Image.Image | None,
+        example: Path | None,
         seed: int,
     ) -> list[tuple[Image.Image, str]]:
-        """Return translations with their captions.
+        """Return translations of a picture file, in 8 bits, with their captions.
 
         In a family with styles that is one in the style of the example, if there is one, and
         `num_styles` in random styles; in others, one.
@@ -75,19 +92,22 @@ class Demo:
         if image is None:
             raise UserError("drop a picture first")
         translator = self.translator(name)
+        direction = translator.check_direction(direction)
+        picture = translator.read(image, direction)
         if translator.styles is None:
-            return [(translator(image, direction), direction)]
+            return [(translator(picture, direction).to_pil(), direction)]
         codes, captions = [], []
         if example is not None:
-            codes.append(translator.encode_style(example, direction))
+            shown = translator.read(example, direction, target=True)
+            codes.append(translator.encode_style(shown, direction))
             captions.append("style of the example")
         if num_styles:
             codes.append(translator.random_styles(num_styles, seed))
             captions += [f"random style {i + 1}" for i in range(num_styles)]
         if not codes:
             raise UserError("choose at least one random style, or drop an example")
-        results = translator.in_styles(image, torch.cat(codes), direction)
-        return list(zip(results, captions, strict=True))
+        results = translator.in_styles(picture, torch.cat(codes), direction)
+        return [(one.to_pil(), caption) for one, caption in zip(results, captions, strict=True)]
 
 
 def build_page(demo: Demo) -> Any:
@@ -112,9 +132,12 @@ def build_page(demo: Demo) -> Any:
             gr.Group(visible=translator.styles is not None),
         )
 
-    def translate(*inputs: Any) -> list[tuple[Image.Image, str]]:
+    def translate(
+        name: str, image: str | None, direction: Direction, num: int, example: str | None, seed: int
+    ) -> list[tuple[Image.Image, str]]:
+        files = (Path(file) if file else None for file in (image, example))
         try:
-            return demo.translate(*inputs)
+            return demo.translate(name, next(files), direction, num, next(files), seed)
         except UserError as error:
             raise gr.Error(str(error)) from None
 
@@ -125,12 +148,12 @@ def build_page(demo: Demo) -> Any:
         with gr.Row():
             with gr.Column():
                 run = gr.Dropdown(names, value=names[0], label="Checkpoint")
-                direction = gr.Radio([], label="Direction")
-                image = gr.Image(type="pil", image_mode=None, label="Picture")
+                direction = gr.Radio(["AtoB", "BtoA"], value="AtoB", label="Direction")
+                image = gr.Image(type="filepath", label="Picture")
                 with gr.Group(visible=False) as styles:
                     num_styles = gr.Slider(0, MAX_STYLES, 4, step=1, label="Random styles")
                     seed = gr.Number(0, precision=0, label="Seed of the random styles")
-                    example = gr.Image(type="pil", image_mode=None, label="Style of this picture")
+                    example = gr.Image(type="filepath", label="Style of this picture")
                 button = gr.Button("Translate", variant="primary")
             results = gr.Gallery(label="Translations", format="png", columns=2)
         for event in (page.load, run.change):

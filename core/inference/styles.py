@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from core.data.folders import find_single, find_unpaired, has_split
-from core.data.images import open_image
-from core.data.names import unique_stems
+from core.data.names import distinct, result_names
 from core.errors import UserError
 from core.inference.latent import read_vectors
 from core.inference.translator import Translator
@@ -80,12 +79,13 @@ def given(
             continue
         files = _example_files(path, direction, max_images)
         folder = Path(os.path.commonpath([file.parent for file in files]))
-        names += [stem.replace("/", "_") for stem in unique_stems(files, folder)]
-        codes += [translator.encode_style(open_image(file), direction) for file in files]
+        names += [stem.replace("/", "_") for stem in result_names(files, folder)]
+        read = (translator.read(file, direction, target=True) for file in files)
+        codes += [translator.encode_style(picture, direction) for picture in read]
         pictures += files
     repeated = {name for name in names if names.count(name) > 1}
     unique = [f"{i:02d}_{name}" if name in repeated else name for i, name in enumerate(names)]
-    return StyleSet(tuple(unique), torch.cat(codes), tuple(pictures))
+    return StyleSet(tuple(distinct(unique)), torch.cat(codes), tuple(pictures))
 
 
 def one(translator: Translator, text: str, direction: Direction) -> StyleSet:

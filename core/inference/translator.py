@@ -14,26 +14,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from core.data.images import Pixels, as_array, normalised
-from core.data.transforms import for_testing, resize
+from core.data.images import picture_of, read_picture
+from core.data.picture import EIGHT_BITS, Levels, Picture, Pixels, alpha_as
+from core.data.transforms import for_network, for_testing
 from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
 from core.nn.modes import evaluating, published_test_mode
-from core.options import Direction, other_way
-from core.report.pictures import to_pil
+from core.options import Direction, Span, other_way
+from core.report.pictures import to_uint8
 from core.tiling.run import fits, run_tiled
 
 AUTO_TILE = 512
 """Tile side where memory does not suffice for the whole image and none is asked for."""
 
-ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Tensor)
+ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Picture, Tensor)
 Run = Callable[[Tensor], list[Tensor]]
 """Legal images -> their translations, one per style."""
 
@@ -135,14 +139,15 @@ class Translator:
         return self.styles
 
     def __call__(self, image: ImageOrTensor, direction: Direction | None = None) -> ImageOrTensor:
-        """Translate one PIL image, or a tensor [C, H, W] or [N, C, H, W] in [-1, 1].
+        """Translate a picture, a PIL image, or a tensor [C, H, W] or [N, C, H, W] in [-1, 1].
 
         A family with styles takes one fixed code per image; `in_styles` takes those it is given.
 
         Returns:
-            The same kind of object, of the same height and width. A PIL image's transparency is
-            kept where the result has room for it (three channels); a tensor comes back as float32
-            on its own device.
+            The same kind of object, of the same height and width. Transparency, which networks see
+            as white, is put back where the result has room for it (not on four channels). Pictures
+            keep depth and range; so do gray PIL images of 16 bits, but other PIL images come back
+            in 8. A tensor comes back as float32 on its own device.
         """
         return self._translate(image, self.check_direction(direction), None)[0]
 
@@ -168,20 +173,23 @@ class Translator:
     def encode_style(self, image: ImageOrTensor, direction: Direction | None = None) -> Tensor:
         """Return the style of an example image of the direction's target domain.
 
-        A PIL image of any size and mode is resized as the data was for training, since a style
+        A picture of any size and mode is resized as the data was for training, since a style
         encoder knows textures at one scale; a tensor is taken as it is.
 
         Returns:
-            [N, style_dim] float32 on the CPU; N is 1 for a PIL image or a tensor [C, H, W].
+            [N, style_dim] float32 on the CPU; N is 1 for a picture or a tensor [C, H, W].
         """
         direction = self.check_direction(direction)
         family = self.require_styles()
         channels = self.channels(direction)[1]
-        if isinstance(image, Image.Image):
-            pixels = as_array(normalised(ImageOps.exif_transpose(image)), channels)
-            batch = _as_batch(resize(pixels, for_testing(family.config.data)))
+        given: Any = image
+        if isinstance(given, Image.Image):
+            given = picture_of(given, self._spans(direction)[1])
+        if isinstance(given, Picture):
+            pixels = for_network(given, channels, for_testing(family.config.data))
+            batch = to_float(torch.from_numpy(pixels.copy()))[None]
         else:
-            batch = _as_batch(image)
+            batch = _as_batch(given)
         if batch.shape[1] != channels:
             raise UserError(f"a style image for {direction} has {channels} channel(s)")
         batch, _, _ = pad_to_multiple(batch, family.multiple, family.minimum)
@@ -232,13 +240,14 @@ class Translator:
 
         return self._padded(images, lambda x: [self._through(work, x)])[0].to(images.device)
 
-    def _translate(
-        self, image: ImageOrTensor, direction: Direction, styles: Tensor | None
-    ) -> list[ImageOrTensor]:
+    def _translate(self, image: Any, direction: Direction, styles: Tensor | None) -> list[Any]:
         channels = self.channels(direction)[0]
         run = partial(self._run, direction=direction, styles=styles)
         if isinstance(image, Image.Image):
-            return self._translate_pil(image, channels, run)
+            picture = picture_of(image, self._spans(direction)[0])
+            return [_as_pil(x) for x in self._translate_picture(picture, direction, run)]
+        if isinstance(image, Picture):
+            return self._translate_picture(image, direction, run)
         batch = _as_batch(image)
         if batch.shape[1] != channels:
             raise UserError(
@@ -247,16 +256,37 @@ class Translator:
         results = self._padded(batch, run)
         return [(x if image.dim() == 4 else x[0]).to(image.device) for x in results]
 
-    def _translate_pil(self, image: Image.Image, channels: int, run: Run) -> list[Image.Image]:
-        upright = normalised(ImageOps.exif_transpose(image))
-        alpha = upright.getchannel("A") if upright.mode == "RGBA" and channels != 4 else None
-        # The colours as stored: laid over a background they would blend into the result's edges.
-        pixels = as_array(upright.convert("RGB") if alpha is not None else upright, channels)
-        results = [to_pil(x[0]) for x in self._padded(_as_batch(pixels), run)]
-        for result in results:
-            if alpha is not None and result.mode == "RGB":
-                result.putalpha(alpha)
-        return results
+    def _spans(self, direction: Direction) -> tuple[Span | None, Span | None]:
+        """Return black and white of inputs and of results."""
+        a, b = self.family.config.data.spans
+        return (a, b) if direction == "AtoB" else (b, a)
+
+    def read(self, path: Path, direction: Direction, *, target: bool = False) -> Picture:
+        """Read a file of the direction's source domain, or of its target.
+
+        Raises:
+            UserError: as `core.data.images.read_picture`.
+        """
+        return read_picture(path, self._spans(direction)[target])
+
+    def _translate_picture(self, picture: Picture, direction: Direction, run: Run) -> list[Picture]:
+        channels = self.channels(direction)[0]
+        pixels = torch.from_numpy(np.array(picture.channels(channels)))
+        if channels == 4:  # alpha was an input: what becomes of it is the network's
+            picture = replace(picture, alpha=None)
+        image = pixels.permute(2, 0, 1).contiguous()[None]
+        results = self._padded(
+            image.mul(2).sub_(1) if picture.levels.deep else to_float(image), run
+        )
+        levels = self._result_levels(picture.levels, direction)
+        return [_result(x[0], picture, levels) for x in results]
+
+    def _result_levels(self, given: Levels, direction: Direction) -> Levels:
+        """Say what results are stored as: like their input, unless the target has its own range."""
+        source, target = self._spans(direction)
+        if target is not None:
+            return given.spanning(target)
+        return EIGHT_BITS if source is not None else given
 
     @contextmanager
     def test_modes(self) -> Iterator[None]:
@@ -320,8 +350,31 @@ class Translator:
         return 0 if side <= tile else tile
 
 
-def _as_batch(image: Pixels | Tensor) -> Tensor:
-    """Turn pixels [H, W, C] or a tensor [C, H, W] into a batch [1, C, H, W] in [-1, 1]."""
-    if not isinstance(image, Tensor):
-        image = to_float(torch.from_numpy(image).permute(2, 0, 1).contiguous())
+def _as_batch(image: Tensor) -> Tensor:
+    """Turn a tensor [C, H, W] into a batch."""
     return image if image.dim() == 4 else image[None]
+
+
+def _result(image: Tensor, given: Picture, levels: Levels) -> Picture:
+    """Make a picture of a network's output [C, H, W] for an input; its alpha is the input's.
+
+    Raises:
+        UserError: a NaN among the values.
+    """
+    eight = to_uint8(image)  # refuses NaN
+    values = ((image + 1) / 2).clamp(0, 1) if levels.deep else eight
+    pixels: Pixels = values.permute(1, 2, 0).contiguous().cpu().numpy()
+    alpha = given.alpha
+    if pixels.shape[2] == 4:  # colours and an alpha of its own
+        pixels, alpha = pixels[..., :3], pixels[..., 3:]
+    elif alpha is not None:
+        alpha = alpha_as(alpha, deep=levels.deep)
+    return given.with_pixels(pixels, levels, alpha)
+
+
+def _as_pil(picture: Picture) -> Image.Image:
+    """Return Pillow's image of the same depth where there is one: 16 bits and floats in gray."""
+    gray = picture.pixels.shape[2] == 1 and picture.alpha is None
+    if gray and picture.levels.dtype in {"uint16", "float32"}:
+        return Image.fromarray(picture.stored()[..., 0])
+    return picture.to_pil()

@@ -70,9 +70,14 @@ def write_samples(
     """Write `0000.png` ..., the noise of each, `0000.npy` ..., and `grid.png` with their numbers.
 
     Returns the grid, as square as can be.
+
+    Raises:
+        UserError: noise of an earlier call is there, which these pictures belong to.
     """
     noise = random_noise(sampler, num, seed)
     images = sampler(noise, at_most_one(texts))
+    if there := sorted(folder.glob("[0-9][0-9][0-9][0-9].npy")):
+        raise UserError(f"{there[0]}: noise of earlier samples; give another --output")
     pictures = [to_pil(image) for image in images]
     for index, (picture, vector) in enumerate(zip(pictures, noise, strict=True)):
         save_png(picture, folder / f"{index:04d}.png")

@@ -5,6 +5,7 @@ Codes are written beside the pictures as `styles/*.npy`, to be given back with `
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from core.inference.translator import Translator
 from core.jobs.translate import Job, Task
 from core.options import DataOptions, Direction
 from core.report.pictures import save_gif, save_png, scaled, sheet, strip, table
+from core.report.results import save_picture
 
 NUM_STYLES = 5
 """Random styles of each input where nothing is asked for."""
@@ -61,13 +63,13 @@ class InStyles(Task):
         styles = self.common.get(job.direction)
         if styles is None:
             # Of its own name, so that neither other inputs nor the number of processes matter.
-            seed = self.seed ^ zlib.crc32(job.name.encode())
+            seed = self.seed ^ zlib.crc32(os.fsencode(job.name))
             styles = drawn(self.translator, self.num_styles, seed)
             save_numbers(styles.codes, folder / "styles" / f"{job.name}.npy")
         real = self.read(job)
         fakes = self.translator.in_styles(real, styles.codes, job.direction)
         for path, picture in zip(self.outputs(job).values(), [real, *fakes], strict=True):
-            save_png(picture, folder / path)
+            save_picture(picture, folder / path)
 
     def figure(self, direction: Direction, jobs: Sequence[Job], folder: Path) -> tuple[str, str]:
         """Write a grid of the inputs and their translations, and codes that are common to them."""
@@ -117,9 +119,10 @@ class Between(Task):
     def run(self, job: Job, folder: Path) -> None:
         """See `Task.run`."""
         real = self.read(job)
-        frames = self.translator.in_styles(real, self.codes(job.direction), job.direction)
+        results = self.translator.in_styles(real, self.codes(job.direction), job.direction)
         picture, gif, row = (folder / path for path in self.outputs(job).values())
-        save_png(real, picture)
+        save_picture(real, picture)
+        frames = [result.to_pil() for result in results]
         save_gif([*frames, *frames[-2:0:-1]], gif, FRAME_MILLISECONDS)
         save_png(strip(frames), row)
 

@@ -8,22 +8,25 @@ is done nor goes on with other options or other images.
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from core.config import dump_config
 from core.data.folders import find_single
-from core.data.images import has_image_extension, open_image, open_label_map
-from core.data.names import unique_stems
+from core.data.images import has_image_extension, open_image, open_label_map, picture_of
+from core.data.names import distinct, printable, result_names, same
+from core.data.pages import pages, split_page
 from core.errors import UserError
 from core.report.gallery import write_test_gallery
-from core.report.pictures import save_gif, save_png, sheet, thumbnail, write_file
+from core.report.pictures import save_gif, save_png, sheet, thumbnail
+from core.report.results import save_picture
 from core.stylizer import Look, Stylizer
 
 PAIR_FOLDERS = ("content", "style", "content_segment", "style_segment")
@@ -65,16 +68,25 @@ class Showing:
 
 
 def _named(files: Sequence[Path]) -> list[tuple[str, Path]]:
-    names = unique_stems([Path(file.name) for file in files], Path())
-    return list(zip(names, files, strict=True))
+    """Name files after themselves, and where that is not enough after their folders too."""
+    folder = Path(os.path.commonpath([file.parent for file in files]))
+    own = [file.with_suffix("").name for file in files]
+    whole = [name.replace("/", "_") for name in result_names(files, folder)]
+    repeated = Counter(same(name).casefold() for name in own)
+    names = [
+        name if repeated[same(name).casefold()] == 1 else longer
+        for name, longer in zip(own, whole, strict=True)
+    ]
+    return list(zip(distinct([printable(name) for name in names]), files, strict=True))
 
 
 def grid_jobs(contents: Sequence[Path], styles: Sequence[Path]) -> list[StyleJob]:
     """Pair each content with each style, content by content."""
+    pairs = [(row, column) for row in _named(contents) for column in _named(styles)]
+    names = distinct([f"{row}_{column}" for (row, _), (column, _) in pairs])
     return [
-        StyleJob(f"{row}_{column}", content, (style,))
-        for row, content in _named(contents)
-        for column, style in _named(styles)
+        StyleJob(name, content, (style,))
+        for name, ((_, content), (_, style)) in zip(names, pairs, strict=True)
     ]
 
 
@@ -85,16 +97,18 @@ def find_jobs(
     style_masks: Sequence[Path] = (),
     *,
     every_pair: bool = False,
+    output: Path | None = None,
 ) -> list[StyleJob]:
     """Find contents and styles, each path an image or a folder.
 
-    Each content gets the blend of all styles, or with `every_pair` one style after another.
+    Each content gets the blend of all styles, or with `every_pair` one style after another. What an
+    earlier call has left in `output` is neither.
 
     Raises:
         UserError: nothing there, or a mask for several contents.
     """
-    contents = find_single(content)
-    files = tuple(file for path in styles for file in find_single(path))
+    contents = find_single(content, without=output)
+    files = tuple(file for path in styles for file in find_single(path, without=output))
     if every_pair:
         return grid_jobs(contents, files)
     if content_mask is not None and len(contents) > 1:
@@ -117,8 +131,7 @@ def pair_jobs(root: Path) -> list[StyleJob]:
         present = (root / folder).is_dir()
         if not present and not folder.endswith("_segment"):
             raise UserError(f"{root}: no folder {folder}/; --pairs needs content/ and style/")
-        files = sorted((root / folder).iterdir()) if present else []
-        found.append({file.stem: file for file in files if has_image_extension(file)})
+        found.append(_by_name(root / folder) if present else {})
     contents, styles, content_masks, style_masks = found
     alone = sorted(contents.keys() ^ styles.keys())
     if alone or not contents:
@@ -134,23 +147,35 @@ def pair_jobs(root: Path) -> list[StyleJob]:
     return jobs
 
 
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return {name: image} of a folder, pages of one file as images of their own.
+
+    Raises:
+        UserError: two of one name.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        for page in pages(file) if has_image_extension(file) else ():
+            name = same(page.stem)
+            if name in found:
+                raise UserError(f"{page} and {found[name].name}: of one name; rename one of them")
+            found[name] = page
+    return found
+
+
 def _fingerprint(job: StyleJob, config: Any) -> str:
     """Return a digest of everything that a result depends on."""
     digest = hashlib.sha256(dump_config(config).encode())
     masks = (job.content_mask, *job.style_masks)
     for file in filter(None, (job.content, *job.styles, *masks)):
         try:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            read, page = split_page(file)
+            if read.is_fifo():
+                raise UserError(f"{file}: no regular file (a pipe); remove it")
+            digest.update(hashlib.sha256(read.read_bytes()).digest() + str(page or "").encode())
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     return digest.hexdigest()
-
-
-def _save(picture: Image.Image, path: Path, **texts: str) -> None:
-    info = PngInfo()
-    for key, value in texts.items():
-        info.add_text(key, value)
-    write_file(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
 
 
 def _saved(path: Path, made_by: str) -> Image.Image | None:
@@ -194,7 +219,9 @@ class FolderProgress:
         self._bar.set_postfix({name: f"{value:.3g}" for name, value in seen.terms.items()})
         if drawn:
             save_png(seen.picture, self._steps / f"{done:06d}.png")
-            _save(seen.state, self._unfinished, made_by=self._made_by, done=str(done))
+            save_picture(
+                picture_of(seen.state), self._unfinished, made_by=self._made_by, done=str(done)
+            )
 
     def finish(self) -> None:
         """Close the bar, make the GIF, drop what was for resuming: the result is written."""
@@ -222,8 +249,7 @@ def stylize_one(stylizer: Stylizer, job: StyleJob, config: Any, out: Path, show:
     progress = FolderProgress(out, job, made_by, show)
     try:
         result = stylizer.stylize(
-            # Colours as stored: what is transparent is not looked at in the end.
-            content.convert("RGB") if content.mode == "RGBA" else content,
+            content,
             [open_image(style) for style in job.styles],
             content_mask=open_label_map(job.content_mask) if job.content_mask else None,
             style_masks=[open_label_map(mask) for mask in job.style_masks],
@@ -234,7 +260,7 @@ def stylize_one(stylizer: Stylizer, job: StyleJob, config: Any, out: Path, show:
     if content.mode == "RGBA":
         alpha = content.getchannel("A").resize(result.size, Image.Resampling.BILINEAR)
         result.putalpha(alpha)
-    _save(result, path, made_by=made_by)
+    save_picture(picture_of(result), path, made_by=made_by)
     progress.finish()
     return path
 

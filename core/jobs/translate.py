@@ -10,19 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 from tqdm import tqdm
 
-from core.data.folders import find_paired, find_single, find_unpaired, has_split
-from core.data.images import as_array, open_image
-from core.data.names import unique_stems
-from core.data.source import split_pair
+from core.data.folders import (
+    find_paired,
+    find_single,
+    find_unpaired,
+    has_split,
+    splits_present,
+)
+from core.data.names import result_names
+from core.data.picture import Picture
 from core.data.transforms import for_testing, resize
 from core.errors import UserError
 from core.inference.translator import Translator
 from core.options import DataOptions, Direction, other_way
 from core.report.gallery import write_test_gallery
-from core.report.pictures import save_png
+from core.report.results import save_picture
 from core.runtime import distributed
 from core.runtime.distributed import World
 
@@ -40,39 +45,67 @@ class Job:
 
 
 def find_jobs(
-    path: Path, translator: Translator, direction: Direction | None, max_images: int | None
+    path: Path,
+    translator: Translator,
+    direction: Direction | None,
+    max_images: int | None,
+    output: Path | None = None,
 ) -> list[Job]:
     """Find the inputs meant by a path, and which way each goes.
 
     Args:
         path: an image; a folder of images; or a data set: of `testA/` and `testB/` each domain
             goes in its own direction, of pairs (`test/` or `val/`) the input side with the other
-            as the truth.
+            as the truth. Without a test split, the share that the training has kept for it.
         translator: whose directions and kind of data count.
         direction: the one asked for, or None: all for a data set, the first otherwise.
         max_images: at most so many per domain.
+        output: the folder of results; what an earlier call has left there is no input.
 
     Raises:
-        UserError: nothing there.
+        UserError: nothing there, a data set without test images, or `output` is the input itself.
     """
+    if output is not None and path.is_dir() and output.resolve() == path.resolve():
+        raise UserError(
+            f"--output {output}: is the input folder, so results would become inputs; give another"
+        )
     directions = translator.directions
     first = direction or directions[0]
-    paired = translator.family.layout == "paired"
-    if path.is_dir() and paired and has_split(path, "test", paired=True):
-        pairs = find_paired(path, "test", max_images)
+    share = translator.family.config.data.val_fraction
+    if path.is_dir() and translator.family.layout == "paired" and _is_tested(path, True, share):
+        pairs = find_paired(path, "test", max_images, share)
         inputs, truths = (pairs.a, pairs.b) if first == "AtoB" else (pairs.b, pairs.a)
         return _jobs(inputs, path, first, truths)
-    if path.is_dir() and has_split(path, "test", paired=False):
-        found = find_unpaired(path, "test", max_images)
+    if path.is_dir() and _is_tested(path, False, share):
+        found = find_unpaired(path, "test", max_images, share)
         wanted = [d for d in directions if direction in (None, d)]
         return [job for d in wanted for job in _jobs(found.a if d == "AtoB" else found.b, path, d)]
-    return _jobs(find_single(path, max_images), path if path.is_dir() else path.parent, first)
+    files = find_single(path, max_images, output)
+    return _jobs(files, path if path.is_dir() else path.parent, first)
+
+
+def _is_tested(root: Path, paired: bool, share: float) -> bool:
+    """Tell whether a folder is a data set with test images, or a share of train kept for them.
+
+    Raises:
+        UserError: it is one without any.
+    """
+    there = splits_present(root, paired=paired)
+    if not there or has_split(root, "test", paired=paired):
+        return bool(there)
+    if not share:
+        what = "pairs" if paired else "two domains"
+        raise UserError(
+            f"{root}: holds {what} in train and no test split; make one with check_data.py "
+            "--split 0.1, or give a folder of pictures to translate"
+        )
+    return True
 
 
 def _jobs(
     files: Sequence[Path], root: Path, direction: Direction, truths: Sequence[Path | None] = ()
 ) -> list[Job]:
-    names, truths = unique_stems(files, root), truths or [None] * len(files)
+    names, truths = result_names(files, root), truths or [None] * len(files)
     return [
         Job(file, name, direction, truth)
         for file, name, truth in zip(files, names, truths, strict=True)
@@ -121,10 +154,9 @@ class Task:
         if job.truth is not None:
             pictures.append(self.read(job, job.truth))
         elif self._has_way_back(job):
-            opaque = fake.convert("RGB") if fake.mode == "RGBA" else fake
-            pictures.append(translator(opaque, other_way(job.direction)))
+            pictures.append(translator(fake, other_way(job.direction)))
         for path, picture in zip(self.outputs(job).values(), pictures, strict=True):
-            save_png(picture, folder / path)
+            save_picture(picture, folder / path)
 
     def figure(
         self, direction: Direction, jobs: Sequence[Job], folder: Path
@@ -135,18 +167,22 @@ class Task:
         """
         return None
 
-    def read(self, job: Job, truth: Path | None = None) -> Image.Image:
+    def read(self, job: Job, truth: Path | None = None) -> Picture:
         """Open an input's picture, or its truth, resized as the published test does if asked to."""
-        image = open_image(truth or job.path)
+        is_target = truth is not None
+        picture = self.translator.read(truth or job.path, job.direction, target=is_target)
         if job.truth == job.path:  # side by side: A is the left half and B the right one
-            is_a = (job.direction == "AtoB") == (truth is None)
-            image = split_pair(image, job.path)[0 if is_a else 1]
+            is_a = (job.direction == "AtoB") != is_target
+            picture = picture.halves()[0 if is_a else 1]
+        if not is_target and picture.is_constant:
+            tqdm.write(f"{picture.name}: all of one colour; what networks make of it is noise")
         if self.official is None:
-            return image
-        channels = self.translator.channels(job.direction)[0 if truth is None else 1]
+            return picture
+        channels = self.translator.channels(job.direction)[is_target]
         # The official test resizes every image to crop_size first; transparency goes with it.
-        pixels = resize(as_array(image, channels), for_testing(self.official))
-        return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+        pixels = resize(picture.channels(channels), for_testing(self.official))
+        colours, alpha = np.split(pixels, [3 if channels == 4 else channels], axis=2)
+        return picture.with_pixels(colours, picture.levels, alpha if channels == 4 else None)
 
     def _has_way_back(self, job: Job) -> bool:
         return other_way(job.direction) in self.translator.directions

@@ -14,7 +14,7 @@ from core.nn.init import InitName, init_weights
 from core.nn.norms import NormName
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
-from core.options import CountInt, Options, PositiveFloat, PositiveInt, RunConfig, Weight
+from core.options import Options, PositiveFloat, PositiveInt, RunConfig, Weight
 
 Channels = Literal[1, 3, 4]
 Generator = ResnetGenerator | UnetGenerator
@@ -59,7 +59,6 @@ class NetworkOptions(Options):
     gan_mode: GanMode = "lsgan"
     lambda_gp: Weight = 10.0
     """`gan_mode: wgangp` only: weight of the critics' gradient penalty (Gulrajani et al. 2017)."""
-    pool_size: CountInt
 
     @model_validator(mode="after")
     def _penalty_is_per_sample(self) -> Self:

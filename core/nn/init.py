@@ -21,17 +21,24 @@ def init_weights(network: nn.Module, name: InitName = "normal", gain: float = 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            weight = module.weight
-            if name == "normal":
-                init.normal_(weight, 0.0, gain)
-            elif name == "xavier":
-                init.xavier_normal_(weight, gain)
-            elif name == "kaiming":
-                init.kaiming_normal_(weight, a=0.0, mode="fan_in")
-            else:
-                init.orthogonal_(weight, gain)
-            if module.bias is not None:
-                init.zeros_(module.bias)
+            init_layer(module, name, gain)
         elif isinstance(module, nn.BatchNorm2d):
             init.normal_(module.weight, 1.0, gain)
             init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def init_layer(
+    layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, name: InitName, gain: float
+) -> None:
+    """Initialise one layer's weight in place, by name as in `init_weights`, and its bias to 0."""
+    if name == "normal":
+        init.normal_(layer.weight, 0.0, gain)
+    elif name == "xavier":
+        init.xavier_normal_(layer.weight, gain)
+    elif name == "kaiming":
+        init.kaiming_normal_(layer.weight, a=0.0, mode="fan_in")
+    else:
+        init.orthogonal_(layer.weight, gain)
+    if layer.bias is not None:
+        init.zeros_(layer.bias)

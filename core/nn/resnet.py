@@ -79,11 +79,17 @@ class ResnetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, input_nc, H, W] in [-1, 1] to [N, output_nc, H, W] in [-1, 1]."""
-        if not (self.gradient_checkpointing and x.requires_grad | self.training):
-            return self.model(x)
         for layer in self.model:
-            x = _recomputed(layer, x) if isinstance(layer, ResnetBlock) else layer(x)
+            x = self.run_layer(layer, x)
         return x
+
+    def run_layer(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Run one of the model's layers; a residual block recomputed if that was asked for."""
+        recompute = self.gradient_checkpointing and x.requires_grad | self.training
+        if recompute and isinstance(layer, ResnetBlock):
+            return _recomputed(layer, x)
+        y: Tensor = layer(x)
+        return y
 
 
 def _recomputed(block: ResnetBlock, x: Tensor) -> Tensor:

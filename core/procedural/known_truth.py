@@ -13,8 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from core.data.folders import find_paired, find_unpaired
-from core.data.images import open_image, read_image
-from core.data.source import split_pair
+from core.data.images import read_image, read_picture, rgb_of
 from core.errors import UserError
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
 from core.evaluation.metrics.psnr import psnr
@@ -177,10 +176,8 @@ def score_paired(translator: Translator, root: Path) -> dict[Direction, Translat
     """Score a set made by `make_seasons(layout="paired")`: photograph left, labels right."""
     found = find_paired(root, "test")
     (direction,) = translator.directions
-    halves = [split_pair(open_image(file), file) for file in found.a]
-    photos, drawings = (
-        [np.asarray(pair[side].convert("RGB")) for pair in halves] for side in (0, 1)
-    )
+    halves = [read_picture(file).halves() for file in found.a]
+    photos, drawings = ([rgb_of(pair[side].to_pil()) for pair in halves] for side in (0, 1))
     inputs, truths = (photos, drawings) if direction == "AtoB" else (drawings, photos)
     labels = [read_image(root / "labels" / file.name, 1)[..., 0] for file in found.a]
     return {direction: _score(translator, direction, inputs, truths, labels)}

@@ -62,6 +62,11 @@ def to_uint8(images: Tensor, rounding: Literal["nearest", "truncate"] = "nearest
     return (levels.round() if rounding == "nearest" else levels).to(torch.uint8)
 
 
+def in_8_bits(images: Tensor) -> Tensor:
+    """Return uint8 as it is, and float in [-1, 1] by `to_uint8`: images as a loader gives them."""
+    return images if images.dtype == torch.uint8 else to_uint8(images)
+
+
 def to_rgb(image: Tensor) -> Tensor:
     """Turn [C, H, W] into [3, H, W]: repeat gray, leave transparency out."""
     return image.expand(3, -1, -1) if len(image) == 1 else image[:3]
@@ -87,8 +92,7 @@ def to_pil(image: Tensor) -> Image.Image:
             f"image: {channels} channels cannot be shown as a picture; "
             "give 1 (gray), 3 (RGB) or 4 (RGBA)"
         )
-    pixels = image if image.dtype == torch.uint8 else to_uint8(image)
-    array = pixels.detach().cpu().permute(1, 2, 0).contiguous().numpy()
+    array = in_8_bits(image).detach().cpu().permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(array[:, :, 0] if channels == 1 else array)
 
 

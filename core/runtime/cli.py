@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "pix2pix: no dropout, running batch norm statistics",
     },
     "--max-images": {"type": int, "metavar": "N", "help": "per domain; default: all"},
+    "--max-pixels": {
+        "type": int,
+        "metavar": "N",
+        "help": "refuse larger pictures; default: 179 million",
+    },
     "--output": {"type": Path, "required": True, "help": "folder"},
     "--precision": {"choices": ["fp32", "bf16"], "default": "fp32"},
     "--preprocess": {
@@ -42,6 +48,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": [],
         "metavar": "KEY=VALUE",
         "help": "change an option of the config, e.g. train.batch_size=4; may be repeated",
+    },
+    "--which": {
+        "default": "last",
+        "help": "of a run folder: last, best (by checkpoint.best), a step, or epoch:N",
     },
     "--text": {"action": "append", "default": [], "help": "caption; may be repeated"},
 }
@@ -90,6 +100,9 @@ def main(
         Anything else is our bug and keeps its stack trace.
     """
     message, code = "", 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name may be no text: escape, don't stop
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = work(parse(argv)) or 0
         if processes := _processes():

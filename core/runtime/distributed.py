@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,11 @@ def leave(code: int) -> None:
         os._exit(code)
 
 
+def rank() -> int:
+    """Rank of this process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
 def num_processes() -> int:
     """Processes of this training."""
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -101,8 +106,11 @@ def barrier() -> None:
         dist.barrier()
 
 
-def _average(tensors: list[Tensor]) -> None:
+@torch.no_grad()
+def average(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in one message per type."""
+    if not dist.is_initialized():
+        return
     for dtype in {tensor.dtype for tensor in tensors}:
         group = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.reshape(-1) for tensor in group])
@@ -125,7 +133,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], *others: Tensor) -> No
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    _average([*(p.grad for p in parameters if p.grad is not None), *others])
+    average([*(p.grad for p in parameters if p.grad is not None), *others])
 
 
 @torch.no_grad()
@@ -135,7 +143,7 @@ def average_buffers(networks: Iterable[nn.Module]) -> None:
         return
     buffers = [b for net in networks for b in net.buffers() if b.is_floating_point()]
     if buffers:
-        _average(buffers)
+        average(buffers)
 
 
 @torch.no_grad()
@@ -152,6 +160,15 @@ def maximum(tensor: Tensor) -> None:
     """Replace a tensor by its largest value over the processes; nothing waits for a GPU."""
     if dist.is_initialized():
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
+
+
+def from_main(number: float, device: torch.device) -> float:
+    """Return the number that rank 0 has."""
+    if not dist.is_initialized():
+        return number
+    tensor = torch.tensor(number, dtype=torch.float64, device=device)
+    dist.broadcast(tensor, 0)
+    return float(tensor)
 
 
 def add_up(tensor: Tensor) -> None:

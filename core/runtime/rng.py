@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def seed_all(seed: int, *, deterministic: bool = False) -> None:
@@ -28,13 +29,28 @@ def seed_all(seed: int, *, deterministic: bool = False) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def get_torch_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """State of torch's generators on the CPU and on a GPU."""
+    on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), on_gpu
+
+
+def set_torch_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    """Inverse of `get_torch_state`."""
+    on_cpu, on_gpu = state
+    torch.set_rng_state(on_cpu)
+    if device.type == "cuda" and on_gpu is not None:
+        torch.cuda.set_rng_state(on_gpu, device)
+
+
 def get_state(device: torch.device) -> dict[str, Any]:
     """States of the generators of this process, as tensors and plain containers."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, words, gauss_next = random.getstate()
+    on_cpu, on_gpu = get_torch_state(device)
     return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "torch": on_cpu,
+        "cuda": on_gpu,
         "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
         "python": [version, torch.tensor(words), gauss_next],
     }
@@ -42,9 +58,7 @@ def get_state(device: torch.device) -> dict[str, Any]:
 
 def set_state(state: dict[str, Any], device: torch.device) -> None:
     """Inverse of `get_state`."""
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)
+    set_torch_state((state["torch"], state["cuda"]), device)
     keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, gauss_next = state["python"]

@@ -90,7 +90,7 @@ class _Path:
             layout=kind.layout,
             split="train",
             channels=config.channels,
-            batch_size=train.batch_size,
+            batch_size=train.images_per_step,
             seed=train.seed,
             pin_memory=world.device.type == "cuda",
         )

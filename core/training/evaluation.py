@@ -22,8 +22,8 @@ class ScheduledEvaluation:
         device: of the networks.
 
     Raises:
-        UserError: at the start rather than hours later: no test images, or a family that does not
-            translate.
+        UserError: at the start rather than hours later: no test images, a family that does not
+            translate, or `checkpoint.best` names what is not measured.
     """
 
     def __init__(self, family: Family, device: torch.device) -> None:
@@ -38,21 +38,33 @@ class ScheduledEvaluation:
         test_set = find_evaluation_set(root, translator, max_images=options.max_images)
         self._evaluator = Evaluator(translator, test_set, options)
         self._notes: set[str] = set()
+        directions = translator.directions
+        names = [f"{m}_{d}" for d in directions for m in self._evaluator.names(d)]
+        best = config.checkpoint.best
+        if best is not None and best not in names:
+            raise UserError(
+                f"checkpoint.best: {best} is not measured in this run; one of {', '.join(names)}"
+            )
 
-    def measure(self, step: int, log: RunLog) -> None:
+    def measure(self, step: int, log: RunLog) -> dict[str, float]:
         """Measure at `step`; the training's random numbers stay as they were.
 
         What is wrong with a test image, or with a translation that holds a NaN, is said in the log
         and does not end the training.
+
+        Returns:
+            {<measure>_<direction>: finite value}; empty if something was wrong.
         """
         try:
             result = self._evaluator()
         except UserError as error:
             log.message(step, "alarm", f"not evaluated: {error}")
-            return
-        log.measures(step, result.flat())
+            return {}
+        values = result.flat()
+        log.measures(step, values)
         for note in result.notes:
             if note not in self._notes:
                 log.message(step, "note", note)
         self._notes.update(result.notes)
         log.flush()
+        return {name.removeprefix("test_"): value for name, value in values.items()}

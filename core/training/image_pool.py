@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.noise import once
+
 
 class ImagePool:
     """Returns, for each new image, itself or an older one, with probability 1/2 each.
@@ -41,8 +43,9 @@ class ImagePool:
     def query(self, images: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W], detached."""
         images = images.detach()
-        if self.size == 0:
-            return images
+        return images if self.size == 0 else once(lambda: self._query(images))
+
+    def _query(self, images: Tensor) -> Tensor:
         returned = []
         for image in images:
             if len(self.images) < self.size:

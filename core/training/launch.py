@@ -116,6 +116,8 @@ def launch(start: Start, device: str) -> int:
     if world.is_main:
         how = "finished" if complete else "stopped"
         print(f"{how} at step {trainer.step}; {start.run_dir}/index.html")
+        if trainer.best is not None:
+            print(trainer.best)
         if not complete:
             print(f"go on with: python scripts/train.py --resume {start.run_dir}")
     return 0 if complete else STOPPED[trainer.stopped_by]

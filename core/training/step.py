@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch._functorch.config
 from torch import Tensor
 
-from core.family import Batch, Family
+from core.family import Batch, Family, Update
 from core.options import TrainOptions
 from core.runtime import distributed
+from core.training.accumulate import Accumulation
 from core.training.update import Updater
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -19,7 +22,8 @@ class Stepper:
 
     Args:
         family: as built, on the CPU.
-        options: precision, channels_last, winograd, keep_memory, compile, clip_grad_norm.
+        options: precision, channels_last, winograd, keep_memory, compile, clip_grad_norm,
+            accumulate.
         device: where to train.
 
     Attributes:
@@ -48,12 +52,21 @@ class Stepper:
 
     def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One full iteration on a batch from the loader; returns detached scalars."""
-        precision = _PRECISIONS[self._options.precision]
-        on_device = batch.to(self.device, channels_last=self._options.channels_last)
+        precision, parts = _PRECISIONS[self._options.precision], self._options.accumulate
         self.update.begin()
         half = precision is not torch.float32
         with torch.autocast(self.device.type, precision, enabled=half):
-            terms = self._family.training_step(on_device, step, self.update)
+            if parts == 1:
+                terms = self._run(batch, step, self.update)
+            else:
+                seed = (self._options.seed, distributed.rank(), step)
+                meeting = Accumulation(self.update, seed)
+                run = partial(self._run, step=step, update=meeting)
+                terms = meeting.run(run, batch.split(parts))
         self.update.finish()
         distributed.average_buffers(self._family.networks.values())
         return terms
+
+    def _run(self, batch: Batch, step: int, update: Update) -> dict[str, Tensor]:
+        on_device = batch.to(self.device, channels_last=self._options.channels_last)
+        return self._family.training_step(on_device, step, update)

@@ -8,14 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from core import __version__
 from core.checkpoints import store
-from core.config import dump_config, refuse_fixed
+from core.config import refuse_fixed
 from core.data.loader import build_loader
+from core.data.white import with_white
 from core.errors import UserError
 from core.family import Batch, Family
 from core.runtime import distributed, rng
@@ -23,12 +22,17 @@ from core.runtime.distributed import World
 from core.runtime.progress import Window, device_name, peak_memory_bytes
 from core.runtime.signals import StopRequest, stop_requests
 from core.training.alarms import Alarms
+from core.training.best import Best
+from core.training.calendar import Calendar
 from core.training.ema import Ema
 from core.training.evaluation import ScheduledEvaluation
+from core.training.exhaustion import ran_out
 from core.training.guard import NonfiniteGuard, StepFlag
 from core.training.initial import Initial
+from core.training.objective import EpochObjective
 from core.training.optimizers import load_moments
 from core.training.preview import Preview
+from core.training.run_folder import clear_checkpoints, write_config
 from core.training.run_lock import RunLock
 from core.training.run_log import RunLog
 from core.training.schedule import Schedule
@@ -69,6 +73,7 @@ class Trainer:
                 "with its weights: --init CHECKPOINT --config FILE"
             )
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
+        config = with_white(config, kind.layout, resume and resume["config"])
         self.family = family = kind.build(config)
         # A family completes its options by what only the data tells, e.g. a vocabulary.
         self.config = config = family.config
@@ -88,7 +93,7 @@ class Trainer:
             layout=family.layout,
             split="train",
             channels=config.channels,
-            batch_size=train.batch_size,
+            batch_size=train.images_per_step,
             seed=train.seed,
             rank=self.world.rank,
             world_size=self.world.size,
@@ -101,8 +106,11 @@ class Trainer:
             f"{decay:,} of decay"
         )
         """What the options ask for, for a person."""
-        self._epoch_objective: list[Tensor] = []
+        self._objective = EpochObjective()
+        self.calendar = Calendar(config, self.loader.batches_per_epoch)
         self._whole_step, self._saved_step = True, -1
+        measure = config.checkpoint.best
+        self.best = Best(measure) if measure is not None else None
         self.guard = NonfiniteGuard(run_dir, self.world.rank, train.max_nonfinite_steps)
         # From here on each process draws its own noise.
         rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
@@ -113,7 +121,8 @@ class Trainer:
     def _open_run_folder(self) -> None:
         """Lock the folder, bring what it holds to the present step, and get ready to write."""
         self._lock = RunLock(self.run_dir, self.world)
-        self._write_config()
+        if self.world.is_main:
+            write_config(self.config, self.run_dir)
         processes = f"{self.world.size} x " if self.world.size > 1 else ""
         about = {"num_steps": self.num_steps, "device": processes + device_name(self.device)}
         self.log = RunLog(self.run_dir if self.world.is_main else None, self.step, **about)
@@ -122,7 +131,7 @@ class Trainer:
             return
         if self.taken:
             self.log.record(self.step, "notice", "; ".join(line.strip() for line in self.taken))
-        self._clear_checkpoints()
+        clear_checkpoints(self.run_dir, self.step, self.log)
         self.preview = Preview(self.family, self.config, self.run_dir, self.device, self.alarms)
         check_size(self.preview.batch, self.family, self.config.data)
         self.preview.gallery.resume(self.step)
@@ -155,14 +164,21 @@ class Trainer:
                 self._loop(bar, stop)
             except Exception as error:
                 self._rescue()
-                if (reason := _ran_out(error)) is None:
+                if (reason := ran_out(error)) is None:
                     raise
                 raise UserError(f"{self.run_dir}: {reason}") from None
             finally:
                 self.log.close()
                 self.loader.close()
-        self.stopped_by = stop.name if self.step < self.num_steps else ""
-        return self.step >= self.num_steps
+        self.stopped_by = "" if self.complete else stop.name
+        return self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are done, or `train.stop_after` has ended the training."""
+        patience = self.config.train.stop_after
+        gave_up = self.best is not None and patience is not None and self.best.stale >= patience
+        return self.step >= self.num_steps or gave_up
 
     def _rescue(self) -> None:
         """Save the last whole step of a training that fails, unless that is what failed."""
@@ -173,15 +189,18 @@ class Trainer:
 
     def _loop(self, bar: Any, stop: StopRequest) -> None:
         options, evaluate_every = self.config.log, self.config.evaluate.every
+        due, begin = self.calendar, self.step
         previews = bool(options.samples_every or options.samples_every_epochs)
         if self.step == 0 and previews:
             self._preview()
         self._started = time.perf_counter()
+        if self.best is not None and due.evaluation(begin) and self.best.evaluated < begin:
+            self._evaluate()  # which a kill after the checkpoint has prevented
         window = Window(self.step)
         pending: StepFlag | None = None
         batches = iter(self.loader)
         stopping = StopAgreement(stop, self.step, self.device)
-        while self.step < self.num_steps and not stopping(self.step):
+        while not self.complete and not stopping(self.step):
             self._advance_schedule()
             with window.waiting():
                 batch = next(batches)
@@ -194,19 +213,19 @@ class Trainer:
             if self.step % options.every == 0 or self.step == self.num_steps:
                 self._log_window(window, bar)
                 window = Window(self.step)
-            if self._sample_due():
+            if due.samples(self.step):
                 self._preview()
-            if self.step % self.config.checkpoint.every == 0:
+            if due.checkpoint(self.step):
                 self.save()
-            if evaluate_every and self.step % evaluate_every == 0:
+            if due.evaluation(self.step):
                 self._evaluate()
         self._check_flag(pending)
         if self._saved_step != self.step:
             self.save()
-        if previews and not self._sample_due():
+        if previews and not due.samples(self.step):
             self._preview()
         # Not after a stop: whoever asked for it waits.
-        if evaluate_every and self.step % evaluate_every and self.step >= self.num_steps:
+        if evaluate_every and self.step % evaluate_every and self.step >= self.num_steps > begin:
             self._evaluate()
 
     def _train_step(self, batch: Batch) -> StepFlag:
@@ -217,7 +236,7 @@ class Trainer:
         self._whole_step = True
         self.log.add(terms)
         if self.config.optim.policy == "plateau" and self.family.objective in terms:
-            self._epoch_objective.append(terms[self.family.objective])
+            self._objective.add(terms[self.family.objective])
         return StepFlag.send(self.step, batch, self.stepper.update.skipped, terms)
 
     def _advance_schedule(self) -> None:
@@ -230,18 +249,12 @@ class Trainer:
         """Mean objective of the epoch that ends, over all processes; None before the first."""
         if not self.step:
             return None
-        if not self._epoch_objective:
+        if not len(self._objective):
             raise UserError(
                 f"optim.policy: plateau follows the loss {self.family.objective}, which "
                 f"{self.family.name} did not compute in this epoch; use another policy"
             )
-        values = torch.stack(self._epoch_objective).double()
-        finite = torch.isfinite(values)
-        sums = torch.stack([values[finite].sum(), finite.sum().double()])
-        distributed.add_up(sums)
-        self._epoch_objective = []
-        total, number = sums.tolist()
-        return total / number if number else math.inf
+        return self._objective.mean()
 
     @property
     def elapsed_seconds(self) -> float:
@@ -263,7 +276,7 @@ class Trainer:
     def _log_window(self, window: Window, bar: Any) -> None:
         means = self.log.means()
         steps_per_second, wait = window.finish(self.step)
-        images = self.config.train.batch_size * self.world.size
+        images = self.config.train.images_per_step * self.world.size
         progress = {
             "epoch": float(self.loader.epoch),
             "lr": self.schedule.rate,
@@ -279,39 +292,25 @@ class Trainer:
         for text in self.alarms.check_losses(means):
             self.log.message(self.step, "alarm", text)
 
-    def _sample_due(self) -> bool:
-        options = self.config.log
-        in_steps = options.samples_every_epochs * self.loader.batches_per_epoch
-        return any(n and self.step % n == 0 for n in (options.samples_every, in_steps))
-
     def _preview(self) -> None:
         if self.world.is_main:
             with self.ema.applied():
                 self.preview.draw(self.step, self.log)
 
     def _evaluate(self) -> None:
+        found: dict[str, float] = {}
         if self.world.is_main:
             with self.ema.applied():
-                self.evaluation.measure(self.step, self.log)
+                found = self.evaluation.measure(self.step, self.log)
             self.preview.gallery.write()
-
-    def _write_config(self) -> None:
-        if self.world.is_main:
-            try:
-                self.run_dir.mkdir(parents=True, exist_ok=True)
-                (self.run_dir / "config.yaml").write_text(dump_config(self.config))
-            except OSError as error:
-                raise UserError(
-                    f"{self.run_dir}: cannot write the run folder: {error.strerror}; choose "
-                    "another with --run-dir"
-                ) from None
-
-    def _clear_checkpoints(self) -> None:
-        """Remove what killed saves left, and set aside what lies after the step resumed from."""
-        folder = self.run_dir / "checkpoints"
-        store.sweep(folder)
-        for path in store.set_aside(folder, self.step):
-            self.log.message(self.step, "notice", f"a later checkpoint is set aside as {path}")
+        if self.best is None:
+            return
+        value = distributed.from_main(found.get(self.best.measure, math.nan), self.device)
+        if math.isnan(value):
+            return
+        # What was found belongs to the checkpoint of this step, also if that is there already.
+        if self.best.take(self.step, value) or self._saved_step == self.step:
+            self.save()
 
     # -- checkpoints ------------------------------------------------------------------------
 
@@ -342,13 +341,14 @@ class Trainer:
                 if self.stepper.scaler is not None
                 else {},
                 "loader": self.loader.state_dict(),
-                "objective": [[float(x) for x in self._epoch_objective]],
+                "objective": self._objective.state_dict(),
                 "nonfinite_in_a_row": self.guard.in_a_row,
+                "best": self.best.state_dict() if self.best is not None else None,
                 "local": locals_,
             }
             store.save(state, path)
-            options = self.config.checkpoint
-            store.prune(path, options.keep_last, options.keep_every)
+            best_at = self.best.at if self.best is not None else _never
+            store.prune(path, self.config.checkpoint.keep_last, self.calendar.kept, best_at)
             self.log.flush()
         self._saved_step = self.step
         distributed.barrier()
@@ -372,8 +372,10 @@ class Trainer:
                 f"the checkpoint is of step {self.step:,}, but these options ask for "
                 f"{self.num_steps:,} steps in all; raise train.num_steps (or the epochs)"
             )
-        self._epoch_objective = [torch.tensor(x, device=self.device) for x in state["objective"][0]]
+        self._objective.load_state_dict(state["objective"], self.device)
         self.guard.in_a_row = state["nonfinite_in_a_row"]
+        if self.best is not None:
+            self.best.load_state_dict(state.get("best"))
         if len(state["local"]) != self.world.size:
             raise UserError(
                 f"the checkpoint was written by {len(state['local'])} process(es), this run has "
@@ -387,18 +389,5 @@ class Trainer:
             self._saved_step = self.step
 
 
-def _ran_out(error: Exception) -> str | None:
-    """What to tell a person whose machine has too little memory; None of any other error."""
-    text = str(error).splitlines()[0] if str(error) else ""
-    if "DataLoader worker" in text:
-        return (
-            "a process that reads images was killed, most often for want of memory; set "
-            "data.num_workers or data.cache lower, then --resume"
-        )
-    lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if lacking or "can't allocate memory" in text:
-        return (
-            f"out of memory ({text}); set train.batch_size or data.crop_size lower, or "
-            "train.gradient_checkpointing, then --resume"
-        )
-    return None
+def _never(_step: int) -> None:
+    """No step is the best one where none is looked for."""

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from core.noise import settle
 from core.runtime import distributed
 
 
-@torch.no_grad()
 def clip_weights(network: nn.Module, limit: float) -> None:
     """Cut every parameter entry to [-limit, limit] in place (WGAN, Algorithm 1, line 7).
 
     The scales and shifts of norms take part; running statistics do not.
     """
-    for parameter in network.parameters():
-        parameter.clamp_(-limit, limit)
+    parameters: list[Tensor] = list(network.parameters())
+
+    @torch.no_grad()
+    def clip() -> None:
+        torch._foreach_clamp_max_(parameters, limit)
+        torch._foreach_clamp_min_(parameters, -limit)
+
+    settle(clip)
 
 
 @contextmanager
@@ -33,6 +41,55 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+class Turn(NamedTuple):
+    """One step to take.
+
+    Attributes:
+        optimizers: that take it.
+        parameters: of theirs.
+        gradients: of each parameter; None where there is none.
+    """
+
+    optimizers: Sequence[Optimizer]
+    parameters: list[nn.Parameter]
+    gradients: list[Tensor | None]
+
+    def shared(self) -> list[Tensor]:
+        """Return the gradients after giving zeros to parameters without: every process has all."""
+        for place, (parameter, gradient) in enumerate(
+            zip(self.parameters, self.gradients, strict=True)
+        ):
+            if gradient is None:
+                self.gradients[place] = torch.zeros_like(parameter)
+        return _given(self.gradients)
+
+
+@dataclass
+class Gradients:
+    """What the losses of one `update` call give, before anything is stepped on.
+
+    Attributes:
+        turns: the steps to take.
+        poison: 0 if all losses were finite, otherwise not a number.
+        parts: of the batch.
+    """
+
+    turns: list[Turn]
+    poison: Tensor
+    parts: int = 1
+
+    @torch.no_grad()
+    def add(self, other: Gradients) -> None:
+        """Add those of another part of the batch."""
+        for mine, its in zip(self.turns, other.turns, strict=True):
+            for place, gradient in enumerate(its.gradients):
+                own = mine.gradients[place]
+                mine.gradients[place] = gradient if own is None else own
+                if own is not None and gradient is not None:
+                    own.add_(gradient)
+        self.poison = self.poison + other.poison
 
 
 class Updater:
@@ -68,7 +125,22 @@ class Updater:
     def begin(self) -> None:
         """Remember the buffers before a training step."""
         self.skipped = torch.zeros((), device=self.device)
-        self._saved = [buffer.clone() for buffer in self._buffers]
+        self._saved = self.buffers()
+
+    @torch.no_grad()
+    def rewind(self) -> None:
+        """Put the buffers back to where they were at `begin`."""
+        self.set_buffers(self._saved)
+
+    def buffers(self) -> list[Tensor]:
+        """Return copies of the networks' buffers, one tensor for all of a type."""
+        return [buffer.clone() for buffer in self._buffers]
+
+    @torch.no_grad()
+    def set_buffers(self, values: Sequence[Tensor]) -> None:
+        """Inverse of `buffers`."""
+        for buffer, value in zip(self._buffers, values, strict=True):
+            buffer.copy_(value)
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -88,8 +160,7 @@ class Updater:
             losses: to be added up.
             clip_grad_norm: largest gradient norm of this update, if below the general one.
         """
-        poison = self._backward([optimizer], losses)
-        self._step([optimizer], poison, clip_grad_norm, self.scaler)
+        self.take(self.gradients(([optimizer], losses)), clip_grad_norm)
 
     def step_together(self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]]) -> None:
         """Take several steps, one after the other, with all gradients at the present weights.
@@ -101,17 +172,39 @@ class Updater:
         Args:
             turns: (optimizers, losses) of each step; the losses of one step are added up.
         """
-        taken, poisons = [], []
+        self.take(self.gradients(*turns))
+
+    def gradients(
+        self, *turns: tuple[Sequence[Optimizer], Iterable[Tensor]], parts: int = 1
+    ) -> Gradients:
+        """Go backward, and return the still scaled gradients of each turn.
+
+        Args:
+            turns: (optimizers, losses) of each step; the losses of one step are added up.
+            parts: of the batch that the losses are one part of, all to be added up. Then gradients
+                are not averaged over the processes yet.
+        """
+        found, poisons = [], []
         for number, (optimizers, losses) in enumerate(turns, 1):
-            poisons.append(self._backward(optimizers, losses, retain_graph=number < len(turns)))
-            parameters = _parameters(optimizers)
-            gradients = [p.grad for p in parameters]
-            poisons.append(0 * torch.nn.utils.get_total_norm(_given(gradients)))
-            taken.append((optimizers, parameters, gradients))
+            poisons.append(
+                self._backward(optimizers, losses, parts, retain_graph=number < len(turns))
+            )
+            parameters = parameters_of(optimizers)
+            found.append(Turn(optimizers, parameters, [p.grad for p in parameters]))
             for parameter in parameters:
                 parameter.grad = None  # the next backward must not add to it
-        poison = torch.stack(poisons).sum()
-        for number, (optimizers, parameters, gradients) in enumerate(taken):
+        poison = poisons[0] if len(poisons) == 1 else torch.stack(poisons).sum()
+        return Gradients(found, poison, parts)
+
+    def take(self, found: Gradients, clip_grad_norm: float | None = None) -> None:
+        """Take the steps of `gradients`, one after the other, unless one is not finite."""
+        turns, poison = found.turns, found.poison
+        if found.parts > 1 and distributed.num_processes() > 1:
+            distributed.average([*(g for turn in turns for g in turn.shared()), poison])
+        if len(turns) > 1:
+            norms = [torch.nn.utils.get_total_norm(_given(turn.gradients)) for turn in turns]
+            poison = poison + 0 * torch.stack(norms).sum()
+        for number, (optimizers, parameters, gradients) in enumerate(turns):
             scaler = self.scaler
             if scaler is not None and number:
                 # The scaler lets an optimizer step only once, and has met any overflow by now.
@@ -119,21 +212,24 @@ class Updater:
                 scaler = None
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
-            self._step(optimizers, poison, None, scaler)
+            self._step(optimizers, poison, clip_grad_norm, scaler)
 
     def _backward(
         self,
         optimizers: Sequence[Optimizer],
         losses: Iterable[Tensor],
+        parts: int,
         *,
-        retain_graph: bool = False,
+        retain_graph: bool,
     ) -> Tensor:
-        """Leave averaged, still scaled gradients of the sum of `losses`.
+        """Leave still scaled gradients of the sum of `losses`, averaged if they are of one part.
 
         Returns:
             0 if the sum is finite on every process, otherwise not a number.
         """
         total = torch.stack([loss.reshape(()) for loss in losses]).sum()
+        if parts > 1:
+            total = total / parts
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         # Backward runs in the types of the forward by itself; autocast there is not supported.
@@ -141,7 +237,8 @@ class Updater:
             scaled = self.scaler.scale(total) if self.scaler is not None else total
             scaled.backward(retain_graph=retain_graph)
         poison = 0 * total.detach()
-        distributed.average_gradients(_parameters(optimizers), poison)
+        if parts == 1:
+            distributed.average_gradients(parameters_of(optimizers), poison)
         return poison
 
     def _step(
@@ -152,11 +249,11 @@ class Updater:
         scaler: torch.amp.GradScaler | None,
     ) -> None:
         """Unscale, clip, and step unless something is not finite."""
-        parameters = _parameters(optimizers)
+        parameters = parameters_of(optimizers)
         if scaler is not None:
             for optimizer in optimizers:
                 # The scaler looks at gradients alone, and those of an infinite loss may be finite.
-                first = next(p.grad for p in _parameters([optimizer]) if p.grad is not None)
+                first = next(p.grad for p in parameters_of([optimizer]) if p.grad is not None)
                 first.add_(poison)
                 scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm(_given(p.grad for p in parameters))
@@ -199,7 +296,8 @@ def _gathered(buffers: Sequence[Tensor]) -> list[Tensor]:
     return together
 
 
-def _parameters(optimizers: Iterable[Optimizer]) -> list[nn.Parameter]:
+def parameters_of(optimizers: Iterable[Optimizer]) -> list[nn.Parameter]:
+    """Return the parameters that optimizers change, in their order."""
     return [
         p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
     ]

@@ -6,34 +6,47 @@ neural-style in layers and weights.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from core.nn.vgg import Pooling
+from core.nn.vgg import Pooling, VGGDepth, VGGInput
 from core.options import Options, PositiveFloat, PositiveInt, Weight
 from core.stylizer import StylizerConfig
 
 Layers = tuple[str, ...]
+VGG_INPUTS: dict[str, tuple[VGGDepth, VGGInput]] = {
+    f"vgg{depth}_{expected}": (depth, expected)
+    for depth in get_args(VGGDepth)
+    for expected in get_args(VGGInput)
+}
+"""{encoder: its depth and the input that its weights expect}, of those that are VGG."""
 
 
 class Model(Options):
     """The network that looks at the images, and the layers whose features are compared."""
 
-    encoder: Literal["vgg19_caffe", "vgg19_torchvision", "random_filters"] = "vgg19_caffe"
+    encoder: Literal[
+        "vgg19_caffe",
+        "vgg19_torchvision",
+        "vgg16_caffe",
+        "vgg16_torchvision",
+        "random_filters",
+    ] = "vgg19_caffe"
     """The weights that the published numbers were tuned for; torchvision's, whose activations
-    differ by orders of magnitude; or filters drawn at random, which need no file (Ustyuzhaninov et
-    al. 2017)."""
+    differ by orders of magnitude; the same of the shallower network; or filters drawn at random
+    (Ustyuzhaninov et al. 2017)."""
     weights: str | None = None
     """VGG file; default: the published one, fetched on first use."""
     pooling: Pooling = "max"
     """Pooling of VGG; the pyramid of random filters is always averaged."""
     content_layers: Layers = ("relu4_2",)
+    """Default: of both depths of VGG; likewise `style_layers`."""
     style_layers: Layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
     @model_validator(mode="after")
-    def _random_filters_have_no_options(self) -> Self:
-        if self.encoder == "random_filters" and self.weights is not None:
+    def _options_of_vgg(self) -> Self:
+        if self.encoder not in VGG_INPUTS and self.weights is not None:
             raise ValueError("weights is for VGG; random_filters are drawn, not read")
         if self.encoder == "random_filters" and self.pooling == "max":
             raise ValueError("the pyramid of random_filters is averaged: set pooling: average")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.data.images import as_array
+from core.data.images import rgb_of
 
 MEAN_BGR = (103.939, 116.779, 123.68)
 
@@ -29,7 +29,7 @@ def scaled_size(width: int, height: int, image_size: int) -> tuple[int, int]:
 
 def resize(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize to an RGB picture (width, height), bilinear with antialiasing; alpha over white."""
-    rgb = Image.fromarray(as_array(picture, 3))
+    rgb = Image.fromarray(rgb_of(picture))
     return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BILINEAR)
 
 

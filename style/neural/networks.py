@@ -1,4 +1,4 @@
-"""The networks that look at the images: VGG-19, and multi-scale random filters.
+"""The networks that look at the images: VGG, and multi-scale random filters.
 
 Both take images in Caffe's space (`style.neural.images`), with sides of at least `minimum` pixels,
 and give features by layer name. Their parameters are frozen and they are the same function in train
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.nn.padding import reflection_pad
 from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
-from style.neural.config import Model, Run
+from style.neural.config import VGG_INPUTS, Model, Run
 from style.neural.images import MEAN_BGR
 
 
 class VGGEncoder(nn.Module):
-    """VGG-19 behind the conversion to the input that its weights expect.
+    """VGG-16 or VGG-19 behind the conversion to the input that its weights expect.
 
     Args:
         vgg: up to the deepest layer that is needed.
@@ -38,8 +38,7 @@ class VGGEncoder(nn.Module):
     def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """Return {layer: features [1, C, H, W]} of an image [1, 3, H, W] in Caffe's space."""
         if self.expected == "torchvision":
-            mean = image.new_tensor(MEAN_BGR)[:, None, None]
-            image = vgg_input((image + mean).flip(1) / 127.5 - 1, "torchvision")
+            image = vgg_input(to_unit(image), "torchvision")
         features: dict[str, Tensor] = self.vgg(image, layers)
         return features
 
@@ -111,14 +110,25 @@ class RandomFilters(nn.Module):
 Encoder = VGGEncoder | RandomFilters
 
 
+def to_unit(image: Tensor) -> Tensor:
+    """Turn images [N, 3, H, W] in Caffe's space into RGB in [-1, 1]."""
+    return (image + image.new_tensor(MEAN_BGR)[:, None, None]).flip(1) / 127.5 - 1
+
+
+def layer_names(model: Model) -> list[str]:
+    """Return the names of an encoder's layers, shallow to deep."""
+    if model.encoder == "random_filters":
+        return RandomFilters.names()
+    return list(VGG(VGG_INPUTS[model.encoder][0], "relu1_1").layers)
+
+
 def make_encoder(model: Model, *, trained: bool = True) -> Encoder:
-    """Make the encoder that the options name, VGG with its weights or with random ones.
+    """Make the encoder that the options name; untrained, VGG keeps random weights.
 
     Raises:
         UserError: no such layer, or no weights.
     """
-    is_vgg = model.encoder != "random_filters"
-    names = list(VGG(19, "relu1_1").layers) if is_vgg else RandomFilters.names()
+    names = layer_names(model)
     wanted = (*model.content_layers, *model.style_layers)
     unknown = [name for name in wanted if name not in names]
     if unknown:
@@ -126,10 +136,10 @@ def make_encoder(model: Model, *, trained: bool = True) -> Encoder:
             f"model: {model.encoder} has no layer {unknown[0]!r}; it has {', '.join(names)}"
         )
     last = max(wanted, key=names.index, default=names[1])
-    if not is_vgg:
+    if model.encoder == "random_filters":
         return RandomFilters(names.index(last) + 1)
-    vgg = VGG(19, last, pooling=model.pooling)
-    expected: VGGInput = "caffe" if model.encoder == "vgg19_caffe" else "torchvision"
+    depth, expected = VGG_INPUTS[model.encoder]
+    vgg = VGG(depth, last, pooling=model.pooling)
     if trained:
         load_vgg(vgg, model.weights, expected)
     return VGGEncoder(vgg, expected)

@@ -159,7 +159,7 @@ def class_masks(
     """
 
     def masks(labels: LabelMap, which: Sequence[int]) -> Classes:
-        found = ((label, labels.ids == label) for label in which)
+        found = ((label, labels.shown == label) for label in which)
         return {label: torch.from_numpy(mask.astype(np.float32)) for label, mask in found}
 
     maps = read_maps(content, styles, content_mask, style_masks)

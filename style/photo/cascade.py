@@ -10,12 +10,15 @@ regions that belong together to the stylised image [1, 3, H, W], which is not cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.checkpoints.store import load_network
+from core.nn.vgg import VGGDepth
 from style.photo.labels import Regions, resize_nearest
 from style.photo.networks import (
     LEVELS,
@@ -35,12 +38,27 @@ _BLOCK = 8
 
 
 class PhotoWCT(nn.ModuleDict):
-    """The published networks: encoders `e1..e4` and decoders `d1..d4`, as in the released file."""
+    """The published networks: encoders `e1..e4` and decoders `d1..d4`, as in the released file.
 
-    def __init__(self) -> None:
+    Args:
+        depth: of VGG; the released one is 19.
+    """
+
+    def __init__(self, depth: VGGDepth = 19) -> None:
         super().__init__()
         for level in LEVELS:
-            self[f"e{level}"], self[f"d{level}"] = Encoder(level), Decoder(level)
+            self[f"e{level}"], self[f"d{level}"] = Encoder(level, depth), Decoder(level, depth)
+
+    @classmethod
+    def load(cls, state: Mapping[str, Tensor], source: object) -> Self:
+        """Make the networks of a `photo_wct.pth`, of VGG-16 or VGG-19.
+
+        Raises:
+            UserError: keys or shapes disagree.
+        """
+        networks = cls(19 if "e4.conv3_4.weight" in state else 16)
+        load_network(networks, state, "PhotoWCT", source)
+        return networks
 
     def images(
         self, content: Tensor, style: Tensor, regions: Regions | None = None

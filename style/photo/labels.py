@@ -47,7 +47,7 @@ class Regions:
             UserError: no class can be transferred.
         """
         (classes,) = shared_classes(content, [style])
-        return cls(torch.from_numpy(content.ids), torch.from_numpy(style.ids), classes)
+        return cls(torch.from_numpy(content.shown), torch.from_numpy(style.shown), classes)
 
     def masks(
         self, content_size: Sequence[int], style_size: Sequence[int], device: torch.device

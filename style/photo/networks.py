@@ -1,7 +1,7 @@
 """Encoders and decoders of photo style transfer; RGB in [0, 1] on both ends.
 
-`Encoder` and `Decoder` (PhotoWCT, Li et al., ECCV 2018; official `models.py`): VGG-19 up to
-relu{1..4}_1, and its mirror image, which puts values back where max pooling took them from.
+`Encoder` and `Decoder` (PhotoWCT, Li et al., ECCV 2018; official `models.py`): VGG-19, or VGG-16,
+up to relu{1..4}_1, and its mirror image, which puts values back where max pooling took them from.
 `DistilledEncoder` and `DistilledDecoder` (Chiu and Gurari, CVPR 2022): the same layers with few
 channels; the decoder runs block by block and is given the high frequencies that poolings lose.
 `wavelet_packets`: an orthonormal transform that needs no weights.
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nn.padding import ReflectionPad2d
+from core.nn.vgg import VGGDepth
 
 LEVELS = (1, 2, 3, 4)
 """Depths that the style is transferred at; the features of level k are relu{k}_1."""
@@ -27,6 +28,8 @@ _BLOCKS = (
     ("conv3_2", "conv3_3", "conv3_4", "pool3", "conv4_1"),
 )
 """VGG-19's layers: the k-th tuple leads to level k. A decoder has the same layers backwards."""
+_MISSING: dict[VGGDepth, tuple[str, ...]] = {16: ("conv3_4",), 19: ()}
+"""{depth of VGG: layers that it has not}."""
 _VGG_WIDTHS = (64, 128, 256, 512)
 _DISTILLED_WIDTHS = (10, 20, 58, 64)
 """Channels of the convolutions conv{k}_*, and so of level k."""
@@ -44,8 +47,13 @@ class _Conv3x3(nn.Conv2d):
         return super().forward(self._pad(input))
 
 
-def _layers(level: int) -> list[str]:
-    return [layer for block in _BLOCKS[:level] for layer in block]
+def _block(k: int, depth: VGGDepth) -> list[str]:
+    """Name the layers that lead to level k."""
+    return [layer for layer in _BLOCKS[k - 1] if layer not in _MISSING[depth]]
+
+
+def _layers(level: int, depth: VGGDepth) -> list[str]:
+    return [layer for k in range(1, level + 1) for layer in _block(k, depth)]
 
 
 def _convolutions(
@@ -70,12 +78,12 @@ class Pooling(NamedTuple):
 
 
 class Encoder(nn.ModuleDict):
-    """VGG-19 up to relu{level}_1: {layer: convolution}."""
+    """VGG up to relu{level}_1: {layer: convolution}."""
 
-    def __init__(self, level: int) -> None:
-        convolutions = _convolutions(_layers(level), _VGG_WIDTHS)
+    def __init__(self, level: int, depth: VGGDepth = 19) -> None:
+        convolutions = _convolutions(_layers(level, depth), _VGG_WIDTHS)
         super().__init__({"conv0": nn.Conv2d(3, 3, 1), **convolutions})
-        self.level = level
+        self.level, self.depth = level, depth
 
     def forward(
         self, images: Tensor, level: int | None = None
@@ -89,8 +97,8 @@ class Encoder(nn.ModuleDict):
         x = self["conv0"](images)
         features: dict[int, Tensor] = {}
         poolings: list[Pooling] = []
-        for k, block in enumerate(_BLOCKS[: level or self.level], start=1):
-            for layer in block:
+        for k in range(1, (level or self.level) + 1):
+            for layer in _block(k, self.depth):
                 if layer.startswith("pool"):
                     size = (x.shape[2], x.shape[3])
                     x, indices = F.max_pool2d(x, 2, return_indices=True)
@@ -104,15 +112,15 @@ class Encoder(nn.ModuleDict):
 class Decoder(nn.ModuleDict):
     """The mirrored encoder with unpooling: {layer: convolution}; no activation at the end."""
 
-    def __init__(self, level: int) -> None:
-        layers = reversed(_layers(level))
+    def __init__(self, level: int, depth: VGGDepth = 19) -> None:
+        layers = reversed(_layers(level, depth))
         super().__init__(_convolutions(layers, _VGG_WIDTHS, backwards=True))
-        self.level = level
+        self.level, self.depth = level, depth
 
     def forward(self, features: Tensor, poolings: tuple[Pooling, ...]) -> Tensor:
         """Decode relu{level}_1, with the encoder's poolings, to images [N, 3, H, W]."""
         x, left = features, list(poolings)
-        for layer in reversed(_layers(self.level)):
+        for layer in reversed(_layers(self.level, self.depth)):
             if layer.startswith("pool"):
                 pooling = left.pop()
                 x = F.max_unpool2d(x, pooling.indices, [2, 2], output_size=pooling.size)

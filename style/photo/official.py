@@ -65,10 +65,10 @@ def from_official(
     Raises:
         UserError: keys or shapes disagree, or the encoders are not truncations of one.
     """
-    networks = PhotoWCT()
-    load_network(networks, states["PhotoWCT"], "PhotoWCT", source)
+    networks = PhotoWCT.load(states["PhotoWCT"], source)
     deepest = networks["e4"].state_dict()
-    family = build_official(PhotoWCTDecoders, {}, source)
+    model = {"vgg": networks["e4"].depth}
+    family = build_official(PhotoWCTDecoders, model, source)
     family.networks["enc"].load_state_dict(deepest)
     for level in LEVELS:
         for key, value in networks[f"e{level}"].state_dict().items():
@@ -82,7 +82,7 @@ def from_official(
 
 def to_files(family: PhotoWCTDecoders) -> dict[str, dict[str, Tensor]]:
     """Return {`photo_wct.pth`: state dict}, for the photo stylizer's `weights`."""
-    networks = PhotoWCT()
+    networks = PhotoWCT(family.config.model.vgg)
     deepest = family.networks["enc"].state_dict()
     for level in LEVELS:
         encoder = networks[f"e{level}"]

@@ -1,4 +1,4 @@
-"""An encoder's weights from `photo_wct.pth` or a torchvision VGG-19."""
+"""An encoder's weights from `photo_wct.pth` or a VGG file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import torch
 from core.checkpoints.official_files import read_state
 from core.checkpoints.store import load_network
 from core.errors import UserError
+from core.nn.vgg import VGG, VGGInput, vgg_input, vgg_state
 from style.photo.networks import Encoder
 
-_VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19)
-"""Places of conv1_1..conv4_1 among the `features` of torchvision's network."""
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+def load_encoder(encoder: Encoder, source: Path, expected: VGGInput = "torchvision") -> None:
+    """Load a level-4 encoder from `photo_wct.pth`, or from a VGG file of its depth.
 
-def load_encoder(encoder: Encoder, source: Path) -> None:
-    """Load a level-4 encoder from `photo_wct.pth` or a torchvision VGG-19.
-
-    torchvision's networks take RGB less ImageNet's mean over its deviation: that is `conv0`.
+    VGG's own input becomes `conv0`, for images are RGB in [0, 1] here; `expected` says what it is,
+    and a `photo_wct.pth` has its own.
 
     Raises:
         UserError: unreadable, or of another network.
@@ -27,16 +25,21 @@ def load_encoder(encoder: Encoder, source: Path) -> None:
     state = read_state(source)
     if "e4.conv0.weight" in state:
         found = {k.removeprefix("e4."): v for k, v in state.items() if k.startswith("e4.")}
-    elif all(f"features.{place}.weight" in state for place in _VGG_PLACES):
-        mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
-        found = {"conv0.weight": torch.diag(1 / std)[:, :, None, None], "conv0.bias": -mean / std}
-        convolutions = [name for name in encoder if name != "conv0"]
-        for place, name in zip(_VGG_PLACES, convolutions, strict=True):
-            for leaf in ("weight", "bias"):
-                found[f"{name}.{leaf}"] = state[f"features.{place}.{leaf}"]
     else:
-        raise UserError(
-            f"{source}: neither photo_wct.pth (`e4.conv0.weight`, ...) nor a torchvision VGG-19 "
-            "(`features.0.weight`, ...)"
-        )
+        vgg = VGG(encoder.depth, "relu4_1")
+        of_vgg = vgg_state(vgg, state)
+        if not of_vgg:
+            raise UserError(
+                f"{source}: neither photo_wct.pth (`e4.conv0.weight`, ...) nor a VGG-"
+                f"{encoder.depth} (`features.0.weight`, ... or `conv1_1.weight`, ...)"
+            )
+        # The affine map from RGB in [0, 1] to what VGG expects, by its values at four colours.
+        colours = torch.cat([torch.zeros(1, 3), torch.eye(3)])[:, :, None, None]
+        black, *ends = vgg_input(2 * colours - 1, expected)  # [3, 1, 1] each
+        columns = [end - black for end in ends]
+        found = {"conv0.weight": torch.stack(columns, 1), "conv0.bias": black.flatten()}
+        names = {place: name for name, place in vgg.layers.items()}
+        for key, value in of_vgg.items():
+            _, place, leaf = key.split(".")
+            found[f"{names[int(place)]}.{leaf}"] = value
     load_network(encoder, found, "encoder", source)

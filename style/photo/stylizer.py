@@ -19,8 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.checkpoints.official_files import read_state
-from core.checkpoints.store import load_network
-from core.data.images import as_array, normalised
+from core.data.images import picture_of, rgb_of
 from core.errors import UserError
 from core.nn.padding import replication_pad
 from core.runtime.transfer import fetch, require_digest
@@ -70,14 +69,12 @@ def _cascade(config: PhotoConfig) -> Cascade:
         distilled = DistilledCascade()
         official.load_distilled(distilled, source)
         return distilled
-    published = PhotoWCT()
-    load_network(published, read_state(source), "PhotoWCT", source)
-    return published
+    return PhotoWCT.load(read_state(source), source)
 
 
 def to_tensor(image: Image.Image, device: torch.device) -> Tensor:
     """Turn an image into [3, H, W] in [0, 1], float32; alpha is laid over white."""
-    pixels = torch.from_numpy(as_array(image, 3)).to(device)
+    pixels = torch.from_numpy(rgb_of(image)).to(device)
     return pixels.permute(2, 0, 1).float() / 255
 
 
@@ -120,8 +117,10 @@ class PhotoStylizer:
         """
         if len(styles) != 1:
             raise UserError(f"style: photo style transfer takes one style image, not {len(styles)}")
-        content = limited(normalised(content, "content"), self.config.max_side)
-        style = limited(normalised(styles[0], "style"), self.config.max_side)
+        content, style = (
+            limited(picture_of(image, name=name).to_pil(), self.config.max_side)
+            for name, image in (("content", content), ("style", styles[0]))
+        )
         for name, image in (("content", content), ("style", style)):
             if min(image.size) < MIN_SIDE:
                 raise UserError(

@@ -116,11 +116,20 @@ def test_prune_keeps_the_newest_intact_ones(tmp_path: Path) -> None:
         written = store.step_path(tmp_path, step)
         store.save({"step": step}, written)
     (tmp_path / "step_best.pt").write_bytes(b"")
-    store.prune(written, keep_last=2, keep_every=4)
+    store.prune(written, keep_last=2, keep_every=(4,))
     assert steps(tmp_path) == [100_000_000, 99_999_999, 4]
-    store.prune(written, keep_last=1, keep_every=0)
+    store.prune(written, keep_last=1)
     assert steps(tmp_path) == [100_000_000]
     assert (tmp_path / "step_best.pt").exists()
+
+
+def test_prune_keeps_the_best_of_every_checkpoint_that_is_kept(tmp_path: Path) -> None:
+    """Whoever goes back to step 4 finds 1, the best of then; 2 is nobody's any more."""
+    for step in range(1, 8):
+        store.save({"step": step}, store.step_path(tmp_path, step))
+    best = {1: 1, 2: 2, 3: 2, 4: 1, 5: 5, 6: 5, 7: 5}
+    store.prune(store.step_path(tmp_path, 7), keep_last=1, keep_every=(4,), best_at=best.get)
+    assert steps(tmp_path) == [7, 5, 4, 1]
 
 
 def test_prune_never_counts_a_damaged_file_nor_deletes_what_was_just_written(
@@ -130,7 +139,7 @@ def test_prune_never_counts_a_damaged_file_nor_deletes_what_was_just_written(
         store.save({"step": step}, store.step_path(tmp_path, step))
     store.step_path(tmp_path, 3).write_bytes(b"damaged")
     store.save({"step": 4}, store.step_path(tmp_path, 4))
-    store.prune(store.step_path(tmp_path, 4), keep_last=2, keep_every=0)
+    store.prune(store.step_path(tmp_path, 4), keep_last=2)
     assert steps(tmp_path) == [5, 4, 3, 2]
 
 

@@ -14,7 +14,7 @@ import pytest
 from core.data import cache
 from core.data.cache import CachedImages, cached
 from core.data.folders import find_paired, find_unpaired
-from core.data.source import Source
+from core.data.readers.files import Source
 from core.errors import UserError
 from core.options import DataOptions
 from tests.data.image_files import write_image

@@ -84,7 +84,7 @@ def test_a_missing_split_names_what_is_there(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
-    touch(tmp_path, "trainA/x.gif", "trainB/x.png")
+    touch(tmp_path, "trainA/x.eps", "trainB/x.png")
     with pytest.raises(UserError, match=r"trainA/: no images .*\.jpg.*1 other files, e\.g\. x"):
         find_unpaired(tmp_path, "train")
 

@@ -14,6 +14,7 @@ from core.data.images import (
     image_size,
     open_image,
     read_image,
+    read_picture,
 )
 from core.errors import UserError
 from tests.data.image_files import write_image
@@ -67,11 +68,12 @@ def test_16_bit_gray_is_scaled_not_clipped(tmp_path: Path, extension: str) -> No
     assert (read_image(path, 3)[0, -1] == 255).all()
 
 
-@pytest.mark.parametrize(("dtype", "word"), [(np.int32, "integer"), (np.float32, "float")])
-def test_32_bit_pixels_are_refused(tmp_path: Path, dtype: type, word: str) -> None:
-    path = save(tmp_path / "x.tif", Image.fromarray(np.ones((4, 4), dtype=dtype)))
-    with pytest.raises(UserError, match=rf"x\.tif: 32-bit {word} pixels"):
+@pytest.mark.parametrize(("dtype", "mode"), [(np.int32, "I"), (np.float32, "F")])
+def test_32_bit_pixels_need_a_white(tmp_path: Path, dtype: type, mode: str) -> None:
+    path = save(tmp_path / "x.tif", Image.fromarray(np.full((4, 4), 3, dtype=dtype)))
+    with pytest.raises(UserError, match=rf"x\.tif: {mode} pixels have no agreed.*data\.white"):
         read_image(path, 3)
+    assert (read_picture(path, (1, 5)).pixels == 0.5).all()
 
 
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
@@ -185,9 +187,10 @@ def test_random_damage_never_escapes_as_another_exception(tmp_path: Path) -> Non
 
 
 def test_a_description_gives_the_stored_mode(tmp_path: Path) -> None:
-    assert describe_image(save(tmp_path / "x.png", gradient("P"))) == (12, 8, "P")
+    described = describe_image(save(tmp_path / "x.png", gradient("P")))
+    assert (described.size, described.mode, described.bands) == ((12, 8), "P", 3)
 
 
 def test_extensions_are_compared_ignoring_case() -> None:
     assert has_image_extension(Path("a.JpG")) and has_image_extension(Path("a.WEBP"))
-    assert not has_image_extension(Path("a.gif")) and not has_image_extension(Path("jpg"))
+    assert not has_image_extension(Path("a.eps")) and not has_image_extension(Path("jpg"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,19 @@ def test_damaged_mnist(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b" + content)
     with pytest.raises(UserError, match="cannot be read"):
         loader_of(tmp_path)
+
+
+def test_no_more_is_unpacked_than_the_header_promises(tmp_path: Path) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    write_idx(path, np.zeros((2, 4, 4), np.uint8))
+    path.write_bytes(path.read_bytes() + gzip.compress(bytes(1 << 26)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="more bytes, but 2 images of 4 x 4 pixels take 48"):
+            loader_of(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_captions_go_with_their_images(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def main(root: Path, number: int = 200, size: int = 64) -> None:
         values = " | ".join(f"{table[name][metric].value:.4f}" for name in DAMAGES)
         print(f"| `{metric}` | {first.better} | {values} |")
     columns = ["source", *DAMAGES]
-    rows = [[root / name / f"{i:04}.png" for name in columns] for i in range(4)]
+    rows = [[root / name / f"{i:04}.png" for name in columns] for i in range(4, 8)]
     sheet(rows, columns).save(root / "damaged.jpg", quality=88)
 
 

@@ -52,16 +52,19 @@ def picture(side: int = 24) -> Image.Image:
 
 
 def test_runs_are_found(runs: Path) -> None:
-    assert list(find_runs(runs)) == ["converted.pt", "cyclegan/one"]
-    assert list(find_runs(runs / "cyclegan" / "one")) == ["one"]
+    torch.save({"family": "dcgan"}, runs / "makes_from_noise.pt")
+    (runs / "other.pt").write_bytes(b"no checkpoint")
+    assert list(find_runs(runs, FAMILIES)) == ["converted.pt", "cyclegan/one"]
+    assert list(find_runs(runs / "cyclegan" / "one", FAMILIES)) == ["one"]
     (runs / "empty").mkdir()
     with pytest.raises(UserError, match="no run folder and no checkpoint"):
-        find_runs(runs / "empty")
+        find_runs(runs / "empty", FAMILIES)
 
 
 def test_translations_are_those_of_the_newest_checkpoint(runs: Path) -> None:
-    demo = Demo(find_runs(runs), CPU, FAMILIES)
-    ((result, caption),) = demo.translate("cyclegan/one", picture(), "BtoA", 4, None, 0)
+    demo = Demo(find_runs(runs, FAMILIES), CPU, FAMILIES)
+    picture().save(runs / "x.png")
+    ((result, caption),) = demo.translate("cyclegan/one", runs / "x.png", "BtoA", 4, None, 0)
     expected = demo.translator("cyclegan/one")(picture(), "BtoA")
     assert caption == "BtoA" and np.array_equal(result, expected)
     before = demo.translator("cyclegan/one")
@@ -72,12 +75,14 @@ def test_translations_are_those_of_the_newest_checkpoint(runs: Path) -> None:
         demo.translate("cyclegan/one", None, "AtoB", 4, None, 0)
 
 
-def test_styles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_styles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translator = Translator(Tint(), CPU)  # type: ignore[arg-type]
     monkeypatch.setattr(Demo, "translator", lambda self, name: translator)
     demo = Demo({}, CPU, FAMILIES)
-    red = Image.new("RGB", (20, 20), (255, 0, 0))
-    results = demo.translate("tint", picture(), "AtoB", 2, red, 3)
+    file, red = tmp_path / "x.png", tmp_path / "red.png"
+    picture().save(file)
+    Image.new("RGB", (20, 20), (255, 0, 0)).save(red)
+    results = demo.translate("tint", file, "AtoB", 2, red, 3)
     assert [caption for _, caption in results] == [
         "style of the example",
         "random style 1",
@@ -86,10 +91,10 @@ def test_styles(monkeypatch: pytest.MonkeyPatch) -> None:
     guided, first, second = (np.asarray(image, dtype=float) for image, _ in results)
     assert guided[..., 0].mean() > 200 > 100 > guided[..., 1].mean()
     assert not np.array_equal(first, second)
-    again = demo.translate("tint", picture(), "AtoB", 2, None, 3)
+    again = demo.translate("tint", file, "AtoB", 2, None, 3)
     assert np.array_equal(again[0][0], results[1][0])
     with pytest.raises(UserError, match="at least one random style"):
-        demo.translate("tint", picture(), "AtoB", 0, None, 0)
+        demo.translate("tint", file, "AtoB", 0, None, 0)
 
 
 # -- the page in a browser --------------------------------------------------------------------
@@ -103,7 +108,7 @@ def browser_page() -> Iterator[Any]:
 
 
 def test_in_chromium(runs: Path, browser_page: Any) -> None:
-    demo = Demo(find_runs(runs), CPU, FAMILIES)
+    demo = Demo(find_runs(runs, FAMILIES), CPU, FAMILIES)
     page = build_page(demo)
     asked: list[str] = []
     browser_page.on("request", lambda request: asked.append(request.url))

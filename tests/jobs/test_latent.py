@@ -61,6 +61,8 @@ def test_samples_come_with_the_noise_that_made_them(tmp_path: Path) -> None:
     for file in ("0002.npy", "grid.png"):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / file).read_bytes()
     tools.write_samples(draw, tmp_path / "other", 3, 8, ())
+    with pytest.raises(UserError, match=r"0000\.npy: noise of earlier samples"):
+        tools.write_samples(draw, tmp_path / "other", 2, 9, ())
     assert (tmp_path / "other" / "0002.npy").read_bytes() != (tmp_path / "0002.npy").read_bytes()
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from core.checkpoints import store
+from core.checkpoints.official_layout import to_official
 from core.convert.official import export_official, import_official
 from core.errors import UserError
 from families import FAMILIES, OFFICIAL, load
@@ -45,16 +46,16 @@ def test_written_family_reads_back(name: str, activ: str, norm: str, tmp_path: P
 
 
 def test_unused_buffers_are_written_as_published() -> None:
-    state = official.to_official(family("munit").networks["gen_a"])
+    state = to_official(family("munit").networks["gen_a"])
     prefix = "dec.model.0.model.0.model.1.norm"
     assert torch.equal(state[f"{prefix}.running_mean"], torch.zeros(16))
     assert torch.equal(state[f"{prefix}.running_var"], torch.ones(16))
-    assert not any("running" in k for k in official.to_official(family("unit").networks["gen_a"]))
+    assert not any("running" in k for k in to_official(family("unit").networks["gen_a"]))
 
 
 def test_spectral_norm_is_nested_as_published() -> None:
     built = family("munit", {"dis": {"dim": 2, "n_layer": 2, "norm": "sn", "num_scales": 1}})
-    assert set(official.to_official(built.networks["dis_a"])) == {
+    assert set(to_official(built.networks["dis_a"])) == {
         *(f"cnns.0.{at}.{leaf}" for at in ("0.conv", "2") for leaf in ("weight", "bias")),
         *(
             f"cnns.0.1.conv.module.{leaf}"

@@ -75,6 +75,7 @@ def test_the_kind_of_network_decides(layer: nn.Module, independent: bool) -> Non
 
 def test_which_families_networks_are_joined() -> None:
     for name, model, networks in (
+        ("cut", {}, {"G", "F", "D"}),
         ("cyclegan", {}, {"G_A", "G_B", "D_A", "D_B"}),
         ("cyclegan", {"dropout": True}, {"D_A", "D_B"}),
         ("cyclegan", {"norm": "batch"}, set()),

@@ -29,7 +29,7 @@ def _seeded() -> None:
 
 def options(**changes: object) -> NetworkOptions:
     values: dict[str, object] = {
-        "generator": "resnet_6blocks", "norm": "instance", "dropout": False, "pool_size": 0,
+        "generator": "resnet_6blocks", "norm": "instance", "dropout": False,
         "ngf": 4, "ndf": 4,
     }  # fmt: skip
     return NetworkOptions.model_validate(values | changes)

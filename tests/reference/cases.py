@@ -25,12 +25,11 @@ from core.checkpoints.official_layout import load_official
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
+from cyclegan.cut import networks as cut
 from tests.conftest import reference_dir
 
 OWN = Path(__file__).parent / "cases"
 """The cases that are part of the repository."""
-LATER = {"cut"}
-"""Families with published cases whose code is not here yet."""
 
 
 @cache
@@ -191,7 +190,7 @@ def all_cases() -> dict[str, Case]:
         for path in sorted(root.glob("*/*/case.json")):
             case = read(path.parent)
             known = found.get(case.name)
-            if case.family in LATER or (known is not None and _same(known, case)):
+            if known is not None and _same(known, case):
                 continue
             found[f"{case.name}@{root.name}" if known else case.name] = case
     return found
@@ -231,13 +230,17 @@ def build(description: Mapping[str, Any]) -> nn.Module:
     """A single network from a case's description of it."""
     d = description
     makers: dict[str, Callable[[], nn.Module]] = {
-        "resnet": lambda: ResnetGenerator(
-            d["input_nc"], d["output_nc"], d["ngf"], d["n_blocks"], d["norm"], d["dropout"]
+        "resnet": lambda: (cut.Generator if "antialias" in d else ResnetGenerator)(
+            *(d[key] for key in ("input_nc", "output_nc", "ngf", "n_blocks", "norm", "dropout")),
+            **{key: d[key] for key in ("antialias", "antialias_up") if key in d},
         ),
         "unet": lambda: UnetGenerator(
             d["input_nc"], d["output_nc"], d["ngf"], d["num_downs"], d["norm"], d["dropout"]
         ),
-        "patch": lambda: PatchDiscriminator(d["input_nc"], d["ndf"], d["n_layers"], d["norm"]),
+        "patch": lambda: (
+            cut.AntialiasedPatchDiscriminator if d.get("antialias") else PatchDiscriminator
+        )(d["input_nc"], d["ndf"], d["n_layers"], d["norm"]),
+        "patch_sample": lambda: cut.PatchSampleF(d["in_channels"], d["nc"] if d["mlp"] else None),
         "pixel": lambda: PixelDiscriminator(d["input_nc"], d["ndf"], d["norm"]),
     }
     return makers[d["kind"]]()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from torch import Tensor
 
 from core.data.folders import find_paired, find_single
 from core.data.images import IMAGE_EXTENSIONS
-from core.data.source import Source
+from core.data.readers.files import Source
 from core.data.transforms import CropFlip, crop_side
 from core.family import ImageBatch, to_float
 from core.options import DataOptions
@@ -40,6 +42,15 @@ def cut_out(setting: dict[str, Any], data: DataOptions, pixels: Any) -> Tensor:
     return torch.from_numpy(crop.apply(pixels).copy())
 
 
+def assert_same_pixels(ours: Tensor, golden: Tensor, tolerance: dict[str, Any]) -> None:
+    """Within one level; resized by another Pillow, one value in ten thousand within two."""
+    difference, level = (ours.double() - golden.double()).abs(), tolerance["atol"]
+    (made_with,) = re.findall(r"Pillow (\d+)", tolerance["note"])
+    same = made_with == PIL.__version__.partition(".")[0]
+    assert (difference > level).double().mean() <= (0 if same else 1e-4)
+    assert difference.max() <= 2 * level
+
+
 @each("data")
 def test_preprocessing(case: Case, tmp_path: Path) -> None:
     golden, settings = case.arrays, case.data["settings"]
@@ -55,8 +66,7 @@ def test_preprocessing(case: Case, tmp_path: Path) -> None:
         (pixels,) = source.read(0)
         assert pixels.shape == source.shapes(0)[0]
         ours = to_float(cut_out(setting, data, pixels))
-        atol = case.data["tolerance"]["tensor arrays"]["atol"]
-        close(ours, golden[f"tensor_{name}"], rtol=0, atol=atol)
+        assert_same_pixels(ours, golden[f"tensor_{name}"], case.data["tolerance"]["tensor arrays"])
 
 
 @each("data")

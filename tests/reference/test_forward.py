@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.checkpoints.official_layout import infer_discriminator, infer_generator, to_official
+import cyclegan.cut.official
+from core.checkpoints import official_layout
+from core.checkpoints.official_layout import to_official
 from tests.reference.cases import Case, DropoutMasks, agree, each, loaded
 from tests.reference.training import numbers_agree, summary
 
@@ -21,6 +23,24 @@ def forward(case: Case, name: str, mode: str) -> tuple[Tensor, nn.Module]:
         return network(case.input(case.describe(name)["input"])), network
 
 
+def features(case: Case, name: str, mode: str) -> dict[str, Tensor]:
+    """What a generator's described layers hand on, from a whole forward and from its beginning."""
+    described = case.data["architecture"].get(name, {}).get("features", ())
+    places = {feature["layer"]: feature["array"] for feature in described}
+    if not places:
+        return {}
+    network, image = (
+        loaded(case, name).train(mode == "train"),
+        case.input(case.describe(name)["input"]),
+    )
+    layers = [*places]
+    with torch.no_grad():
+        (_, found), begun = network(image, layers), network(image, layers, encode_only=True)
+    assert network.channels(layers) == [feature["channels"] for feature in described]
+    torch.testing.assert_close(found, begun, rtol=0, atol=0)
+    return dict(zip(places.values(), found, strict=True))
+
+
 @each("forward")
 def test_outputs_and_running_statistics(case: Case) -> None:
     golden = case.arrays
@@ -31,6 +51,7 @@ def test_outputs_and_running_statistics(case: Case) -> None:
             output, network = forward(case, name, mode)
             # A case that runs one mode only may leave it out of the name.
             outputs[f"{name}_{mode}" if f"{name}_{mode}" in golden else name] = output
+            outputs |= features(case, name, mode)
             if mode == "train" and name in statistics:
                 found = {key: summary(value) for key, value in to_official(network).items()}
                 numbers_agree(found, statistics[name], rel=1e-9, abs=1e-9, at=name)
@@ -41,8 +62,9 @@ def test_outputs_and_running_statistics(case: Case) -> None:
 def test_options_are_read_off_the_keys(case: Case) -> None:
     for name in case.data["mode"]:
         d = case.describe(name)
+        official = cyclegan.cut.official if "antialias" in d else official_layout
         if d["kind"] in ("patch", "pixel"):
-            found = infer_discriminator(case.weights(name), case.folder)
+            found = official.infer_discriminator(case.weights(name), case.folder)
             expected: dict[str, Any] = {"ndf": d["ndf"]}
             if d["kind"] == "pixel":
                 expected["discriminator"] = "pixel"
@@ -52,10 +74,11 @@ def test_options_are_read_off_the_keys(case: Case) -> None:
             option, sizes = PUBLISHED_SIZES[d["kind"]]
             if d[option] not in sizes:  # has no published name, so no option either
                 continue
-            found = infer_generator(case.weights(name), case.folder)
+            found = official.infer_generator(case.weights(name), case.folder)
             expected = {key: d[key] for key in ("input_nc", "output_nc", "ngf", "norm")}
             if d["kind"] == "resnet":
                 expected |= {"generator": f"resnet_{d['n_blocks']}blocks", "dropout": d["dropout"]}
+                expected |= {key: d[key] for key in ("antialias", "antialias_up") if key in d}
             else:
                 expected["generator"] = f"unet_{2 ** d['num_downs']}"
         assert found | expected == found

@@ -1,4 +1,4 @@
-"""Whole training iterations of both families: losses, gradients, and weights after each step.
+"""Whole training iterations of three families: losses, gradients, and weights after each step.
 
 Weights pass through `official.py`, the update through `core.training.update.Updater`. In float64
 everything is compared sharply; in float32 within the bounds that the case states.
@@ -6,6 +6,8 @@ everything is compared sharply; in float32 within the bounds that the case state
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -13,15 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import cyclegan.cut.official
 import cyclegan.official
 import pix2pix.official
-from core.checkpoints.official_layout import to_official
+from core.checkpoints.official_layout import load_official, to_official
 from core.config import validate
 from core.family import ImageBatch
 from core.training.update import Updater
+from cyclegan.cut.family import CUT
 from cyclegan.family import CycleGAN
 from pix2pix.family import Pix2Pix
 from tests.reference.cases import Case, DropoutMasks, agree, each, no_initial_weights
+from tests.reference.cut_draws import Draws
 from tests.reference.training import (
     Iteration,
     Watch,
@@ -37,9 +42,20 @@ from tests.reference.training import (
     zero_keys,
 )
 
-FAMILIES: dict[str, Any] = {"cyclegan": CycleGAN, "pix2pix": Pix2Pix}
-OFFICIAL: dict[str, Any] = {"cyclegan": cyclegan.official, "pix2pix": pix2pix.official}
-LOSS_OPTIONS = ("gan_mode", "lambda_A", "lambda_B", "lambda_identity", "lambda_L1", "pool_size")
+FAMILIES: dict[str, Any] = {"cut": CUT, "cyclegan": CycleGAN, "pix2pix": Pix2Pix}
+OFFICIAL: dict[str, Any] = {
+    "cut": cyclegan.cut.official,
+    "cyclegan": cyclegan.official,
+    "pix2pix": pix2pix.official,
+}
+LOSS_OPTIONS = {
+    "cut": (
+        "gan_mode", "lambda_GAN", "lambda_NCE", "nce_idt", "nce_layers", "nce_T", "num_patches",
+        "nce_includes_all_negatives_from_minibatch", "netF", "netF_nc", "flip_equivariance",
+    ),
+    "cyclegan": ("gan_mode", "lambda_A", "lambda_B", "lambda_identity", "pool_size"),
+    "pix2pix": ("gan_mode", "lambda_L1", "pool_size"),
+}  # fmt: skip
 ADAM_OPTIONS = ("lr", "beta1", "beta2", "eps", "weight_decay")
 
 
@@ -80,18 +96,18 @@ def bounds(case: Case, dtype: torch.dtype) -> Bounds:
 @no_initial_weights()
 def build(case: Case, dtype: torch.dtype) -> Any:
     """The family with the case's weights and options."""
-    read = OFFICIAL[case.family].from_official(
-        {name: case.weights(name) for name in case.data["spec"]}, source=case.folder
-    )
+    # The file of CUT's F does not tell which layers it is for.
+    told = {name: case.weights(name) for name in case.data["spec"] if name != "F"}
+    read = OFFICIAL[case.family].from_official(told, source=case.folder)
     hyper, tree = case.hyper, read.config.model_dump(mode="json")
     generator = next(name for name in case.data["networks"] if name.startswith("G"))
     # A U-Net's keys do not tell whether it was trained with dropout.
     tree["model"]["dropout"] = case.describe(generator)["dropout"]
-    tree["model"] |= {key: hyper[key] for key in LOSS_OPTIONS if key in hyper}
+    tree["model"] |= {key: hyper[key] for key in LOSS_OPTIONS[case.family] if key in hyper}
     tree["optim"] |= {key: hyper[key] for key in ADAM_OPTIONS}
     family = FAMILIES[case.family].build(validate(type(read.config), tree))
     for name, network in family.networks.items():
-        network.load_state_dict(read.networks[name].state_dict())
+        load_official(network, case.weights(name), name, case.folder)
         network.to(dtype).train()
     return family
 
@@ -105,6 +121,7 @@ class Runner:
         self.watch, self.masks = Watch(self.family), DropoutMasks(case)
         self.update, self.networks = Updater("cpu", networks), networks
         self.outputs: dict[str, Tensor] = {}
+        self.draws = Draws(case, self.family) if isinstance(self.family, CUT) else None
         if isinstance(self.family, CycleGAN):
             original = self.family.forward
 
@@ -115,6 +132,16 @@ class Runner:
                 return result
 
             self.family.forward = forward  # type: ignore[method-assign]
+        elif isinstance(self.family, CUT):
+            generate = self.family.generate
+
+            def generated(*images: Tensor) -> Any:
+                fakes, seen = generate(*images)
+                names = ("fake_B", "idt_B")[: len(fakes)]
+                self.outputs |= {n: fake.detach() for n, fake in zip(names, fakes, strict=True)}
+                return fakes, seen
+
+            self.family.generate = generated  # type: ignore[method-assign]
         else:
             self.family.networks["G"].register_forward_hook(
                 lambda _module, _inputs, output: self.outputs.update(fake_B=output.detach())
@@ -124,12 +151,17 @@ class Runner:
         suffix = "" if number == 1 else f"_{number}"
         a, b = (self.case.input(f"real_{domain}{suffix}", self.dtype) for domain in "AB")
         self.masks.begin_iteration(number)
+        if self.draws:
+            self.draws.begin_iteration(number)
         self.update.begin()
-        with self.masks.of(*self.networks):
+        with self.masks.of(*self.networks), self.draws.given() if self.draws else nullcontext():
             batch = ImageBatch(a, b, ("",) * len(a), ("",) * len(b))
             terms = self.family.training_step(batch, number, self.update)
         self.update.finish()
-        return self.watch.iteration(terms, self.outputs)
+        done = self.watch.iteration(terms, self.outputs)
+        if self.draws:
+            done.per_layer = dict(self.draws.per_layer)
+        return done
 
 
 @cache
@@ -139,7 +171,12 @@ def run(case: Case) -> dict[torch.dtype, list[Iteration]]:
     return in_both_precisions(lambda dtype: Runner(case, dtype), number)
 
 
-every_iteration = each("cyclegan_iteration", "pix2pix_iteration")
+every_iteration = each("cut_iteration", "cyclegan_iteration", "pix2pix_iteration")
+
+
+def tables(golden: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A golden table of lists without the notes in it; empty where there is none."""
+    return {key: row for key, row in golden.get(name, {}).items() if isinstance(row, list)}
 
 
 def assert_terms(ours: dict[str, float], golden: dict[str, float], rel: float) -> None:
@@ -161,13 +198,17 @@ def test_architecture_is_the_described_one(case: Case) -> None:
 @every_dtype
 def test_losses(case: Case, dtype: torch.dtype) -> None:
     limits = bounds(case, dtype)
-    assert_terms(run(case)[dtype][0].terms, case.data["losses"], limits.losses)
+    first = run(case)[dtype][0]
+    assert_terms(first.terms, case.data["losses"], limits.losses)
+    numbers_agree(first.per_layer, tables(case.data, "nce_per_layer"), rel=limits.losses)
 
 
 @every_iteration
 @every_dtype
 def test_output_images(case: Case, dtype: torch.dtype) -> None:
-    agree(run(case)[dtype][0].outputs, case.arrays, **bounds(case, dtype).arrays)
+    given = case.data.get("input_arrays", {})
+    golden = {name: array for name, array in case.arrays.items() if name not in given}
+    agree(run(case)[dtype][0].outputs, golden, **bounds(case, dtype).arrays)
 
 
 @every_iteration
@@ -213,6 +254,8 @@ def test_further_iterations(case: Case, dtype: torch.dtype) -> None:
     for number, golden in further_iterations(case).items():
         ours = run(case)[dtype][number - 1]
         assert_terms(ours.terms, golden["losses"], max(1e-7, limits.losses))
+        per_layer = tables(golden, "nce_per_layer")
+        numbers_agree(ours.per_layer, per_layer, rel=max(1e-7, limits.losses))
         changes = norms_of(ours.deltas)
         if dtype == torch.float64:  # of a small tensor a few elements that step otherwise decide
             expected, drift = norms_of(golden["delta_from_start"]), 2 * number * case.hyper["lr"]

@@ -24,6 +24,6 @@ def test_a_kind_has_tests_and_cases(kind: str) -> None:
         pytest.skip(f"no reference case of kind {kind} in {where}")
 
 
-@each("cyclegan_iteration", "pix2pix_iteration")
+@each("cut_iteration", "cyclegan_iteration", "pix2pix_iteration")
 def test_iterations_stand_in_their_family(case: Case) -> None:
     assert case.kind == f"{case.family}_iteration"

@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.checkpoints.official_layout import official_names
+from core.checkpoints.official_layout import official_names, to_official
 from core.family import ImageBatch
 from core.training.update import Updater
 from munit.family import MUNIT
-from munit.official import from_official, to_official
+from munit.official import from_official
 from munit.unit import UNIT
 from tests.reference.cases import Case, agree, each
 from tests.reference.munit_cases import dot, family, fill, style

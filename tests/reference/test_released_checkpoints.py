@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import cyclegan.cut.official
 import cyclegan.official
 import pix2pix.official
 from core.checkpoints.official_layout import to_official
 from tests.reference.cases import Case, DropoutMasks, agree, each, no_initial_weights
 
-OFFICIAL = {"cyclegan": cyclegan.official, "pix2pix": pix2pix.official}
+OFFICIAL = {
+    "cut": cyclegan.cut.official,
+    "cyclegan": cyclegan.official,
+    "pix2pix": pix2pix.official,
+}
 States = dict[str, dict[str, Tensor]]
 
 

@@ -47,6 +47,8 @@ class Iteration:
     """[sum, norm] of each entry after the iteration."""
     deltas: Table = field(default_factory=dict)
     """The same of its change since the beginning of the case."""
+    per_layer: dict[str, list[float]] = field(default_factory=dict)
+    """{loss: its value of each layer}, of CUT."""
 
 
 class Watch:

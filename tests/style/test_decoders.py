@@ -15,6 +15,7 @@ from core.convert.official import export_official, import_official
 from core.errors import UserError
 from core.family import SampleBatch
 from core.inference.loading import from_state
+from core.nn.vgg import VGG, vgg_input
 from core.training.update import Updater
 from families import FAMILIES, OFFICIAL
 from style.config import Config
@@ -114,6 +115,29 @@ def test_a_torchvision_vgg_becomes_the_encoder(tmp_path: Path) -> None:
     state = vgg_state()
     wanted = torch.nn.functional.conv2d(x, state["features.0.weight"], state["features.0.bias"])
     torch.testing.assert_close(found[1], wanted.relu(), rtol=1e-4, atol=1e-4)
+
+
+def test_vgg16_becomes_the_encoder_and_its_decoders_a_file(tmp_path: Path) -> None:
+    """Inside, where padding does not reach, its features are those of `core.nn.vgg`."""
+    torch.manual_seed(2)
+    vgg = VGG(16, "relu4_1")
+    torch.save(vgg.state_dict(), tmp_path / "vgg16.pth")
+    options = {"vgg": 16, "encoder": str(tmp_path / "vgg16.pth"), "vgg_input": "caffe"}
+    built, images = family(options), torch.rand(1, 3, 112, 112)
+    found, poolings = built.networks["enc"](images)
+    wanted = vgg(vgg_input(2 * images - 1, "caffe"), ["relu2_1", "relu4_1"])
+    for level, margin in ((2, 3), (4, 6)):
+        inside = (..., slice(margin, -margin), slice(margin, -margin))
+        expected = wanted[f"relu{level}_1"]
+        torch.testing.assert_close(found[level][inside], expected[inside], rtol=1e-4, atol=1e-3)
+    assert built.networks["dec4"](found[4], poolings).shape == images.shape
+
+    state = official.to_files(built)[official.FILE]
+    assert "e4.conv3_4.weight" not in state
+    again = official.from_official({"PhotoWCT": state})
+    assert again.config.model.vgg == 16
+    style = torch.rand(1, 3, 48, 40)
+    assert PhotoWCT.load(state, "")(images[..., :40, :40], style).isfinite().all()
 
 
 def test_files_that_are_no_encoder(tmp_path: Path) -> None:

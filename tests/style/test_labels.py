@@ -16,6 +16,7 @@ from core.errors import UserError
 from style.labels import LabelMap, read_labels, read_maps, shared_classes, valid_classes
 from style.photo.labels import Regions, match_classes, merge_small, resize_nearest
 from tests.conftest import SHARED
+from tests.data import kinds
 
 RED, BLUE, BLACK, WHITE, GRAY = (255, 0, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255), (128,) * 3
 
@@ -106,7 +107,10 @@ def test_files_keep_their_ids_and_give_their_name(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     for picture, message in (
         (Image.fromarray(noise), r"photo.png: \d+ colours, .* neither a drawing"),
-        (Image.fromarray(noise.astype(np.float32)[..., 0]), r"photo.tif: 32-bit float"),
+        (
+            Image.fromarray(noise.astype(np.float32)[..., 0]),
+            r"photo.tif: F pixels have no",
+        ),
     ):
         path = tmp_path / ("photo.tif" if picture.mode == "F" else "photo.png")
         picture.save(path)
@@ -205,3 +209,46 @@ def test_relations() -> None:
     content, style = match_classes(np.array([[0, 1]]), np.array([[2, 2]]), relations)
     assert content.tolist() == [[2, 2]]
     assert style.tolist() == [[2, 2]]
+
+
+def palette_map(indices: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
+    image = Image.new("P", indices.shape[::-1])
+    image.putdata(indices.flatten().tolist())
+    image.putpalette([level for colour in colours for level in colour])
+    return image
+
+
+def test_palettes_that_differ_go_by_colour() -> None:
+    ids = np.arange(64).reshape(8, 8) % 2
+    yellow, photo = (255, 255, 0), Image.new("RGB", (8, 8))
+    one, other = palette_map(ids, RED, BLUE), palette_map(ids, BLUE, RED)
+    content, (style,) = read_maps(photo, [photo], one, [other])
+    assert np.array_equal(content.ids, style.ids[:, ::-1]), "red is red"
+    content, (style,) = read_maps(photo, [photo], one, [palette_map(ids, RED, yellow)])
+    assert (content.ids == style.ids).mean() == 0.5, "blue is no yellow"
+    content, (style,) = read_maps(photo, [photo], one, [one.convert("RGB")])
+    assert np.array_equal(content.ids, style.ids)
+    content, (style,) = read_maps(photo, [photo], one, [one])
+    assert set(np.unique(content.ids)) == {0, 1}, "palettes that agree give ids"
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_gray_of_few_bits_gives_stored_ids(tmp_path: Path, bits: int) -> None:
+    kinds.save_few_bits(tmp_path / "map.png", bits)
+    assert np.array_equal(
+        read_labels(open_label_map(tmp_path / "map.png")), kinds.GRAY >> (8 - bits)
+    )
+
+
+def test_what_is_transparent_belongs_to_no_class() -> None:
+    hidden = np.zeros((8, 8), np.uint8)
+    hidden[:4] = 255
+    clear = Image.fromarray(np.dstack([np.zeros((8, 8, 3), np.uint8), hidden]))
+    photo = Image.new("RGB", (8, 8))
+    maps = read_maps(photo, [clear], None, [None])
+    assert maps is not None and shared_classes(maps[0], maps[1]) == [(0,)]
+    assert np.array_equal(maps[1][0].shown == 0, hidden == 255)
+    assert read_maps(photo, [photo], None, [None]) is None
+    ids = Image.fromarray(np.full((8, 8), 7, np.uint8))
+    content, (style,) = read_maps(clear, [clear], ids, [ids])
+    assert set(np.unique(content.shown)) == {7, -1} and set(np.unique(style.shown)) == {7, -2}

@@ -237,6 +237,7 @@ def test_classes_come_from_the_styles_that_have_them() -> None:
         ("model", {"style_layers": ["relu9_1"]}, "vgg19_caffe has no layer 'relu9_1'"),
         ("model", {"weights": "nowhere.pth"}, "nowhere.pth: cannot read the VGG weights"),
         ("model", RANDOM | {"weights": "a.pth"}, "drawn, not read"),
+        ("model", {"encoder": "vgg16_caffe", "content_layers": ["relu3_4"]}, "vgg16_caffe has no"),
         ("model", RANDOM | {"pooling": "max"}, "set pooling: average"),
         ("image", {"init": "image"}, "init_image: FILE go together"),
         ("scales", [{"size": 8}], "greater than or equal to 16"),

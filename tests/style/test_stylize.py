@@ -162,6 +162,16 @@ def test_names_stay_apart(inputs: Path) -> None:
     save(inputs / "content" / "a.jpg", 4, "RGB")
     found = find_jobs(inputs / "content", [inputs / "style" / "a.png"])
     assert [job.name for job in found] == ["a_jpg", "a_png", "b"]
+    save(inputs / "content" / "deep" / "b.png", 5)
+    names = [job.name for job in find_jobs(inputs / "content", [inputs / "style" / "a.png"])]
+    assert names == ["a_jpg", "a_png", "b", "deep_b"]
+    contents, styles = [Path("a.png"), Path("a_b.png")], [Path("b_c.png"), Path("c.png")]
+    assert [job.name for job in grid_jobs(contents, styles)] == [
+        "a_b_c",
+        "a_c",
+        "a_b_b_c",
+        "a_b_c_2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +207,10 @@ def test_pairs_need_partners(inputs: Path) -> None:
     (inputs / "style" / "b.png").unlink()
     with pytest.raises(UserError, match="content/b has no partner"):
         pair_jobs(inputs)
+    save(inputs / "content" / "b.jpg", 1)
+    with pytest.raises(UserError, match=r"b\.png and b\.jpg: of one name"):
+        pair_jobs(inputs)
+    (inputs / "content" / "b.jpg").unlink()
     save(inputs / "style" / "b.png", 1)
     (inputs / "style_segment" / "a.png").unlink()
     with pytest.raises(UserError, match="a has a map on one side only"):

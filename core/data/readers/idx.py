@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from core.data.images import Pixels
-from core.data.source import Shape, Source
+from core.data.picture import Pixels
+from core.data.readers.files import Source
+from core.data.readers.interface import Shape
 from core.data.transforms import resize, resized_size
 from core.errors import UserError
 
@@ -39,32 +40,34 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         UserError: The file is missing, damaged, or holds something else.
     """
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        with (gzip.open if path.suffix == ".gz" else Path.open)(path, "rb") as file:
+            start = file.read(_HEADER_BYTES)
+            header = struct.unpack(">4I", start.ljust(_HEADER_BYTES, b"\0"))
+            expected = header[1] * header[2] * header[3]
+            # One byte more than the header promises, and no more: gzip can pack gigabytes of zeros.
+            data = file.read(expected + 1) if header[0] == _MAGIC else b""
     except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
         raise UserError(f"{path}: cannot be read ({error}); fetch it again") from None
-    header = struct.unpack(">4I", data[:_HEADER_BYTES].ljust(_HEADER_BYTES, b"\0"))
     if header[0] != _MAGIC:
         raise UserError(
             f"{path}: not an idx file of images (magic {_MAGIC}); MNIST's are named "
             "train-images-idx3-ubyte and t10k-images-idx3-ubyte"
         )
     _, count, height, width = header
-    expected = _HEADER_BYTES + count * height * width
     if len(data) != expected or count == 0:
+        found = f"{_HEADER_BYTES + len(data)}" if len(data) <= expected else "more"
         raise UserError(
-            f"{path}: {len(data)} bytes, but {count} images of {width} x {height} pixels take "
-            f"{expected}; fetch it again"
+            f"{path}: {found} bytes, but {count} images of {width} x {height} pixels take "
+            f"{_HEADER_BYTES + expected}; fetch it again"
         )
-    return np.frombuffer(data, dtype=np.uint8, offset=_HEADER_BYTES).reshape(count, height, width)
+    return np.frombuffer(data, dtype=np.uint8).reshape(count, height, width)
 
 
 @dataclass(frozen=True)
 class IdxSource(Source):
     """Pictures of one idx file, `pixels` [N, H, W], held in memory as they are (MNIST: 47 MB)."""
 
-    pixels: Pixels
+    pixels: Pixels = field(kw_only=True)
 
     def __len__(self) -> int:
         """Number of pictures."""

@@ -1,0 +1,105 @@
+"""A data set's image files as numbered items, decoded and resized on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.data.folders import TwoDomains
+from core.data.images import image_size, read_picture
+from core.data.names import printable
+from core.data.picture import Pixels, half_width
+from core.data.readers.interface import Shape
+from core.data.transforms import for_network, resized_size
+from core.options import DataOptions, Span
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images read from their files each time.
+
+    Attributes:
+        label: Name of the part of the data set, e.g. "trainA"; caches are named after it.
+        root: The data set's folder.
+        files: Per item its files: one, or two for a pair in two files.
+        channels: Per image of an item its channels; one entry, or two for pairs.
+        side_by_side: An item is one file with two images, split at floor(width / 2).
+        options: Rule of the resize.
+        spans: Per image of an item, the stored values that are black and white where there are more
+            than 8 bits; None takes what the files state.
+    """
+
+    label: str
+    root: Path
+    files: tuple[tuple[Path, ...], ...]
+    channels: tuple[int, ...]
+    side_by_side: bool
+    options: DataOptions
+    spans: tuple[Span | None, ...] = (None, None)
+
+    @classmethod
+    def of(cls, found: TwoDomains, channels: tuple[int, ...], options: DataOptions) -> list[Source]:
+        """Return the one source of pairs, two images an item, or one for each domain."""
+        spans, sides = options.spans, (found.a, found.b)
+        if found.paired:
+            files = tuple(zip(*sides[: 1 if found.side_by_side else 2], strict=True))
+            halves = found.side_by_side
+            return [cls(found.split, found.root, files, channels, halves, options, spans)]
+        return [
+            cls(
+                found.split + domain,
+                found.root,
+                tuple(zip(paths)),
+                (count,),
+                False,
+                options,
+                (span,),
+            )
+            for domain, paths, count, span in zip("AB", sides, channels, spans, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.files)
+
+    def name(self, item: int, image: int) -> str:
+        """File of an item's image, relative to the data set's folder where it lies inside."""
+        path = self.files[item][0 if self.side_by_side else image]
+        return relative_name(path, self.root)
+
+    def read(self, item: int) -> tuple[Pixels, ...]:
+        """Decode, convert to the channels and resize; see `Images.read`."""
+        files = zip(self.files[item], self.spans, strict=False)
+        pictures = [read_picture(path, span) for path, span in files]
+        if self.side_by_side:
+            pictures = [*pictures[0].halves()]
+        return tuple(
+            for_network(picture, channels, self.options)
+            for picture, channels in zip(pictures, self.channels, strict=True)
+        )
+
+    def shapes(self, item: int) -> tuple[Shape, ...]:
+        """Shapes (C, H, W) that `read` will give, without decoding where the headers suffice.
+
+        Raises:
+            UserError: A header cannot be read.
+        """
+        if self.options.preprocess == "resize_and_crop":
+            sizes = [(1, 1)] * len(self.channels)  # every size is resized to the same square
+        else:
+            sizes = [image_size(path) for path in self.files[item]]
+            if self.side_by_side:
+                width, height = sizes[0]
+                half = half_width(width, self.files[item][0])
+                sizes = [(half, height), (width - half, height)]
+        resized = [resized_size(width, height, self.options) for width, height in sizes]
+        return tuple(
+            (channels, height, width)
+            for channels, (width, height) in zip(self.channels, resized, strict=True)
+        )
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """Return `path` relative to `root` where it lies inside, with forward slashes."""
+    inside = path.is_relative_to(root)
+    return printable((path.relative_to(root) if inside else path).as_posix())
