@@ -23,6 +23,7 @@ Tree = dict[str, Any]
 RESNET: Tree = {"generator": "resnet_6blocks", "ngf": 4, "ndf": 4, "num_layers_dis": 2}
 VAE: Tree = {"gen": {"dim": 4, "n_res": 1}, "dis": {"dim": 4, "n_layer": 2, "num_scales": 2}}
 SMALL: dict[str, tuple[int, Tree]] = {
+    "cut": (32, RESNET | {"discriminator": "n_layers", "netF_nc": 8, "flip_equivariance": True}),
     "cyclegan": (32, RESNET | {"discriminator": "n_layers"}),
     "drit": (44, {"dim": 4, "dim_dis": 4, "dis_scale": 2, "num_layers_content": 1, "d_iter": 2}),
     "munit": (32, VAE | {"recon_x_cyc_w": 10.0}),

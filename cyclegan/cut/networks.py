@@ -129,16 +129,15 @@ class Generator(ResnetGenerator):
             the features alone if `encode_only`.
         """
         features = []
-        end = layers[-1] + 1 if layers else 0
-        for number, layer in enumerate(self.model[:end]):
+        last = layers[-1] if layers else None
+        for number, layer in enumerate(self.model):
             x = self.run_layer(layer, x)
             if number in layers:
                 features.append(x)
-        if encode_only:
-            return features
-        x = x.clone() if layers else x  # what follows may work in place
-        for layer in self.model[end:]:
-            x = self.run_layer(layer, x)
+            if number == last:
+                if encode_only:
+                    return features
+                x = x.clone()  # what follows may work in place
         return (x, features) if layers else x
 
     def channels(self, layers: Sequence[int]) -> list[int]:

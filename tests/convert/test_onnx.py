@@ -36,6 +36,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("cut", {}),
     ("cyclegan", {}),
     ("cyclegan", {"input_nc": 1, "output_nc": 4, "lambda_identity": 0.0, "norm": "batch"}),
     ("pix2pix", {"generator": "unet_128", "norm": "batch", "dropout": False}),

@@ -214,6 +214,7 @@ def test_benchmark(unpaired: Path, tmp_path: Path, script: Script) -> None:
 @pytest.mark.parametrize(
     ("family", "stem", "narrow"),
     [
+        ("cut", "demo", ["model.ngf=4", "model.ndf=4"]),
         ("cyclegan", "demo", ["model.ngf=4", "model.ndf=4"]),
         ("pix2pix", "demo", ["model.ngf=4", "model.ndf=4"]),
         ("munit", "demo", ["model.gen.dim=4", "model.dis.dim=4"]),

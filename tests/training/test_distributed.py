@@ -58,10 +58,11 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
     assert_resumes(config, tmp_path / "two")
 
 
-def test_two_processes_with_random_styles(unpaired: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["cut", "munit"])
+def test_two_processes_with_draws(family: str, unpaired: Path, tmp_path: Path) -> None:
     """Each process draws its own, so that one process cannot do the same; both keep one model."""
     tree = changed(
-        small_tree("munit", unpaired),
+        small_tree(family, unpaired),
         train={"batch_size": 1},
         checkpoint={"every": 3, "keep_last": 9},
     )

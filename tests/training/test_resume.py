@@ -48,7 +48,7 @@ TOGETHER: Tree = {
     "log": VARIANTS["previews"]["log"],
 }
 VARIANTS["together"] = TOGETHER
-RUNS += [(family, variant) for family in ("munit", "unit") for variant in ("plain", "together")]
+RUNS += [(f, variant) for f in ("cut", "munit", "unit") for variant in ("plain", "together")]
 
 
 @pytest.mark.parametrize(("family", "variant"), RUNS)
