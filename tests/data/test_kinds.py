@@ -75,7 +75,7 @@ def test_every_path_sees_the_same(
         return in_8_bits(batches[number].a)[0].permute(1, 2, 0).numpy()
 
     def evaluate() -> np.ndarray:
-        pictures = find_evaluation_set(tmp_path, translator, "none").a
+        pictures = find_evaluation_set(tmp_path, translator, "none").inputs["AtoB"]
         return in_8_bits(pictures.read(number)).permute(1, 2, 0).numpy()
 
     def test() -> np.ndarray:
