@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import lzma
 import re
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -246,9 +248,12 @@ def unpack(archive: Path, target: Path) -> None:
             if not any(root.iterdir()):
                 raise UserError(f"{archive}: an empty archive; get it from another --mirror")
             _swap_in(root, target, Path(temporary) / "replaced")
+    except UserError:
+        raise
     except (
         *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
         RuntimeError,  # zipfile's word for encryption and unknown compression
+        *(struct.error, lzma.LZMAError, ValueError, LookupError),  # of malformed headers
     ) as error:
         raise UserError(
             f"{archive}: a damaged archive ({error}); delete it and download it again"
@@ -277,7 +282,7 @@ def _untar(archive: Path, folder: Path) -> None:
     with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
         members = tqdm(file, f"unpacking {archive.name}", unit="file", disable=None)
         try:
-            file.extractall(folder, members, filter="data")
+            file.extractall(folder, members, filter=_without_links)
         except tarfile.FilterError as error:
             raise UserError(
                 f"{archive}: unsafe member ({error}); get the archive from another --mirror"
@@ -285,6 +290,13 @@ def _untar(archive: Path, folder: Path) -> None:
         # tarfile stops at its own end mark; gzip compares the checksum at the end of the stream.
         while stream.read(1 << 20):
             pass
+
+
+def _without_links(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """Refuse links of any kind, which Python's own filter allows as long as they stay inside."""
+    if member.islnk() or member.issym():
+        raise tarfile.SpecialFileError(member)
+    return tarfile.data_filter(member, folder)
 
 
 def _unwrapped(folder: Path) -> Path:
