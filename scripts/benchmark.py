@@ -34,6 +34,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="what an option costs: fast steps of the config and of it so changed",
     )
     parser.add_argument("--curves", type=int, metavar="N", help="compare N steps' losses")
+    parser.add_argument(
+        "--operations", action="store_true", help="count the operations of a step instead"
+    )
     parser.add_argument("--loader", action="store_true", help="loader alone against PIL each time")
     parser.add_argument(
         "--smoothing",
@@ -88,7 +91,9 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{args.config}: {config.family} is not trained; see --smoothing")
     kind = FAMILIES[config.family]
     fast = measure.fast_options(world.device) if args.fast is None else args.fast
-    if args.loader:
+    if args.operations:
+        report |= measure.count_operations(kind, config, world)
+    elif args.loader:
         report["loader"] = measure.benchmark_loader(config, kind.layout, args.repeats)
     else:
         other = None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from core.nn.norms import BatchNorm2d
+from core.nn.norms import SwitchedNorm
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def published_test_mode(*networks: nn.Module) -> Iterator[None]:
     Dropout stays active and batch norm normalises each image by its own statistics. Without
     dropout and batch norm nothing changes.
     """
-    dropouts, norms = _all(networks, nn.Dropout), _all(networks, BatchNorm2d)
+    dropouts, norms = _all(networks, nn.Dropout), _all(networks, SwitchedNorm)
     with switched(dropouts, "training", True), switched(norms, "per_image", True):
         yield
 
@@ -50,5 +50,5 @@ def published_test_mode(*networks: nn.Module) -> Iterator[None]:
 @contextmanager
 def recomputing(network: nn.Module) -> Iterator[None]:
     """Leave the running statistics of a network's batch norms alone within."""
-    with switched(_all([network], BatchNorm2d), "recomputing", True):
+    with switched(_all([network], SwitchedNorm), "recomputing", True):
         yield

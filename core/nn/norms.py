@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 NormName = Literal["instance", "instance_affine", "batch", "none"]
 Scale = Callable[[Tensor, Tensor], Tensor]
@@ -60,17 +61,22 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         return instance_norm(input, self.weight, self.bias, self.eps)
 
 
-class BatchNorm2d(nn.BatchNorm2d):
+class SwitchedNorm(nn.Module):
+    """What batch norms have besides their own mathematics: the switches of `core.nn.modes`."""
+
+    per_image = False
+    """Whether each image is normalised by its own statistics."""
+    recomputing = False
+    """Whether the forward runs again for its gradients; statistics have seen this batch then."""
+
+
+class BatchNorm2d(SwitchedNorm, nn.BatchNorm2d):
     """Batch norm that can also normalise each image by its own statistics.
 
     That is what the official pix2pix does at test time, by leaving its networks in train mode with
     one image per batch (`core.nn.modes.published_test_mode`). Here it holds for any batch, and
     running statistics are neither used nor changed.
     """
-
-    per_image = False
-    recomputing = False
-    """Whether the forward runs again for its gradients; statistics have seen this batch then."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""
@@ -83,6 +89,42 @@ class BatchNorm2d(nn.BatchNorm2d):
             mean, var = self.running_mean.clone(), self.running_var.clone()
             return F.batch_norm(input, mean, var, self.weight, self.bias, True, 0.0, self.eps)
         return super().forward(input)
+
+
+class SyncBatchNorm(SwitchedNorm, nn.SyncBatchNorm):
+    """`BatchNorm2d` whose statistics are those of the images of all processes, on GPUs."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map [N, C, ...] to the same shape."""
+        if self.per_image:
+            return instance_norm(input, self.weight, self.bias, self.eps)
+        if not (self.recomputing and self.training):
+            return super().forward(input)
+        buffers = [buffer.clone() for buffer in self.buffers()]
+        y = super().forward(input)  # the others recompute too: their statistics are needed again
+        for buffer, value in zip(self.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+        return y
+
+
+def synchronise(network: nn.Module) -> None:
+    """Exchange every batch norm of a network for one over all processes, in place.
+
+    Parameters and buffers stay the very tensors that they were, and keys stay.
+    """
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, _BatchNorm) and not isinstance(child, nn.SyncBatchNorm):
+                made = SyncBatchNorm(
+                    child.num_features,
+                    child.eps,
+                    child.momentum,
+                    child.affine,
+                    child.track_running_stats,
+                )
+                made.training = child.training
+                made._parameters, made._buffers = child._parameters, child._buffers
+                setattr(module, name, made)
 
 
 def make_norm(name: NormName) -> Callable[[int], nn.Module]:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from torch.autograd.graph import increment_version
 
 from core.errors import UserError
 
+TIMEOUT = timedelta(hours=6)
+"""Of one message between processes: data may have to be cached, or a graph compiled, by one of them
+first. For work of rank 0 alone see `core.runtime.waiting`."""
 KINDS = ("cpu", "cuda", "mps", "xpu")
 """Kinds of devices."""
 
@@ -74,7 +78,13 @@ def start(device: str = "auto") -> World:
     if world_size == 1:
         return World(device=place)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        on_gpu = place.type == "cuda"
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            timeout=TIMEOUT,
+            # The connection is made now, and by this GPU, not by whichever a barrier guesses.
+            device_id=place if on_gpu else None,
+        )
     return World(dist.get_rank(), dist.get_world_size(), place)
 
 
@@ -118,22 +128,6 @@ def average(tensors: Sequence[Tensor]) -> None:
         flat /= dist.get_world_size()
         for tensor, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
             tensor.copy_(part.view_as(tensor))
-
-
-@torch.no_grad()
-def average_gradients(parameters: Iterable[nn.Parameter], *others: Tensor) -> None:
-    """Replace gradients by their mean over the processes, in place, and `others` along with them.
-
-    A parameter without a gradient on this process takes part with zeros, so that every process
-    sends the same message.
-    """
-    if not dist.is_initialized():
-        return
-    parameters = list(parameters)
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    average([*(p.grad for p in parameters if p.grad is not None), *others])
 
 
 @torch.no_grad()

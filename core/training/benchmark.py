@@ -7,6 +7,7 @@ import operator
 import platform
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 
 from core.config import validate
@@ -262,6 +264,38 @@ def _files(root: str, layout: Layout) -> tuple[Path, ...]:
     if found.idx:
         raise UserError(f"--loader: {found.files[0]}: has no image files to compare with Pillow")
     return found.files
+
+
+class _Counter(TorchDispatchMode):
+    """Counts the operations that reach torch's kernels, those of the backward pass included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Count an operation, and do it."""
+        self.counts[str(function)] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def count_operations(kind: type[Family], config: Any, world: World) -> dict[str, Any]:
+    """Count the operations of a training step (of a round, where steps differ in what they update).
+
+    Each costs some microseconds of Python and dispatch, whatever the size of its tensors: with
+    small pictures on a fast GPU that is what a step takes.
+
+    Returns:
+        Their number, and the ten most frequent.
+    """
+    path = _Path(kind, config, World(device=world.device))
+    path.run(path.round)  # the first step makes the optimizers' moments
+    with _Counter() as counter:
+        path.run(path.round)
+    counts = counter.counts
+    return {"operations": counts.total(), "most_frequent": dict(counts.most_common(10))}
 
 
 def benchmark_loader(config: Any, layout: Layout, repeats: int) -> dict[str, Any]:

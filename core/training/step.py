@@ -9,6 +9,7 @@ import torch._functorch.config
 from torch import Tensor
 
 from core.family import Batch, Family, Update
+from core.nn.norms import synchronise
 from core.options import TrainOptions
 from core.runtime import distributed
 from core.training.accumulate import Accumulation
@@ -37,6 +38,9 @@ class Stepper:
         self._family, self._options, self.device = family, options, device
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         networks = list(family.networks.values())
+        if device.type == "cuda" and distributed.num_processes() > 1:
+            for network in networks:
+                synchronise(network)
         for network in networks:
             network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
         accelerate(networks, winograd=options.winograd, keep_memory=options.keep_memory)

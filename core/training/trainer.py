@@ -21,6 +21,7 @@ from core.runtime import distributed, rng
 from core.runtime.distributed import World
 from core.runtime.progress import Window, device_name, peak_memory_bytes
 from core.runtime.signals import StopRequest, stop_requests
+from core.runtime.waiting import on_main
 from core.training.alarms import Alarms
 from core.training.best import Best
 from core.training.calendar import Calendar
@@ -293,16 +294,21 @@ class Trainer:
             self.log.message(self.step, "alarm", text)
 
     def _preview(self) -> None:
-        if self.world.is_main:
+        def draw() -> None:
             with self.ema.applied():
                 self.preview.draw(self.step, self.log)
 
+        on_main(draw)
+
     def _evaluate(self) -> None:
         found: dict[str, float] = {}
-        if self.world.is_main:
+
+        def measure() -> None:
             with self.ema.applied():
-                found = self.evaluation.measure(self.step, self.log)
+                found.update(self.evaluation.measure(self.step, self.log))
             self.preview.gallery.write()
+
+        on_main(measure)
         if self.best is None:
             return
         value = distributed.from_main(found.get(self.best.measure, math.nan), self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from core.noise import settle
 from core.runtime import distributed
+from core.runtime.buckets import averaged_backward
 
 
 def clip_weights(network: nn.Module, limit: float) -> None:
@@ -233,12 +234,13 @@ class Updater:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         # Backward runs in the types of the forward by itself; autocast there is not supported.
-        with torch.autocast(self.device.type, enabled=False):
+        poison = 0 * total.detach()
+        with ExitStack() as stack:
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            if parts == 1:
+                stack.enter_context(averaged_backward(parameters_of(optimizers), poison))
             scaled = self.scaler.scale(total) if self.scaler is not None else total
             scaled.backward(retain_graph=retain_graph)
-        poison = 0 * total.detach()
-        if parts == 1:
-            distributed.average_gradients(parameters_of(optimizers), poison)
         return poison
 
     def _step(

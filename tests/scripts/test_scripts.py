@@ -211,6 +211,19 @@ def test_benchmark(unpaired: Path, tmp_path: Path, script: Script) -> None:
     assert json.loads(done.stdout)["loader"]["ratio"] > 0
 
 
+def test_operations_of_a_step_are_counted(paired: Path, tmp_path: Path, script: Script) -> None:
+    """Published pix2pix but for its widths: version 0.1.0 needed 656, a quarter more."""
+    config = tmp_path / "pix2pix.yaml"
+    data = {"root": str(paired), "num_workers": 0}
+    model = {"ngf": 2, "ndf": 2}
+    config.write_text(yaml.safe_dump({"family": "pix2pix", "data": data, "model": model}))
+    done = script("benchmark", "--config", config, "--operations", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["most_frequent"]["aten.convolution.default"] == 31
+    assert report["operations"] <= 0.75 * 656
+
+
 @pytest.mark.parametrize(
     ("family", "stem", "narrow"),
     [
