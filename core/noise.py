@@ -22,9 +22,12 @@ class Part(Protocol):
     """A part of a batch, of which a training step is being run."""
 
     def draw(
-        self, draw: Callable[[tuple[int, ...]], Tensor], shape: tuple[int, ...], dim: int
+        self, draw: Callable[[tuple[int, ...]], Tensor], shape: tuple[int, ...], dim: int | None
     ) -> Tensor:
-        """Return this part's share, of the given shape, of a draw for the whole batch."""
+        """Return this part's share, of the given shape, of a draw for the whole batch.
+
+        `dim` is that of the samples; None: the draw is for all of them, and no part has a share.
+        """
 
     def once(self, work: Callable[[], T]) -> T:
         """Return `work()`, done in the order of the parts and only once for each."""
@@ -63,6 +66,11 @@ def uniform(like: Tensor, *shape: int, dim: int = 0) -> Tensor:
     """Draw evenly from [0, 1), otherwise as `normal`; `shape[dim]` is the number of samples."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     return _drawn(lambda size: torch.rand(size, device=like.device, dtype=dtype), shape, dim)
+
+
+def shared(draw: Callable[[], Tensor]) -> Tensor:
+    """Draw what is the same for all samples of a batch."""
+    return draw() if _part is None else _part.draw(lambda _: draw(), (), None)
 
 
 def _drawn(draw: Callable[[tuple[int, ...]], Tensor], shape: tuple[int, ...], dim: int) -> Tensor:

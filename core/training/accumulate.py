@@ -59,7 +59,8 @@ class Accumulation:
         self._random = rng.get_torch_state(updater.device)
         self._changes: list[_Change] = []
         self._gathered: Gradients | None = None
-        self._draws: list[tuple[Tensor, int]] = []  # of the whole batch, and where its samples are
+        # Of the whole batch, and where its samples are.
+        self._draws: list[tuple[Tensor, int | None]] = []
         self._results: list[list[Any]] = []  # of what is done once, part by part
         self._known: list[Tensor] = []  # means over the whole batch
         self._heard: list[list[Tensor]] = []  # what parts contribute to further ones
@@ -153,19 +154,23 @@ class Accumulation:
     # -- what is a matter of the whole batch ------------------------------------------------
 
     def draw(
-        self, draw: Callable[[tuple[int, ...]], Tensor], shape: tuple[int, ...], dim: int
+        self, draw: Callable[[tuple[int, ...]], Tensor], shape: tuple[int, ...], dim: int | None
     ) -> Tensor:
         """See `core.noise.Part`."""
         if self._num_draws == len(self._draws):
             device = self._updater.device
             own = rng.get_torch_state(device)
             rng.set_torch_state(self._random, device)
-            whole = (*shape[:dim], self._parts * shape[dim], *shape[dim + 1 :])
+            whole = shape
+            if dim is not None:
+                whole = (*shape[:dim], self._parts * shape[dim], *shape[dim + 1 :])
             self._draws.append((draw(whole), dim))
             self._random = rng.get_torch_state(device)
             rng.set_torch_state(own, device)
         drawn, dim = self._draws[self._num_draws]
         self._num_draws += 1
+        if dim is None:
+            return drawn
         return drawn.narrow(dim, self._number * shape[dim], shape[dim])
 
     def once(self, work: Callable[[], T]) -> T:

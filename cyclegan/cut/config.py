@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.nn.factory import NetworkOptions, NetworksConfig
+from core.nn.factory import GeneratorName, NetworkOptions, num_residual_blocks
 from core.nn.init import InitName
 from core.nn.norms import NormName
 from core.options import (
@@ -20,6 +20,7 @@ from core.options import (
     Policy,
     PositiveFloat,
     PositiveInt,
+    RunConfig,
     TrainOptions,
     Weight,
 )
@@ -28,7 +29,7 @@ from core.options import (
 class Model(NetworkOptions):
     """Networks and loss weights (official `models/cut_model.py`, `options/*.py`)."""
 
-    generator: Literal["resnet_9blocks", "resnet_6blocks"] = "resnet_9blocks"
+    generator: GeneratorName = "resnet_9blocks"
     norm: NormName = "instance"
     dropout: bool = False
     init: InitName = "xavier"
@@ -67,6 +68,14 @@ class Model(NetworkOptions):
         return self
 
     @model_validator(mode="after")
+    def _generator_begins_with_an_encoder(self) -> Self:
+        if num_residual_blocks(self.generator) is None:
+            raise ValueError(
+                f"generator {self.generator} has skips past its features; give resnet_<N>blocks"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _layers_ascend(self) -> Self:
         if any(after <= before for before, after in pairwise(self.nce_layers)):
             raise ValueError(f"nce_layers must ascend, not {[*self.nce_layers]}")
@@ -86,10 +95,15 @@ class Optim(OptimOptions):
     policy: Policy = "linear_legacy"
 
 
-class Config(NetworksConfig):
+class Config(RunConfig):
     """A CUT run."""
 
     family: Literal["cut"] = "cut"
     train: Train = Train()
     optim: Optim = Optim()
     model: Model = Model()
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels of the model's A and B."""
+        return self.model.input_nc, self.model.output_nc

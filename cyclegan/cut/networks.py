@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.losses import full_precision
 from core.nn.discriminators import PatchDiscriminator
-from core.nn.factory import make_discriminator
+from core.nn.factory import make_discriminator, num_residual_blocks
 from core.nn.init import init_layer, init_weights
 from core.nn.padding import ReflectionPad2d
 from core.nn.resnet import ResnetGenerator
+from core.noise import shared
 from cyclegan.cut.config import Model
 
 
@@ -169,12 +170,12 @@ class AntialiasedPatchDiscriminator(PatchDiscriminator):
 
 def draw_positions(number: int, num_patches: int, device: torch.device) -> Tensor:
     """Draw different positions of `number` there are, at most all: int64 [min(num_patches, n)]."""
-    return torch.randperm(number, device=device)[:num_patches]
+    return shared(lambda: torch.randperm(number, device=device))[:num_patches]
 
 
 def draw_mirrored() -> bool:
     """Draw with equal chances, on the CPU, so that nothing waits for a GPU."""
-    return torch.rand(()).item() < 0.5
+    return shared(lambda: torch.rand(())).item() < 0.5
 
 
 class PatchSampleF(nn.Module):
@@ -214,7 +215,7 @@ class PatchSampleF(nn.Module):
 
 def make_generator(options: Model, *, gradient_checkpointing: bool = False) -> Generator:
     """Make the generator with its initial weights."""
-    num_blocks = int(options.generator.removeprefix("resnet_").removesuffix("blocks"))
+    num_blocks = num_residual_blocks(options.generator)
     G = Generator(
         *(options.input_nc, options.output_nc, options.ngf, num_blocks),
         *(options.norm, options.dropout, gradient_checkpointing),

@@ -13,8 +13,9 @@ from PIL import Image
 from core.checkpoints import store
 from core.checkpoints.official_layout import to_official
 from core.errors import UserError
+from core.training.initial import read_initial
 from cyclegan.cut import official
-from families import load
+from families import OFFICIAL, load
 from tests.processes import Script
 from tests.runs import changed, small_tree
 from tests.small import family
@@ -54,6 +55,9 @@ def test_from_training_to_every_use(unpaired: Path, tmp_path: Path, script: Scri
 
     theirs = tmp_path / "theirs"
     assert script("convert", "--export", run, "--output", theirs).returncode == 0
+    alone = ("--input", theirs / "latest_net_G.pth", "--output", tmp_path / "alone.pt")
+    assert script("convert", "--family", "cut", *alone).returncode == 0
+    assert [*store.load(tmp_path / "alone.pt")["networks"]] == ["G"]
     assert {path.name for path in theirs.iterdir()} == {
         f"latest_net_{name}.pth" for name in ("G", "F", "D")
     }
@@ -90,6 +94,21 @@ def test_official_files_tell_their_options(model: dict[str, object], tmp_path: P
     for name, network in built.networks.items():
         theirs = again.networks[name].state_dict()
         assert all(torch.equal(theirs[key], value) for key, value in network.state_dict().items())
+
+
+def test_a_cyclegan_generator_as_the_beginning(tmp_path: Path) -> None:
+    theirs = family("cyclegan").networks["G_A"]
+    torch.save(to_official(theirs), tmp_path / "latest_net_G_A.pth")
+    for blurs in (False, True):
+        built = family("cut", {"antialias": blurs, "antialias_up": blurs})
+        found = read_initial(tmp_path / "latest_net_G_A.pth", built.config, OFFICIAL)
+        if blurs:
+            with pytest.raises(UserError, match="no network fits cut: G: "):
+                found.give(built)
+        else:
+            found.give(built)
+            ours = built.networks["G"].state_dict()
+            assert all(torch.equal(ours[k], v) for k, v in theirs.state_dict().items())
 
 
 def test_files_that_do_not_fit_are_named() -> None:

@@ -20,6 +20,7 @@ from tests.small import SMALL, batch
 PARTS = 2
 WGAN: Tree = {"norm_gen": "none", "nz": 5, "ngf": 2, "ndf": 2, "num_critic": 2}
 CASES: dict[str, tuple[str, Tree]] = {
+    "cut": ("cut", SMALL["cut"] | {"lambda_NCE": 0.1, "flip_equivariance": True}),
     "cyclegan": ("cyclegan", SMALL["cyclegan"] | {"pool_size": 1}),
     "pix2pix": ("pix2pix", SMALL["pix2pix"] | {"norm": "instance", "dropout": False}),
     "munit": ("munit", SMALL["munit"] | {"dis": SMALL["munit"]["dis"] | {"norm": "sn"}}),
