@@ -52,7 +52,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         )
     _, count, height, width = header
     expected = _HEADER_BYTES + count * height * width
-    if len(data) != expected or count == 0:
+    if len(data) != expected or 0 in (count, height, width):
         raise UserError(
             f"{path}: {len(data)} bytes, but {count} images of {width} x {height} pixels take "
             f"{expected}; fetch it again"
