@@ -10,10 +10,12 @@ from core.config import validate
 from core.family import ImageBatch
 from cyclegan.cut.family import CUT
 from cyclegan.family import CycleGAN
+from dcgan.family import DCGAN
 from drit.family import DRIT
 from munit.family import MUNIT
 from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
+from wgan.family import WGAN
 
 TABLE: dict[str, Any] = {
     "cut": CUT,
@@ -37,6 +39,17 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+WORDS = {"hair": ["blue", "red"], "eyes": ["green", "red"]}
+GENERATIVE: dict[str, dict[str, Any]] = {
+    "dcgan": {"model": {"ngf": 4, "ndf": 4}},
+    "wgan": {"model": {"ngf": 4, "ndf": 4, "generator": "dcgan", "critic": "dcgan"}},
+    "dcgan with words": {
+        "data": {"root": "x", "tags": "tags.csv"},
+        "model": {"ngf": 4, "ndf": 4, "text": {"projection_dim": 4, "vocabulary": WORDS}},
+    },
+}
+
+
 def family(
     name: str, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None
 ) -> Any:
@@ -52,6 +65,15 @@ def family(
     for network in built.networks.values():
         network.train()
     return built
+
+
+def any_family(name: str) -> Any:
+    """A small family, generative ones included."""
+    if name in SMALL:
+        return family(name)
+    kind = {"dcgan": DCGAN, "wgan": WGAN}[name.split()[0]]
+    tree = {"family": kind.name, "data": {"root": "/home/someone/faces"}} | GENERATIVE[name]
+    return kind.build(validate(kind.Config, tree))
 
 
 def batch(

@@ -15,12 +15,12 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 
+from core.checkpoints import structure
 from core.errors import UserError
 
 FORMAT = 1
@@ -124,6 +124,13 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, cut, damaged, not ours, or written by another version.
     """
+    state = read(path)
+    structure.check(state, path)
+    return state
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote, whatever is in it; errors as `load`."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     if problem := verify(path):
@@ -133,16 +140,17 @@ def load(path: Path) -> dict[str, Any]:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError):
+    except Exception:  # torch raises a different type for every kind of damage
         # A right checksum under something else: made by hand, and perhaps with intent.
         raise UserError(
             f"{path}: holds more than tensors and plain containers and was not loaded; use a file "
             "that scripts/train.py wrote"
         ) from None
     found = state.get("format") if isinstance(state, dict) else None
-    if found != FORMAT:
+    if type(found) is not int or found != FORMAT:
+        shown = found if isinstance(found, int) else type(found).__name__
         raise UserError(
-            f"{path}: checkpoint format {found}, expected {FORMAT}; use the version of this "
+            f"{path}: checkpoint format {shown}, expected {FORMAT}; use the version of this "
             "project that wrote it"
         )
     return state

@@ -16,7 +16,7 @@ from core.compare.config import Config, Entry, slug
 from core.compare.cost import Cost, Loaded, Source
 from core.compare.style_method import StyleMethod
 from core.config import load_config
-from core.errors import UserError
+from core.errors import UserError, reading
 from core.evaluation.image_set import EvaluationSet
 from core.evaluation.scores import Evaluation
 from core.family import Family, FamilyTable
@@ -105,7 +105,9 @@ def _read_run(file: Path, method: Method) -> None:
     state = store.load(file)
     if "optimizers" not in state:
         return  # converted: who trained it, how long, is not known
-    if not _finished(state):
+    with reading(f"{file}: its options"):
+        finished = _finished(state)
+    if not finished:
         method.problems.append(f"unfinished: stopped at step {state['step']:,}")
     record = read_record(file.parent.parent / "log.jsonl")
     record.forget(state["step"] + 1)

@@ -15,7 +15,7 @@ from core import __version__
 from core.checkpoints import store
 from core.convert.foreign import read_generators
 from core.convert.structure import NOTHING_TOLD, Told
-from core.errors import UserError
+from core.errors import UserError, reading
 from core.family import Family, FamilyTable
 from core.inference.loading import from_state, load_state
 from core.inference.safe_files import save_safetensors
@@ -67,12 +67,14 @@ def read_official(
                 f"{source}: --network, --norm and --padding are of a single file with generators "
                 "of cyclegan or pix2pix"
             )
-        return module.from_official(module.read(source), direction, source), []
+        with reading(f"{source}: as files of {kind.name} it"):
+            return module.from_official(module.read(source), direction, source), []
     states, lines = read_generators(source, told, names)
     generators = kind.ema_networks
     if len(states) == 1:
         found = [name for name in generators if source.name.endswith(f"_net_{name}.pth")]
-        return module.from_official({[*found, "G"][0]: states[0]}, direction, source), lines
+        named = {[*found, "G"][0]: states[0]}
+        return module.from_official(named, direction, source), lines
     if len(states) != len(generators):
         raise UserError(f"--network: {len(states)} names; {kind.name} has {len(generators)}")
     ordered = states if direction == "AtoB" else states[::-1]

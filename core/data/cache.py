@@ -8,7 +8,9 @@ Both kinds are one flat array of bytes with a table of shapes and offsets. Image
 - disk: `<cache_dir>/<part>-<rule>-<files>.bin` with its table in `.json`. The two hashes are of the
   resize rule and of the files' names, sizes and times, so a changed file or option makes a new
   cache; the old one of the same part and rule is removed. Several processes may start at once: one
-  builds, the others wait for its lock and map the result.
+  builds, the others wait for its lock and map the result. Each item has a checksum, compared when a
+  process first reads it: a damaged one comes from its own file, and the next start builds the cache
+  anew.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import threading
+import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,13 +55,20 @@ class Table:
         shapes: Per item its images' (C, H, W); empty for an item that cannot be read.
         offsets: Per item its first byte.
         num_bytes: Length of the whole array.
+        checksums: Per item the CRC-32 of its bytes; filled in as they are written.
         errors: Item -> why it cannot be read.
     """
 
     shapes: tuple[tuple[Shape, ...], ...]
     offsets: tuple[int, ...]
     num_bytes: int
+    checksums: list[int]
     errors: dict[int, str]
+
+    def span(self, item: int) -> slice:
+        """Return the bytes of an item."""
+        start = self.offsets[item]
+        return slice(start, start + sum(map(math.prod, self.shapes[item])))
 
 
 @dataclass(eq=False)
@@ -74,6 +85,7 @@ class CachedImages:
     table: Table
     pixels: Pixels
     path: Path | None
+    _intact: set[int] = field(default_factory=set, repr=False)
 
     def __len__(self) -> int:
         """Number of items."""
@@ -87,6 +99,10 @@ class CachedImages:
         """Return views into the cache; see `Images.read`."""
         if item in self.table.errors:
             raise UserError(self.table.errors[item])
+        if self.path is not None and item not in self._intact:
+            if zlib.crc32(self.pixels[self.table.span(item)].data) != self.table.checksums[item]:
+                return self._read_anew(self.path, item)
+            self._intact.add(item)
         images = []
         start = self.table.offsets[item]
         for channels, height, width in self.table.shapes[item]:
@@ -94,6 +110,18 @@ class CachedImages:
             images.append(self.pixels[start:end].reshape(channels, height, width))
             start = end
         return tuple(images)
+
+    def _read_anew(self, path: Path, item: int) -> tuple[Pixels, ...]:
+        """Read a damaged item from its file, and see to it that the next start builds anew."""
+        index = path.with_suffix(".json")
+        if index.exists():
+            log.warning(
+                "%s: damaged; such images are read from their files, and the next start "
+                "builds the image cache anew",
+                path,
+            )
+            index.unlink(missing_ok=True)
+        return self.source.read(item)
 
     def __getstate__(self) -> dict[str, Any]:
         # Where workers are not forked, they map the file anew instead of receiving its bytes.
@@ -157,10 +185,12 @@ def _on_disk(source: Source, folder: Path) -> CachedImages:
     home = None if folder.is_relative_to(source.root) else str(source.root.resolve())
     slot = f"{source.label}-{_hash([home, _rule(source)])}"
     path = folder / f"{slot}-{_hash(_stamps(source))}.bin"
-    table = _read_table(path)
+    table = _read_table(path, len(source))
     if table is None:
         with _locked(folder / f"{slot}.lock"):
-            table = _read_table(path)  # another process may have built it while this one waited
+            table = _read_table(
+                path, len(source)
+            )  # another process may have built it while this one waited
             if table is None:
                 table = _build(source, path)
                 _remove_older(folder, slot, keep=path)
@@ -207,7 +237,7 @@ def _layout(source: Source) -> Table:
             shapes.append(() if isinstance(found, UserError) else found)
             offsets.append(end)
             end += sum(channels * height * width for channels, height, width in shapes[-1])
-    table = Table(tuple(shapes), tuple(offsets), end, errors)
+    table = Table(tuple(shapes), tuple(offsets), end, [0] * len(shapes), errors)
     _refuse_errors(source, table)
     return table
 
@@ -218,7 +248,7 @@ def _fill(source: Source, table: Table, write: Write) -> None:
     def one(item: int) -> None:
         if item in table.errors:
             return
-        offset = table.offsets[item]
+        offset, checksum = table.offsets[item], 0
         for number, image in enumerate(source.read(item)):
             if image.dtype != np.uint8:
                 raise UserError(
@@ -227,6 +257,8 @@ def _fill(source: Source, table: Table, write: Write) -> None:
                 )
             write(offset, image)
             offset += image.size
+            checksum = zlib.crc32(np.ascontiguousarray(image).data, checksum)
+        table.checksums[item] = checksum
 
     label = f"caching {source.label}"
     with contextlib.closing(in_threads(one, len(source), label)) as outcomes:
@@ -269,7 +301,7 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read_table(path: Path) -> Table | None:
+def _read_table(path: Path, num_items: int) -> Table | None:
     """Return the table of a complete cache, None where there is none or it is damaged."""
     index = path.with_suffix(".json")
     if not (path.is_file() and index.is_file()):
@@ -278,8 +310,13 @@ def _read_table(path: Path) -> Table | None:
         stored = json.loads(index.read_text())
         shapes = tuple(tuple((c, h, w) for c, h, w in item) for item in stored["shapes"])
         errors = {int(item): str(error) for item, error in stored["errors"].items()}
-        table = Table(shapes, tuple(stored["offsets"]), int(stored["num_bytes"]), errors)
-    except (ValueError, KeyError, TypeError) as error:
+        offsets, checksums = tuple(stored["offsets"]), list(stored["checksums"])
+        table = Table(shapes, offsets, int(stored["num_bytes"]), checksums, errors)
+        sizes = [sum(math.prod(shape) for shape in item) for item in shapes]
+        ends = tuple(itertools.accumulate(sizes, initial=0))
+        if (offsets, table.num_bytes) != (ends[:-1], ends[-1]) or len(checksums) != num_items:
+            raise ValueError("offsets and shapes disagree")
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         log.warning("%s: damaged (%s); the image cache is built anew", index, error)
         return None
     if path.stat().st_size != table.num_bytes:

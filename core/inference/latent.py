@@ -37,7 +37,7 @@ def read_numbers(path: Path) -> Tensor:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy raises a different type for every kind of damage
         reason = getattr(error, "strerror", None) or "not a .npy file of plain numbers"
         raise UserError(f"{path}: {reason}") from None
     if not isinstance(array, np.ndarray):

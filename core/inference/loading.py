@@ -13,7 +13,7 @@ import torch
 
 from core.checkpoints import store
 from core.config import change
-from core.errors import UserError
+from core.errors import UserError, reading
 from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference import safe_files
 from core.inference.sampler import Sampler
@@ -52,7 +52,8 @@ def from_state(state: Mapping[str, Any], table: FamilyTable, source: object = ""
         UserError: the family is unknown, or the weights do not fit its options.
     """
     kind, config = kind_and_config(state, table, source)
-    family = kind.build(config)
+    with reading(f"{source}: the options ask for networks that cannot be made, so it"):
+        family = kind.build(config)
     weights = {**state["networks"], **state.get("ema", {})}
     family.networks = {key: net for key, net in family.networks.items() if key in weights}
     for key, network in family.networks.items():

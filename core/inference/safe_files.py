@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from core.checkpoints import structure
 from core.errors import UserError
 from core.report.pictures import write_file
 
@@ -78,7 +79,9 @@ def load_safetensors(path: Path) -> dict[str, Any]:
     for name, value in tensors.items():
         network, _, key = name.partition(".")
         networks.setdefault(network, {})[key] = value
-    return {**told[0], "networks": networks}
+    state = {**told[0], "networks": networks}
+    structure.check(state, path)
+    return state
 
 
 def _options(text: str | bytes, source: Path) -> dict[str, Any]:

@@ -201,11 +201,15 @@ class FolderProgress:
         """See `Progress`; pictures of later steps are removed."""
         found = _saved(self._unfinished, self._made_by) if self._showing.resume else None
         done = int(found.info["done"]) if found else 0
-        for path in self._steps.glob("*.png"):
+        for path in self._drawn():
             if int(path.stem) > done:
                 path.unlink()
         self._bar.update(done)
         return (done, found) if found else None
+
+    def _drawn(self) -> list[Path]:
+        """List the pictures of steps; files of other names are not ours."""
+        return sorted(path for path in self._steps.glob("*.png") if path.stem.isdecimal())
 
     def advance(self, done: int, total: int, look: Callable[[], Look]) -> None:
         """See `Progress`."""
@@ -227,7 +231,7 @@ class FolderProgress:
         """Close the bar, make the GIF, drop what was for resuming: the result is written."""
         self._bar.close()
         self._unfinished.unlink(missing_ok=True)
-        frames = [open_image(path) for path in sorted(self._steps.glob("*.png"))]
+        frames = [open_image(path) for path in self._drawn()]
         if self._showing.gif and frames:
             size = frames[-1].size
             same = [frame.resize(size, Image.Resampling.BICUBIC) for frame in frames]

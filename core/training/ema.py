@@ -63,4 +63,7 @@ class Ema:
         """Take saved averages; one that was not kept then begins from the network's weights."""
         for name, network in self._networks.items():
             for key, value in state.get(name, network.state_dict()).items():
-                self._average[name][key].copy_(value)
+                average = self._average[name][key]
+                if average.shape != value.shape:  # copy_ would spread one number over all
+                    raise ValueError(f"{name}.{key} is of another shape")
+                average.copy_(value)

@@ -85,7 +85,10 @@ class ImagePool:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`; the images move to the device at the next query."""
-        self.images = [image.clone() for image in state["images"][: self.size]]
+        images = state["images"][: self.size]
+        if any(image.dim() != 3 or not image.is_floating_point() for image in images):
+            raise ValueError("its images are not [C, H, W]")
+        self.images = [image.clone() for image in images]
         self._generator.bit_generator.state = {
             "bit_generator": "PCG64",
             "state": {key: int(value) for key, value in state["numbers"].items()},

@@ -11,6 +11,12 @@ from torch.optim import Adam, Optimizer, RMSprop
 
 from core.options import OptimOptions
 
+_MOMENTS: dict[type[Optimizer], set[str]] = {
+    Adam: {"step", "exp_avg", "exp_avg_sq"},
+    RMSprop: {"step", "square_avg"},
+}
+"""What each optimizer remembers of a parameter."""
+
 
 def adam(networks: Iterable[nn.Module], options: OptimOptions) -> Adam:
     """One fused Adam over the parameters of all `networks`."""
@@ -52,12 +58,20 @@ def load_moments(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     Args:
         optimizer: over the same parameters as when `state` was taken.
         state: `optimizer.state_dict()` of then.
+
+    Raises:
+        ValueError: parameters or moments are others.
     """
     options = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.load_state_dict(dict(state))
     for group, own in zip(optimizer.param_groups, options, strict=True):
         group.update(own)
     for parameter, moments in optimizer.state.items():
+        if missing := _MOMENTS.get(type(optimizer), set()) - moments.keys():
+            raise ValueError(f"no {min(missing)} of a parameter")
         for name, value in moments.items():
-            if torch.is_tensor(value) and value.shape == parameter.shape:
+            same = torch.is_tensor(value) and value.shape == parameter.shape
+            if name in _MOMENTS.get(type(optimizer), ()) and not (same or name == "step"):
+                raise ValueError(f"{name} is not of the parameter's shape {list(parameter.shape)}")
+            if same:
                 moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -15,7 +15,7 @@ from core.checkpoints import store
 from core.config import refuse_fixed
 from core.data.loader import build_loader
 from core.data.white import with_white
-from core.errors import UserError
+from core.errors import UserError, reading
 from core.family import Batch, Family
 from core.runtime import distributed, rng
 from core.runtime.distributed import World
@@ -364,13 +364,18 @@ class Trainer:
         family = self.family
         refuse_fixed(self.config, state["config"], "the checkpoint")
         for name, network in family.networks.items():
-            store.load_network(network, state["networks"][name], name, "the checkpoint")
-        self.ema.load_state_dict(state["ema"])
+            own = state["networks"].get(name, {})
+            store.load_network(network, own, name, "the checkpoint")
+        with reading("the checkpoint's average of the weights"):
+            self.ema.load_state_dict(state["ema"])
         for name, optimizer in family.optimizers.items():
-            load_moments(optimizer, state["optimizers"][name])
-        self.schedule.load_state_dict(state["schedule"])
+            with reading(f"the checkpoint's optimizer {name}"):
+                load_moments(optimizer, state["optimizers"][name])
+        with reading("the checkpoint's schedule"):
+            self.schedule.load_state_dict(state["schedule"])
         if self.stepper.scaler is not None and state["scaler"]:
-            self.stepper.scaler.load_state_dict(state["scaler"])
+            with reading("the checkpoint's gradient scaler"):
+                self.stepper.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.step, self._seconds_before = state["step"], state["elapsed_seconds"]
         if self.step > self.num_steps:
@@ -389,8 +394,10 @@ class Trainer:
             )
         local = state["local"][self.world.rank]
         for name, item in family.state.items():
-            item.load_state_dict(local["state"][name])
-        rng.set_state(local["rng"], self.device)
+            with reading(f"the checkpoint's {name}"):
+                item.load_state_dict(local["state"][name])
+        with reading("the checkpoint's random state"):
+            rng.set_state(local["rng"], self.device)
         if store.verify(self._checkpoint_path()) is None:
             self._saved_step = self.step
 

@@ -48,7 +48,7 @@ def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "c.pt"
     store.save(STATE, path)
     assert store.verify(path) is None
-    state = store.load(path)
+    state = store.read(path)
     assert state["step"] == 7
     assert state["names"] == ["a", None]
     assert torch.equal(state["weights"]["w"], STATE["weights"]["w"])
@@ -65,7 +65,7 @@ def test_plain_torch_reads_it_too(tmp_path: Path) -> None:
 def test_cut_at_any_byte(whole: bytes, scratch: Path, data: st.DataObject) -> None:
     scratch.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     assert store.verify(scratch) is not None
-    assert str(scratch) in refusal(lambda: store.load(scratch))
+    assert str(scratch) in refusal(lambda: store.read(scratch))
 
 
 @given(data=st.data())
@@ -148,7 +148,7 @@ def test_later_checkpoints_are_set_aside(tmp_path: Path) -> None:
         for step in (2, 4, 6):
             store.save({"step": step}, store.step_path(tmp_path, step))
         moved = store.set_aside(tmp_path, 2)
-        assert [store.load(path)["step"] for path in moved] == [6, 4]
+        assert [store.read(path)["step"] for path in moved] == [6, 4]
         assert store.find(tmp_path)[0] == store.step_path(tmp_path, 2)
     names = sorted(path.name for path in (tmp_path / "abandoned").iterdir())
     assert names == [
@@ -190,7 +190,7 @@ def test_size_limit_in_the_middle_of_a_write(tmp_path: Path) -> None:
         message = refusal(lambda: store.save({"big": torch.zeros(1_000_000)}, path))
     assert "cannot write the checkpoint: File too large" in message
     assert len(message.splitlines()) == 1
-    assert store.load(path)["step"] == 1
+    assert store.read(path)["step"] == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -233,7 +233,7 @@ def test_hostile_pickle_is_refused(tmp_path: Path) -> None:
     body = path.read_bytes()
     path.write_bytes(body + f"\nsha256:{hashlib.sha256(body).hexdigest()}\n".encode())
     assert store.verify(path) is None
-    assert "not loaded" in refusal(lambda: store.load(path))
+    assert "not loaded" in refusal(lambda: store.read(path))
     assert not target.exists()
 
 
@@ -243,12 +243,12 @@ def test_other_formats(tmp_path: Path, state: dict[str, Any]) -> None:
     torch.save(state, path)
     body = path.read_bytes()
     path.write_bytes(body + f"\nsha256:{hashlib.sha256(body).hexdigest()}\n".encode())
-    assert "expected 1" in refusal(lambda: store.load(path))
+    assert "expected 1" in refusal(lambda: store.read(path))
 
 
 def test_official_file_is_told_apart(tmp_path: Path) -> None:
     torch.save(nn.Linear(8, 8).state_dict(), tmp_path / "latest_net_G.pth")
-    assert "convert" in refusal(lambda: store.load(tmp_path / "latest_net_G.pth"))
+    assert "convert" in refusal(lambda: store.read(tmp_path / "latest_net_G.pth"))
 
 
 def test_load_network_names_what_disagrees() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -241,3 +242,44 @@ def test_of_several_processes_one_builds(tmp_path: Path) -> None:
             process.join(30)
         assert [process.exitcode for process in processes] == [0] * 4
         assert len(built) == 1
+
+
+def test_damaged_pixels_are_never_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = source_of(tmp_path)
+    path = cached(source, "disk").path
+    assert path is not None
+    content = bytearray(path.read_bytes())
+    content[7 * 9 * 3 + 5] ^= 1  # in the second of the five images
+    path.write_bytes(content)
+    reads = count_reads(monkeypatch)
+    images = cached(source, "disk")
+    assert_same(pickle.loads(pickle.dumps(images)), source)
+    assert reads.count(1) == 2 and len(reads) == 6, "only the damaged one is read again"
+    assert "damaged" in caplog.text and not path.with_suffix(".json").exists()
+    assert_same(cached(source, "disk"), source)
+    assert path.read_bytes() != bytes(content) and path.with_suffix(".json").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("", "[]", "{}", '"x"', "[[1]]"),
+        *('{"shapes": 3}', '{"shapes": [[[3, 9]]]}', '{"errors": []}', '{"errors": {"x": 1}}'),
+        *('{"offsets": [5, 4, 3, 2, 1]}', '{"checksums": [1]}', '{"num_bytes": null}'),
+        *('{"num_bytes": 1e400}', '{"shapes": [[]]}'),
+    ],
+)
+def test_a_table_that_is_none_is_made_anew(tmp_path: Path, change: str) -> None:
+    source = source_of(tmp_path)
+    path = cached(source, "disk").path
+    assert path is not None
+    index = path.with_suffix(".json")
+    good = index.read_text()
+    with_change = change
+    if change.startswith('{"'):
+        with_change = json.dumps(json.loads(good) | json.loads(change))
+    index.write_text(with_change)
+    assert_same(cached(source, "disk"), source)
+    assert index.read_text() == good

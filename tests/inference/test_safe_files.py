@@ -15,37 +15,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from core.checkpoints import store
-from core.config import validate
 from core.convert.official import inference_state
 from core.errors import UserError
 from core.inference.safe_files import save_safetensors
-from families import FAMILIES, load, load_sampler
+from families import load, load_sampler
 from tests.processes import Script
-from tests.small import SMALL, family
-
-WORDS = {"hair": ["blue", "red"], "eyes": ["green", "red"]}
-GENERATIVE: dict[str, dict[str, Any]] = {
-    "dcgan": {"model": {"ngf": 4, "ndf": 4}},
-    "wgan": {"model": {"ngf": 4, "ndf": 4, "generator": "dcgan", "critic": "dcgan"}},
-    "dcgan with words": {
-        "data": {"root": "x", "tags": "tags.csv"},
-        "model": {"ngf": 4, "ndf": 4, "text": {"projection_dim": 4, "vocabulary": WORDS}},
-    },
-}
-
-
-def make(name: str) -> Any:
-    """A family with random weights, statistics among them."""
-    if name in SMALL:
-        return family(name)
-    kind = FAMILIES[name.split()[0]]
-    tree = {"family": kind.name, "data": {"root": "/home/someone/faces"}} | GENERATIVE[name]
-    return kind.build(validate(kind.Config, tree))
+from tests.small import GENERATIVE, SMALL, any_family, family
 
 
 def checkpoint(name: str, path: Path, built: Any = None) -> Path:
     """A checkpoint of step 1234 in a run folder with a sample grid."""
-    store.save(inference_state(built or make(name), 1234), path / "checkpoints" / "step_1234.pt")
+    store.save(
+        inference_state(built or any_family(name), 1234), path / "checkpoints" / "step_1234.pt"
+    )
     (path / "samples").mkdir()
     Image.new("RGB", (8, 8)).save(path / "samples" / "step_00001234.png")
     return path

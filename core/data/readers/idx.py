@@ -46,7 +46,8 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
             expected = header[1] * header[2] * header[3]
             # One byte more than the header promises, and no more: gzip can pack gigabytes of zeros.
             data = file.read(expected + 1) if header[0] == _MAGIC else b""
-    except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
+    # gzip.BadGzipFile is an OSError; a header that promises too much overflows
+    except (OSError, EOFError, OverflowError, MemoryError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch it again") from None
     if header[0] != _MAGIC:
         raise UserError(
@@ -54,7 +55,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
             "train-images-idx3-ubyte and t10k-images-idx3-ubyte"
         )
     _, count, height, width = header
-    if len(data) != expected or count == 0:
+    if len(data) != expected or 0 in (count, height, width):
         found = f"{_HEADER_BYTES + len(data)}" if len(data) <= expected else "more"
         raise UserError(
             f"{path}: {found} bytes, but {count} images of {width} x {height} pixels take "
