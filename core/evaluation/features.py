@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.data.folders import expanded
+from core.data.listing import expanded
 from core.errors import UserError
 from core.evaluation.metrics import weights
 from core.evaluation.metrics.fid import frechet_distance
