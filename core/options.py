@@ -207,6 +207,9 @@ class LogOptions(Options):
     """Sample grid at the end of every N-th epoch, besides; 0: never."""
     num_samples: PositiveInt = 4
     """Fixed inputs in a sample grid."""
+    bands: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    """Of images with other channels than gray, RGB and alpha, those that pictures show as red,
+    green and blue, counted from 1; default: the first three, or the first if there are two."""
 
 
 class GenerativeLogOptions(LogOptions):

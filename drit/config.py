@@ -23,15 +23,13 @@ from core.options import (
     Weight,
 )
 
-Channels = Literal[1, 3, 4]
-
 
 class Model(Options):
     """Networks and loss weights (official `src/options.py`, `src/model.py`, `src/networks.py`)."""
 
-    input_dim_a: Channels = 3
+    input_dim_a: PositiveInt = 3
     """Channels of the model's A."""
-    input_dim_b: Channels = 3
+    input_dim_b: PositiveInt = 3
     """Channels of the model's B."""
     nz: PositiveInt = 8
     """Length of an attribute."""

@@ -7,7 +7,9 @@ has no file there: its weights are those of the authors' own repository (mingyul
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from core.nn.vgg import VGGInput
 from core.options import (
@@ -27,7 +29,6 @@ Activation = Literal["relu", "lrelu", "prelu", "selu", "tanh"]
 PadType = Literal["reflect", "replicate", "zero"]
 DisNorm = Literal["none", "bn", "in", "ln", "sn"]
 GanType = Literal["lsgan", "nsgan"]
-ImageChannels = Literal[1, 3]
 
 
 class VAEGenOptions(Options):
@@ -71,8 +72,8 @@ class DisOptions(Options):
 class _Model(Options):
     """What MUNIT and UNIT share."""
 
-    input_dim_a: ImageChannels = 3
-    input_dim_b: ImageChannels = 3
+    input_dim_a: PositiveInt = 3
+    input_dim_b: PositiveInt = 3
     dis: DisOptions = DisOptions()
     gan_w: Weight = 1.0
     recon_x_w: Weight = 10.0
@@ -85,6 +86,15 @@ class _Model(Options):
     vgg_input: VGGInput = "torchvision"
     """What those weights expect: `torchvision` RGB, normalised; `caffe` BGR bytes less their mean,
     as the published file `vgg16.weight`."""
+
+    @model_validator(mode="after")
+    def _vgg_looks_at_colours(self) -> Self:
+        channels = {self.input_dim_a, self.input_dim_b}
+        if self.vgg_w and not channels <= {1, 3}:
+            raise ValueError(
+                f"vgg_w looks at gray or RGB, not {max(channels)} channels: set it to 0"
+            )
+        return self
 
 
 class MUNITModel(_Model):

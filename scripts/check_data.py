@@ -26,8 +26,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def check(args: argparse.Namespace) -> int:
     """Print the report."""
     from core.data.check import check_folder
-    from core.data.folders import expanded
     from core.data.images import set_max_pixels
+    from core.data.listing import expanded
     from core.data.split import split_off
 
     set_max_pixels(args.max_pixels)

@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet
 from core.family import to_float
 from core.options import Direction
-from core.report.pictures import save_png, sheet, to_pil
+from core.report.pictures import save_png, sheet, shown, to_pil
 
 DIRECTIONS: tuple[Direction, ...] = ("AtoB", "BtoA")
 INPUT, EXAMPLE, TRUTH, RECONSTRUCTION = RESERVED
@@ -126,7 +126,7 @@ class Drawer:
 
     def _write(self, row: Row, stem: str, image: Tensor) -> str:
         path = f"images/{row.anchor}/{stem}.png"
-        save_png(to_pil(image), self._folder / path)
+        save_png(to_pil(shown(image)), self._folder / path)
         return path
 
     def _draw_method(self, method: Method, direction: Direction, rows: Sequence[Row]) -> str:

@@ -33,7 +33,7 @@ import numpy as np
 import PIL
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from core.data.folders import expanded
+from core.data.listing import expanded
 from core.data.pages import split_page
 from core.data.parallel import in_threads
 from core.data.picture import Pixels

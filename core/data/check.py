@@ -15,6 +15,7 @@ import yaml
 from core.data import folders
 from core.data.folders import SPLITS, TwoDomains
 from core.data.images import Description, describe_image
+from core.data.listing import expanded
 from core.data.parallel import in_threads
 from core.data.readers.idx import idx_splits, read_idx
 from core.data.tags import match_tags
@@ -157,7 +158,7 @@ def check_folder(root: str | Path) -> Report:
     Raises:
         UserError: `root` is no folder, or holds neither a data set nor images.
     """
-    folder = folders.expanded(root)
+    folder = expanded(root)
     found, problems = _find_all(folder)
     report = Report(folder, problems=problems)
     if not found and not problems:

@@ -6,23 +6,21 @@ what is there instead and what to do. Nothing is decoded here.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from core.data.images import ARRAYS, has_image_extension
+from core.data.images import has_image_extension
 from core.data.lines import read_lines
+from core.data.listing import closest, expanded, list_images, nearest
 from core.data.names import same
 from core.data.pages import is_there, pages
 from core.errors import UserError
 
 SPLITS = ("train", "val", "test")
-_COMMON = (".jpg", ".png", ".tif", ".webp", ".npy")
 _STAND_INS = {"val": "test", "test": "val"}
 
 
@@ -142,18 +140,6 @@ def part_of_train(files: tuple[T, ...], split: str, share: float) -> tuple[T, ..
     return tuple(file for file in files if (file in kept) != (split == "train"))
 
 
-def expanded(path: str | Path) -> Path:
-    """Return the path with a leading `~` or `~user` written out.
-
-    Raises:
-        UserError: there is no such user.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise UserError(f"{path}: there is no such user; write the folder out") from None
-
-
 def find_single(
     path: str | Path, max_images: int | None = None, without: Path | None = None
 ) -> tuple[Path, ...]:
@@ -168,7 +154,7 @@ def find_single(
     if path.is_dir():
         return list_images(path, without)[:max_images]
     if not (is_there(path) or path.exists()):
-        raise UserError(f"{path}: there is no such file or folder; {_nearest(path)}")
+        raise UserError(f"{path}: there is no such file or folder; {nearest(path)}")
     if path.suffix.lower() == ".txt":
         return _read_list(path, path.parent)[:max_images]
     if has_image_extension(path):
@@ -230,47 +216,6 @@ def paired_layouts(root: Path, split: str) -> dict[str, Callable[[], TwoDomains]
     return layouts
 
 
-def list_images(folder: Path, without: Path | None = None) -> tuple[Path, ...]:
-    """List all images in a folder and its sub-folders, in plain string order of the full path.
-
-    Hidden files and folders (".DS_Store", "._photo.jpg") are passed over, and linked sub-folders
-    and `without` are not entered. Pages of one file are images of their own (`core.data.pages`).
-    NumPy arrays count where there are no other images: they are found beside results.
-
-    Raises:
-        UserError: The folder is missing or holds no images, or a file has the name of a page.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}/: there is no such folder; {_nearest(folder)}")
-    left_out = without.resolve() if without else None
-    images: list[Path] = []
-    others: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=_refuse_unlistable):
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".")
-            and (not left_out or Path(parent, name).resolve() != left_out)
-        ]
-        for name in files:
-            if not name.startswith("."):
-                path = Path(parent, name)
-                (images if has_image_extension(path) else others).append(path)
-    images = [path for path in images if path.suffix.lower() not in ARRAYS] or images
-    if not images:
-        there = f"{len(others)} other files, e.g. {min(others).name}" if others else "it is empty"
-        raise UserError(f"{folder}/: no images found ({', '.join(_COMMON)}, ...); {there}")
-    found = [page for path in images for page in pages(path)]
-    twice = [path for path, number in Counter(found).items() if number > 1]
-    if twice:
-        raise UserError(f"{twice[0]}: is a file, and the name of a page of another; rename it")
-    return tuple(sorted(found, key=str))
-
-
-def _refuse_unlistable(error: OSError) -> None:
-    raise UserError(f"{error.filename}: the folder cannot be listed ({error.strerror})") from error
-
-
 def names_to_try(split: str) -> tuple[str, ...]:
     """Return the split's own name, then the one that may stand in for it."""
     return (split, _STAND_INS[split]) if split in _STAND_INS else (split,)
@@ -287,7 +232,7 @@ def require_folder(root: str | Path) -> Path:
         return folder
     if folder.exists():
         raise UserError(f"data.root = {folder}: is a file; give the data set's folder")
-    raise UserError(f"data.root = {folder}: there is no such folder; {_nearest(folder)}")
+    raise UserError(f"data.root = {folder}: there is no such folder; {nearest(folder)}")
 
 
 def _domain_exists(root: Path, name: str) -> bool:
@@ -390,19 +335,5 @@ def _contents(folder: Path, wanted: str) -> str:
     if not names:
         return "the folder is empty"
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    near = _closest(wanted, (name.rstrip("/") for name in names))
+    near = closest(wanted, (name.rstrip("/") for name in names))
     return f"there is {shown}" + (f" (did you mean {near!r}?)" if near else "")
-
-
-def _nearest(missing: Path) -> str:
-    """Say what stands beside a missing path."""
-    if not missing.parent.is_dir():
-        return f"{missing.parent} does not exist either"
-    near = _closest(missing.name, (entry.name for entry in missing.parent.iterdir()))
-    return f"did you mean {missing.parent / near}?" if near else "check the path"
-
-
-def _closest(wanted: str, names: Iterable[str]) -> str | None:
-    by_lower = {name.lower(): name for name in names if name != wanted}
-    close = difflib.get_close_matches(wanted.lower(), by_lower, n=1)
-    return by_lower[close[0]] if close else None

@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from core.data.folders import (
     SPLITS,
-    list_images,
     names_to_try,
     part_of_train,
     require_folder,
     splits_present,
 )
+from core.data.listing import list_images
 from core.data.readers.files import Source
 from core.data.readers.idx import IdxSource, idx_splits, read_idx
 from core.data.tags import match_tags

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from core.data.folders import expanded
+from core.data.listing import expanded
 from core.errors import UserError
 from core.evaluation.image_set import Pictures
 from core.evaluation.metrics import weights

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.data.folders import find_paired, find_unpaired, has_split, list_images
+from core.data.folders import find_paired, find_unpaired, has_split
+from core.data.listing import list_images
 from core.data.names import same
 from core.data.readers.files import Source
 from core.data.transforms import for_testing

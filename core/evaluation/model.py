@@ -27,7 +27,7 @@ from core.evaluation.scores import Evaluation, Measure, Scores, average
 from core.evaluation.statistics import SetFeatures
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
-from core.report.pictures import in_8_bits, to_rgb, to_uint8
+from core.report.pictures import MODES, in_8_bits, to_rgb, to_uint8
 
 
 class ImageMap(Protocol):
@@ -118,6 +118,12 @@ class Evaluator:
                 raise UserError(
                     f"{inputs.name(i)}: {image.shape[2]}x{image.shape[1]} px; measured are images "
                     f"of at least {MINIMUM} px"
+                )
+            if image.shape[0] not in MODES:
+                looked_at = "three" if image.shape[0] > 3 else "one"
+                self._notes.append(
+                    f"{direction}: inputs have {image.shape[0]} channels, compared by the first "
+                    f"{looked_at}"
                 )
             outputs = self._translator.translations(
                 to_float(image), direction, self._options.num_styles, seed=i

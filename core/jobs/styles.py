@@ -69,7 +69,7 @@ class InStyles(Task):
         real = self.read(job)
         fakes = self.translator.in_styles(real, styles.codes, job.direction)
         for path, picture in zip(self.outputs(job).values(), [real, *fakes], strict=True):
-            save_picture(picture, folder / path)
+            save_picture(picture, folder / path, self.translator.family.config.log.bands)
 
     def figure(self, direction: Direction, jobs: Sequence[Job], folder: Path) -> tuple[str, str]:
         """Write a grid of the inputs and their translations, and codes that are common to them."""

@@ -156,7 +156,7 @@ class Task:
         elif self._has_way_back(job):
             pictures.append(translator(fake, other_way(job.direction)))
         for path, picture in zip(self.outputs(job).values(), pictures, strict=True):
-            save_picture(picture, folder / path)
+            save_picture(picture, folder / path, translator.family.config.log.bands)
 
     def figure(
         self, direction: Direction, jobs: Sequence[Job], folder: Path

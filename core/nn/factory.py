@@ -16,7 +16,6 @@ from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
 from core.options import Options, PositiveFloat, PositiveInt, RunConfig, Weight
 
-Channels = Literal[1, 3, 4]
 Generator = ResnetGenerator | UnetGenerator
 _UNETS = {f"unet_{2**levels}": levels for levels in range(5, 11)}
 
@@ -45,9 +44,9 @@ class NetworkOptions(Options):
     generator: GeneratorName
     discriminator: Literal["basic", "n_layers", "pixel"] = "basic"
     """`basic` is the 70x70 PatchGAN; `n_layers` takes `num_layers_dis`; `pixel` judges pixels."""
-    input_nc: Channels = 3
-    """Channels of the model's A."""
-    output_nc: Channels = 3
+    input_nc: PositiveInt = 3
+    """Channels of the model's A: 1 is gray, 3 RGB, 4 RGB and alpha, others are bands."""
+    output_nc: PositiveInt = 3
     """Channels of the model's B."""
     ngf: PositiveInt = 64
     ndf: PositiveInt = 64

@@ -67,8 +67,27 @@ def in_8_bits(images: Tensor) -> Tensor:
     return images if images.dtype == torch.uint8 else to_uint8(images)
 
 
+def shown(images: Tensor, bands: Sequence[int] | None = None) -> Tensor:
+    """Choose what a person sees of images [..., C, H, W] of any number of channels.
+
+    Gray, RGB and RGBA stay as they are. Of others these are three `bands`, counted from 1; by
+    default the first three, or the first where there are two.
+
+    Raises:
+        UserError: there is no such band.
+    """
+    channels = images.shape[-3]
+    if channels in MODES:
+        return images
+    if bands and max(bands) > channels:
+        raise UserError(f"log.bands: {list(bands)}: there are {channels} channels")
+    places = [band - 1 for band in bands] if bands else [0, 1, 2] if channels > 2 else [0]
+    return images[..., places, :, :]
+
+
 def to_rgb(image: Tensor) -> Tensor:
-    """Turn [C, H, W] into [3, H, W]: repeat gray, leave transparency out."""
+    """Turn [C, H, W] into [3, H, W]: repeat gray, leave transparency and further bands out."""
+    image = shown(image)
     return image.expand(3, -1, -1) if len(image) == 1 else image[:3]
 
 
@@ -108,8 +127,9 @@ def _cell(image: Tensor) -> Image.Image:
     """Draw one grid cell in RGB, with NaN pixels painted in `NAN_COLOR`."""
     bad = image.isnan().any(dim=0)
     if not bad.any():
-        return _flat(to_pil(image))
-    picture = _flat(to_pil(image.nan_to_num(nan=0.0) if image.is_floating_point() else image))
+        return _flat(to_pil(shown(image)))
+    whole = shown(image.nan_to_num(nan=0.0) if image.is_floating_point() else image)
+    picture = _flat(to_pil(whole))
     picture.paste(NAN_COLOR, mask=Image.fromarray(bad.to(torch.uint8).mul(255).cpu().numpy()))
     return picture
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from core.data.picture import Numbers, Picture
-from core.report.pictures import write_file
+from core.report.pictures import shown, write_file
 
 _COLOUR_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}
 _PERCEPTUAL = b"\0"
@@ -25,32 +27,36 @@ _UP = b"\2"
 """PNG's filter: each byte less the one above it."""
 
 
-def save_picture(picture: Picture, path: Path, **texts: str) -> None:
+def save_picture(
+    picture: Picture, path: Path, bands: Sequence[int] | None = None, **texts: str
+) -> None:
     """Write a picture as PNG, and where that cannot hold it whole as TIFF beside it.
 
     Args:
         picture: of any depth and bands.
         path: the PNG file; replaced if it exists, as is the TIFF file.
+        bands: what the PNG file shows of a picture of many bands (`core.report.pictures.shown`).
         texts: kept in an 8-bit PNG file, as Pillow's `info`.
 
     Raises:
         UserError: a file cannot be written.
     """
-    bands = picture.pixels.shape[2]
-    shown = picture
-    if bands not in (1, 3):
-        shown = picture.with_pixels(picture.pixels[..., : 3 if bands > 3 else 1], picture.levels)
-    if bands not in (1, 3) or not picture.levels.in_png:
+    seen = picture
+    if picture.pixels.shape[2] not in (1, 3):
+        planes = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)
+        chosen = shown(planes, bands)[:3].permute(1, 2, 0).contiguous()
+        seen = picture.with_pixels(chosen.numpy(), picture.levels)
+    if seen is not picture or not picture.levels.in_png:
         write_file(path.with_suffix(".tif"), lambda file: _write_tiff(file, picture))
-        shown = shown.in_8_bits()
-    if shown.levels.deep:
-        write_file(path, lambda file: _write_png16(file, shown.stored(), shown.alpha is not None))
+        seen = seen.in_8_bits()
+    if seen.levels.deep:
+        write_file(path, lambda file: _write_png16(file, seen.stored(), seen.alpha is not None))
         return
     info = PngInfo()
     info.add(b"sRGB", _PERCEPTUAL)
     for key, value in texts.items():
         info.add_text(key, value)
-    values = shown.stored()
+    values = seen.stored()
     image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     write_file(path, lambda file: image.save(file, format="PNG", pnginfo=info))
 

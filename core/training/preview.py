@@ -25,7 +25,7 @@ from core.family import (
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
 from core.report.gallery import FILM, RunGallery
-from core.report.pictures import grid, save_gif, save_png, square_columns
+from core.report.pictures import grid, save_gif, save_png, shown, square_columns
 from core.training.alarms import Alarms
 from core.training.run_log import RunLog
 
@@ -85,7 +85,8 @@ class Preview:
     # -- families that translate, or show a batch otherwise ---------------------------------
 
     def _draw_columns(self, family: PreviewedFamily, step: int, log: RunLog) -> Image.Image:
-        columns = family.preview(self.batch)
+        seen = family.preview(self.batch)
+        columns = {label: shown(x, self._config.log.bands) for label, x in seen.items()}
         if isinstance(family, TranslationFamily):
             self._check_translations(family, step, log)
         if isinstance(family, StyleFamily):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.data.folders import find_paired, find_single, find_unpaired, has_split, list_images
+from core.data.folders import find_paired, find_single, find_unpaired, has_split
+from core.data.listing import list_images
 from core.errors import UserError
 
 

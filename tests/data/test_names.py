@@ -76,6 +76,20 @@ def test_results_do_not_become_inputs(tmp_path: Path) -> None:
     assert len(find_single(tmp_path)) == 2, "arrays beside pictures are none"
 
 
+def test_pictures_that_are_not_read_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_plain(tmp_path / "a.png", 1)
+    for name in ("phone.heic", "notes.txt"):
+        (tmp_path / name).touch()
+    for _ in range(2):
+        assert find_single(tmp_path) == (tmp_path / "a.png",)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: left out 1 pictures of formats that are not read, e.g. phone.heic; "
+        "convert them"
+    ]
+
+
 def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone.png")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from core.data.folders import expanded
+from core.data.listing import expanded
 from core.errors import UserError
 from core.runtime.transfer import fetch, require_digest
 
