@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,7 +21,8 @@ def in_threads(
 ) -> Generator[T | UserError, None, None]:
     """Yield `function(0)` .. `function(count - 1)` in order, with a progress bar on terminals.
 
-    Where a call raises a `UserError`, that is yielded in its place. Close the iterator
+    Where a call raises a `UserError`, that is yielded in its place. Calls run ahead of what is
+    taken by a few dozen at most, so that results do not pile up. Close the iterator
     (`contextlib.closing`) to drop what has not begun, e.g. after an error.
 
     Args:
@@ -34,9 +37,23 @@ def in_threads(
         except UserError as error:
             return error
 
-    pool = ThreadPoolExecutor(min(16, (os.cpu_count() or 1) + 1))
+    workers = min(16, (os.cpu_count() or 1) + 1)
+    pool = ThreadPoolExecutor(workers)
+    ahead = deque(pool.submit(outcome, index) for index in range(min(count, 4 * workers)))
     try:
-        results = pool.map(outcome, range(count))
-        yield from tqdm(results, desc=label, total=count, leave=False, disable=None)
+        for index in tqdm(range(count), desc=label, leave=False, disable=None):
+            result = ahead.popleft().result()
+            if index + 4 * workers < count:
+                ahead.append(pool.submit(outcome, index + 4 * workers))
+            yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def read_ahead(function: Callable[[int], T], count: int, label: str) -> Iterator[T]:
+    """Yield as `in_threads`, and raise the first `UserError` in its place."""
+    with contextlib.closing(in_threads(function, count, label)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, UserError):
+                raise outcome
+            yield outcome

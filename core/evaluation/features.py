@@ -7,15 +7,22 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from core.data.listing import expanded
+from core.data.parallel import read_ahead
 from core.errors import UserError
 from core.evaluation.image_set import Pictures
 from core.evaluation.metrics import weights
+from core.evaluation.metrics.edge_correlation import MINIMUM
 from core.evaluation.metrics.kid import NUM_SUBSETS, kernel_distance
 from core.evaluation.metrics.prdc import manifolds
-from core.evaluation.networks import FeatureCollector, FeatureNetwork, Features, load_network
+from core.evaluation.networks import (
+    DetailBands,
+    FeatureCollector,
+    FeatureNetwork,
+    Features,
+    load_network,
+)
 from core.evaluation.scores import OF_SETS, Measure
 from core.evaluation.statistics import SetFeatures, StatisticsCache, default_cache
 from core.evaluation.uncertainty import Interval, frechet_bias, frechet_interval, kernel_interval
@@ -36,6 +43,19 @@ def weights_folder(options: EvaluateOptions) -> Path | None:
     if folder is not None and not folder.is_dir():
         raise UserError(f"evaluate.weights: {folder}: no such folder")
     return folder
+
+
+def require_size(picture: Tensor, name: str) -> None:
+    """Refuse a picture [..., H, W] that is too small to be measured.
+
+    Raises:
+        UserError: names it.
+    """
+    height, width = picture.shape[-2:]
+    if min(height, width) < MINIMUM:
+        raise UserError(
+            f"{name}: {width}x{height} px; measured are images of at least {MINIMUM} px"
+        )
 
 
 class FeatureDistances:
@@ -74,17 +94,22 @@ class FeatureDistances:
 
         None where the weights are missing, or where there are fewer than two images.
         """
-        collector = self.collector()
-        if collector is None or len(pictures) < 2:
+        if self._network is None or len(pictures) < 2:
             return None
+        return self._kept(self._network, pictures, title)
 
-        def compute() -> Features:
-            for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
-                collector.add(to_rgb(in_8_bits(pictures.read(i))))
-            return collector.features()
+    def bands(self, pictures: Pictures, title: str) -> Tensor:
+        """Return the band energies of real images, [N, 3], likewise."""
+        if len(pictures) < 2:
+            return _seen(DetailBands(), pictures, title).values
+        found = self._kept(DetailBands(), pictures, title).features
+        assert found is not None
+        return found.values
 
+    def _kept(self, network: FeatureNetwork, pictures: Pictures, title: str) -> SetFeatures:
         files = [path for item in pictures.source.files for path in item]
-        return self._cache.get(files, {**self.protocol, "read": pictures.rule}, compute)
+        protocol = {**network.protocol, "read": pictures.rule}
+        return self._cache.get(files, protocol, lambda: _seen(network, pictures, title))
 
     def measures(
         self, fakes: Features, reals: SetFeatures | None, inputs: SetFeatures | None = None
@@ -194,6 +219,15 @@ class FeatureDistances:
             "kid": f"{NUM_SUBSETS} subsets of {self._options.kid_subset_size} at most, seed 0",
             "k": str(self._options.neighbours),
         }
+
+
+def _seen(network: FeatureNetwork, pictures: Pictures, title: str) -> Features:
+    collector = FeatureCollector(network)
+    for i, image in enumerate(read_ahead(pictures.read, len(pictures), title)):
+        picture = to_rgb(in_8_bits(image))
+        require_size(picture, pictures.name(i))
+        collector.add(picture)
+    return collector.features()
 
 
 def _measure(

@@ -12,18 +12,17 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
-from tqdm import tqdm
 
 from core.data.folders import find_single
 from core.data.names import same
+from core.data.parallel import read_ahead
 from core.data.readers.files import Source, relative_name
 from core.errors import UserError
-from core.evaluation.features import FeatureDistances
+from core.evaluation.features import FeatureDistances, require_size
 from core.evaluation.image_set import Pictures, as_they_are
 from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.segmentation import Confusion, Segmenter, nearest_colour
-from core.evaluation.networks import Features
-from core.evaluation.pairs import MINIMUM, PairMeasures
+from core.evaluation.pairs import PairMeasures
 from core.evaluation.protocol import protocol
 from core.evaluation.scores import Evaluation, Measure, Scores, average
 from core.evaluation.statistics import read_statistics, write_statistics
@@ -156,55 +155,30 @@ def evaluate_folders(
         UserError: unreadable pictures, or partners that are missing or of another size.
     """
     made = pictures_of(generated, options.max_images)
-    truths = _Partners(real, "truth") if paired and real is not None else None
-    sources = _Partners(source, "source") if source is not None else None
-    pairs = PairMeasures(options, device, name="lpips" if truths else "")
+    partners = _Partnered(made, real if paired else None, source, labels, options, device)
     distances = FeatureDistances(options, device)
     fakes = distances.collector() if real is not None else None
-    scored = _LabelScores(labels) if labels is not None else None
-    table: defaultdict[str, list[Measure]] = defaultdict(list)
     bands = []
     for i, picture in _each(made, "generated"):
         if fakes is not None:
             fakes.add(picture[0])
         bands.append(band_energies(picture))
-        found = pairs.with_truth(picture, truths.of(made, i)) if truths else {}
-        found |= pairs.with_source(sources.of(made, i), picture) if sources else {}
-        for name, value in found.items():
-            table[name].append(Measure.of(name, value))
-        if scored is not None:
-            scored.add(made, i, picture)
+        partners.add(i, picture)
     measures: dict[str, Measure] = {}
-    num_real = 0
+    number, notes = 0, partners.notes
     if real is not None:
-        features = fakes.features() if fakes is not None else None
-        measures, num_real = _with_reals(real, distances, features, bands, options, save_statistics)
-    measures |= {name: average(each) for name, each in table.items()}
-    measures |= scored.measures() if scored is not None else {}
-    notes = list(dict.fromkeys([*distances.notes, *pairs.notes])) if real is not None else []
-    scores = Scores(len(made), num_real, measures)
+        reals = None if real.suffix == ".npz" else pictures_of(real, options.max_images)
+        known = read_statistics(real) if reals is None else distances.of_pictures(reals, "features")
+        measures |= distances.measures(fakes.features(), known) if fakes is not None else {}
+        if reals is not None:
+            apart = detail_distance(torch.cat(bands), distances.bands(reals, "detail"))
+            measures["detail_distance"] = Measure.of("detail_distance", apart)
+        if save_statistics is not None and known is not None:
+            write_statistics(save_statistics, known)
+        number = len(reals) if reals is not None else (known.count if known else 0) or 0
+        notes = list(dict.fromkeys([*distances.notes, *notes]))
+    scores = Scores(len(made), number, measures | partners.measures())
     return Evaluation({"generated": scores}, notes, protocol(distances))
-
-
-def _with_reals(
-    real: Path,
-    distances: FeatureDistances,
-    fakes: Features | None,
-    bands: list[Tensor],
-    options: EvaluateOptions,
-    save_statistics: Path | None,
-) -> tuple[dict[str, Measure], int]:
-    """Compare with the real pictures, or with their statistics; also return their number."""
-    reals = None if real.suffix == ".npz" else pictures_of(real, options.max_images)
-    known = read_statistics(real) if reals is None else distances.of_pictures(reals, "features")
-    measures = distances.measures(fakes, known) if fakes is not None else {}
-    if reals is not None:
-        theirs = [band_energies(picture) for _, picture in _each(reals, "real")]
-        distance = detail_distance(bands, theirs)
-        measures["detail_distance"] = Measure.of("detail_distance", distance)
-    if save_statistics is not None and known is not None:
-        write_statistics(save_statistics, known)
-    return measures, len(reals) if reals is not None else (known.count if known else 0) or 0
 
 
 def _each(pictures: Pictures, title: str) -> Iterator[tuple[int, Tensor]]:
@@ -213,37 +187,60 @@ def _each(pictures: Pictures, title: str) -> Iterator[tuple[int, Tensor]]:
     Raises:
         UserError: unreadable, or too small to be measured.
     """
-    for i in tqdm(range(len(pictures)), title, leave=False, disable=None):
-        picture = to_rgb(in_8_bits(pictures.read(i)))[None]
-        if min(picture.shape[2:]) < MINIMUM:
-            raise UserError(
-                f"{pictures.name(i)}: {picture.shape[3]}x{picture.shape[2]} px; measured are "
-                f"pictures of at least {MINIMUM} px"
-            )
+    for i, image in enumerate(read_ahead(pictures.read, len(pictures), title)):
+        picture = to_rgb(in_8_bits(image))[None]
+        require_size(picture, pictures.name(i))
         yield i, picture
 
 
-class _LabelScores:
-    """Collects the label maps of generated pictures and their truths."""
+class _Partnered:
+    """What is measured of each generated picture beside its truth, its source or its label map."""
 
-    def __init__(self, labels: Labels) -> None:
-        self._truths = _Partners(labels.truth, "label map")
-        self._by_colour = nearest_colour(labels.colours)
-        self._segment = labels.segmenter or self._by_colour
-        self._confusion = Confusion(len(labels.colours))
+    def __init__(
+        self,
+        made: Pictures,
+        truth: Path | None,
+        source: Path | None,
+        labels: Labels | None,
+        options: EvaluateOptions,
+        device: torch.device,
+    ) -> None:
+        self._made, self._labels = made, labels
+        self._truths = _Partners(truth, "truth") if truth is not None else None
+        self._sources = _Partners(source, "source") if source is not None else None
+        self._pairs = PairMeasures(options, device, name="lpips" if truth is not None else "")
+        self._table: defaultdict[str, list[Measure]] = defaultdict(list)
+        if labels is not None:
+            self._maps = _Partners(labels.truth, "label map")
+            self._by_colour = nearest_colour(labels.colours)
+            self._confusion = Confusion(len(labels.colours))
 
-    def add(self, made: Pictures, i: int, picture: Tensor) -> None:
-        """Count one picture."""
-        truth = self._by_colour(self._truths.of(made, i))
-        found = self._segment(picture)
-        if found.shape != truth.shape:
-            raise UserError(
-                f"the segmenter gives {tuple(found.shape)} for a picture of "
-                f"{tuple(picture.shape)}; it has to give {tuple(truth.shape)}"
-            )
-        self._confusion.add(found, truth)
+    @property
+    def notes(self) -> list[str]:
+        """What was not measured and why."""
+        return self._pairs.notes
+
+    def add(self, i: int, picture: Tensor) -> None:
+        """Measure a picture, uint8 [1, 3, H, W]."""
+        found: dict[str, float] = {}
+        if self._truths is not None:
+            found |= self._pairs.with_truth(picture, self._truths.of(self._made, i))
+        if self._sources is not None:
+            found |= self._pairs.with_source(self._sources.of(self._made, i), picture)
+        for name, value in found.items():
+            self._table[name].append(Measure.of(name, value))
+        if self._labels is not None:
+            truth = self._by_colour(self._maps.of(self._made, i))
+            classes = (self._labels.segmenter or self._by_colour)(picture)
+            if classes.shape != truth.shape:
+                raise UserError(
+                    f"the segmenter gives {tuple(classes.shape)} for a picture of "
+                    f"{tuple(picture.shape)}; it has to give {tuple(truth.shape)}"
+                )
+            self._confusion.add(classes, truth)
 
     def measures(self) -> dict[str, Measure]:
-        """Return the scores of all."""
-        scores = vars(self._confusion.scores())
-        return {name: Measure.of(name, value) for name, value in scores.items()}
+        """Return the means over the pictures, and the scores of the label maps."""
+        means = {name: average(each) for name, each in self._table.items()}
+        scores = vars(self._confusion.scores()) if self._labels is not None else {}
+        return means | {name: Measure.of(name, value) for name, value in scores.items()}

@@ -16,12 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.errors import UserError
-from core.evaluation.features import FeatureDistances
+from core.evaluation.features import FeatureDistances, require_size
 from core.evaluation.image_set import EvaluationSet
 from core.evaluation.metrics import lpips
 from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
-from core.evaluation.pairs import MINIMUM, PairMeasures
+from core.evaluation.pairs import PairMeasures
 from core.evaluation.protocol import protocol
 from core.evaluation.scores import Evaluation, Measure, Scores, average
 from core.evaluation.statistics import SetFeatures
@@ -71,7 +71,7 @@ class Evaluator:
     ) -> None:
         self._translator, self._options, self._set = translator, options, test_set
         self._features: dict[Direction, SetFeatures | None] = {}
-        self._detail: dict[Direction, list[Tensor]] = {}
+        self._detail: dict[Direction, Tensor] = {}
         wanted = ["lpips"] if test_set.truths else []
         wanted += ["lpips_diversity"] if translator.has_styles else []
         with self._own_random_numbers():
@@ -114,14 +114,10 @@ class Evaluator:
         fakes = self._distances.collector()
         for i in tqdm(range(len(inputs)), f"evaluate {direction}", leave=False, disable=None):
             image = inputs.read(i)
-            if min(image.shape[1:]) < MINIMUM:
-                raise UserError(
-                    f"{inputs.name(i)}: {image.shape[2]}x{image.shape[1]} px; measured are images "
-                    f"of at least {MINIMUM} px"
-                )
+            require_size(image, inputs.name(i))
             if image.shape[0] not in MODES:
                 looked_at = "three" if image.shape[0] > 3 else "one"
-                self._notes.append(
+                self._pairs.notes.append(
                     f"{direction}: inputs have {image.shape[0]} channels, compared by the first "
                     f"{looked_at}"
                 )
@@ -145,7 +141,8 @@ class Evaluator:
         if fakes:
             to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
             found = self._distances.measures(fakes.features(), *to_reals)
-        copied, made = (detail_distance(bands, self._bands(direction)) for bands in details)
+        reals_bands = self._bands(direction)
+        copied, made = (detail_distance(torch.cat(bands), reals_bands) for bands in details)
         found["detail_distance"] = Measure.of("detail_distance", made, copied)
         means = {name: average(measures) for name, measures in table.items()}
         return Scores(len(inputs), len(reals), {**found, **means})
@@ -194,12 +191,9 @@ class Evaluator:
             self._features[direction] = self._distances.of_pictures(pictures, title)
         return self._features[direction]
 
-    def _bands(self, direction: Direction) -> list[Tensor]:
+    def _bands(self, direction: Direction) -> Tensor:
         """Return the band energies of the real images of a target domain, measured once."""
         if direction not in self._detail:
             reals = self._set.reals(direction)
-            pictures = (to_rgb(in_8_bits(reals.read(i)))[None] for i in range(len(reals)))
-            self._detail[direction] = [
-                band_energies(picture) for picture in pictures if min(picture.shape[2:]) >= MINIMUM
-            ]
+            self._detail[direction] = self._distances.bands(reals, "detail of real images")
         return self._detail[direction]

@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from core.checkpoints.official_files import read_state
 from core.cpu.accelerate import accelerate
 from core.errors import UserError
+from core.evaluation.metrics.detail import band_energies
 from core.evaluation.metrics.weights import INCEPTION, VGG16, MissingError, locate
 from core.family import to_float
 from core.nn.random_features import random_features
@@ -205,6 +206,20 @@ class RandomFeatures:
         levels = random_features(to_float(images))
         std_mean = [torch.std_mean(level, dim=(2, 3), correction=0) for level in levels]
         return Features(torch.cat([part for pair in std_mean for part in pair], dim=1))
+
+
+class DetailBands:
+    """Not a network: the energies of `core.evaluation.metrics.detail`, [N, 3], kept like features.
+
+    Sides are of at least 8 px.
+    """
+
+    def __init__(self) -> None:
+        self.protocol: Mapping[str, str] = {"features": "band energies"}
+
+    def __call__(self, images: Tensor) -> Features:
+        """See images, uint8 [N, 3, H, W]."""
+        return Features(band_energies(images).float())
 
 
 class FeatureCollector:

@@ -17,8 +17,6 @@ from core.evaluation.metrics.ssim import MULTI_SCALE_MINIMUM, RADIUS, SIGMA, ms_
 from core.family import to_float
 from core.options import EvaluateOptions
 
-MINIMUM = edges.MINIMUM
-"""Pixels; smallest side of a picture that is measured."""
 RULES = {
     "ssim": f"Gaussian window of {2 * RADIUS + 1} px, sigma {SIGMA}, mean over RGB",
     "images": "8-bit RGB",

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from core.data.folders import expanded
+from core.data.listing import expanded
 from core.data.pages import split_page
 from core.errors import UserError
 from core.evaluation.metrics.fid import Gaussian

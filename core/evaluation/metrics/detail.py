@@ -6,8 +6,6 @@ place counts twice. This looks at how much is drawn on each scale, not where.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,15 +32,15 @@ def band_energies(images: Tensor) -> Tensor:
     return torch.stack(energies, dim=1)
 
 
-def detail_distance(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> float:
+def detail_distance(fakes: Tensor, reals: Tensor) -> float:
     """Return how far the mean band energies of two sets are apart, in octaves (1: a factor of 2).
 
     Args:
-        fakes: `band_energies` of each image, [1, 3].
-        reals: likewise; of any number.
+        fakes: `band_energies` of the images, [N, 3].
+        reals: likewise, [M, 3].
 
     Returns:
         The mean over the bands of |log2 of the ratio|, at least 0.
     """
-    a, b = (torch.cat(list(each)).mean(dim=0) + _FLOOR for each in (fakes, reals))
+    a, b = (energies.double().mean(dim=0) + _FLOOR for energies in (fakes, reals))
     return float((a / b).log2().abs().mean())

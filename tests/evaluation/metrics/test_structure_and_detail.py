@@ -40,19 +40,22 @@ def test_structure_is_which_places_look_alike() -> None:
 
 
 def test_detail_tells_blur_and_checkerboards_and_no_shift() -> None:
-    reals = [band_energies(image[None]) for image in scenes(12)[6:]]
-    own = [band_energies(image[None]) for image in scenes(6)]
-    soft = [band_energies(image[None]) for image in blurred(scenes(6))]
+    pictures, reals = scenes(6), band_energies(scenes(12)[6:])
     board = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 60
-    checked = [
-        band_energies((image + board).clamp(0, 255)[None]) for image in scenes(6).to(torch.int64)
-    ]
-    moved = [band_energies(image.roll(8, dims=1)[None]) for image in scenes(6)]
+    own, soft, checked, moved = (
+        band_energies(images)
+        for images in (
+            pictures,
+            blurred(pictures),
+            (pictures.int() + board).clamp(0, 255),
+            pictures.roll(8, dims=2),
+        )
+    )
     assert detail_distance(own, reals) < 0.3
     assert detail_distance(moved, reals) == pytest.approx(detail_distance(own, reals), abs=0.2)
     assert detail_distance(soft, reals) > 0.7 and detail_distance(checked, reals) > 0.5
     # The unit is octaves: noise of twice the height has four times the energy.
     noise = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(1)) * 20
-    assert detail_distance([band_energies(noise * 2)], [band_energies(noise)]) == pytest.approx(
+    assert detail_distance(band_energies(noise * 2), band_energies(noise)) == pytest.approx(
         2, abs=0.05
     )
