@@ -28,6 +28,7 @@ class StyleMethod:
 
     directions: tuple[Direction, ...] = ("AtoB", "BtoA")
     has_styles = True
+    together = False
 
     def __init__(self, stylizer: Stylizer, device: torch.device, test_set: EvaluationSet) -> None:
         self.stylizer, self.device, self._set = stylizer, device, test_set

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby, islice
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from core.data.parallel import read_ahead
 from core.errors import UserError
 from core.evaluation.features import FeatureDistances, require_size
 from core.evaluation.image_set import EvaluationSet
@@ -28,6 +29,9 @@ from core.evaluation.statistics import SetFeatures
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
 from core.report.pictures import MODES, in_8_bits, to_rgb, to_uint8
+
+_BATCH_SIZE = 8
+"""Images that go through a network at once, where that changes nothing."""
 
 
 class ImageMap(Protocol):
@@ -45,6 +49,10 @@ class ImageMap(Protocol):
     @property
     def has_styles(self) -> bool:
         """Whether one image has many translations."""
+
+    @property
+    def together(self) -> bool:
+        """Whether images [N, C, H, W] may be translated at once with the same results."""
 
     def translations(
         self, image: Tensor, direction: Direction, num: int, seed: int
@@ -112,18 +120,13 @@ class Evaluator:
         table: defaultdict[str, list[Measure]] = defaultdict(list)
         details: tuple[list[Tensor], ...] = ([], [])  # of inputs, of translations
         fakes = self._distances.collector()
-        for i in tqdm(range(len(inputs)), f"evaluate {direction}", leave=False, disable=None):
-            image = inputs.read(i)
-            require_size(image, inputs.name(i))
+        for i, (image, outputs) in enumerate(self._translated(direction)):
             if image.shape[0] not in MODES:
                 looked_at = "three" if image.shape[0] > 3 else "one"
                 self._pairs.notes.append(
                     f"{direction}: inputs have {image.shape[0]} channels, compared by the first "
                     f"{looked_at}"
                 )
-            outputs = self._translator.translations(
-                to_float(image), direction, self._options.num_styles, seed=i
-            )
             # [1, 3, H, W], uint8
             x, y = (to_rgb(in_8_bits(each))[None] for each in (image, outputs[0]))
             if fakes:
@@ -146,6 +149,24 @@ class Evaluator:
         found["detail_distance"] = Measure.of("detail_distance", made, copied)
         means = {name: average(measures) for name, measures in table.items()}
         return Scores(len(inputs), len(reals), {**found, **means})
+
+    def _translated(self, direction: Direction) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Give each input and its translations; inputs of one size share a pass where they may."""
+        inputs, translate = self._set.inputs[direction], self._translator.translations
+        num, most = self._options.num_styles, _BATCH_SIZE if self._translator.together else 1
+        images = read_ahead(inputs.read, len(inputs), f"evaluate {direction}")
+        done = 0
+        for _, alike in groupby(images, key=lambda image: image.shape):
+            while batch := list(islice(alike, most)):
+                for i, image in enumerate(batch, start=done):
+                    require_size(image, inputs.name(i))
+                given = [to_float(image) for image in batch]
+                if most > 1:
+                    (results,) = translate(torch.stack(given), direction, num, seed=done)
+                    yield from zip(batch, ([result] for result in results), strict=True)
+                else:
+                    yield batch[0], translate(given[0], direction, num, seed=done)
+                done += len(batch)
 
     def _fidelity(
         self, direction: Direction, i: int, image: Tensor, x: Tensor, y: Tensor

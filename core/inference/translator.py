@@ -29,6 +29,7 @@ from core.data.picture import EIGHT_BITS, Levels, Picture, Pixels, alpha_as
 from core.data.transforms import for_network, for_testing
 from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
+from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction, Span, other_way
 from core.report.pictures import to_uint8
@@ -124,6 +125,14 @@ class Translator:
     def has_styles(self) -> bool:
         """Whether one image has many translations."""
         return self.styles is not None
+
+    @property
+    def together(self) -> bool:
+        """Whether images [N, C, H, W] may be translated at once with the same results.
+
+        Batch norm and dropout do not allow it; families with styles draw theirs image by image.
+        """
+        return not self.has_styles and all(map(is_independent, self.family.networks.values()))
 
     def require_styles(self, asked: str = "") -> StyleFamily:
         """Return the family, which must have styles; `asked` begins the error, such as `--style: `.

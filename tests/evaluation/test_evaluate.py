@@ -139,6 +139,30 @@ def test_scores_that_can_be_told_by_hand(unpaired: Path) -> None:
     assert result.protocol["ssim"].startswith("Gaussian window of 11 px")
 
 
+def test_images_share_a_pass_where_none_depends_on_another(unpaired: Path) -> None:
+    class Counted(Negative):
+        passes: ClassVar[list[int]] = []
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.passes.append(len(images))
+            return super().forward(images)
+
+    write(unpaired / "testA" / "9.png", np.zeros((40, 32, 3)))  # another size: a pass of its own
+    (unpaired / "truthB").rename(unpaired / "elsewhere")
+    translator = known()
+    translator.family.networks["G_A"] = Counted()
+    together = evaluator(translator, unpaired, EvaluateOptions(), "none")()
+    assert Counted.passes == [3, 1]
+    translator.family.networks["G_B"] = torch.nn.Sequential(Same(), torch.nn.Dropout())
+    alone = evaluator(translator, unpaired, EvaluateOptions(), "none")()
+    found, expected = (
+        {name: measure.value for name, measure in by_name(result.directions["AtoB"]).items()}
+        for result in (alone, together)
+    )
+    assert found == pytest.approx(expected)
+    assert Counted.passes[2:] == [1, 1, 1, 1]
+
+
 def test_pairs_know_their_truth_also_for_a_family_without_pairs(tmp_path: Path) -> None:
     for i, pixels in enumerate(pictures(2, 0)):
         write(tmp_path / "val" / f"{i}.png", np.concatenate([pixels, 255 - pixels], axis=1))
