@@ -1,7 +1,5 @@
 """The tables of families, and `load`; the only file that imports them all."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 
@@ -59,10 +57,7 @@ OFFICIAL: dict[str, OfficialModule] = {
 }
 """name -> reader and writer of its released checkpoints."""
 
-STYLIZERS: dict[str, type[Stylizer]] = {
-    "neural_style": NeuralStyle,
-    "photo_style": PhotoStylizer,
-}
+STYLIZERS: dict[str, type[Stylizer]] = {"neural_style": NeuralStyle, "photo_style": PhotoStylizer}
 """name -> method that stylizes one image without a training."""
 
 
@@ -75,14 +70,11 @@ def load(
 ) -> Translator:
     """Load a translator from a checkpoint of any form.
 
-    Args:
-        path: a run folder, whose newest intact checkpoint is taken; a checkpoint or safetensors
-            file; a folder with `model.safetensors` and `config.json`; or `hf://owner/name`.
-        device: `auto` takes a GPU where there is one.
-        precision: `fp32`, or `bf16` autocast.
-        test_mode: `published` tests as the official code does, `eval` with running statistics and
-            without dropout.
-        tile: side of the tiles in pixels; 0 never tiles; None tiles where memory would not do.
+    `path` is a run folder, whose newest intact checkpoint is taken; a checkpoint or safetensors
+    file; a folder with `model.safetensors` and `config.json`; or `hf://owner/name`. `auto` takes a
+    GPU where there is one, `bf16` is autocast. `published` tests as the official code does, `eval`
+    with running statistics and without dropout. Tiles have sides of `tile` pixels: 0 never tiles,
+    None where memory would not do.
 
     Raises:
         UserError: missing, damaged, or of a family that does not translate.
@@ -95,14 +87,5 @@ def load_sampler(
     device: str | torch.device = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Sampler:
-    """Load a generative checkpoint as a function of noise and captions.
-
-    Args:
-        path: as of `load`.
-        device: `auto` takes a GPU where there is one.
-        precision: `fp32`, or `bf16` autocast.
-
-    Raises:
-        UserError: missing, damaged, or of a family that translates.
-    """
+    """Load a generative checkpoint as a function of noise and captions; see `load`."""
     return loading.load_sampler(path, FAMILIES, device, precision)

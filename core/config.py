@@ -1,10 +1,8 @@
-"""A YAML file and `--set a.b=c` overrides into a family's frozen, typed options.
+"""Read a YAML file and `--set a.b=c` overrides into a family's frozen, typed options.
 
 Every error is one line: the file (or the override), the line, the key path, what is wrong, and the
 nearest valid key.
 """
-
-from __future__ import annotations
 
 import difflib
 import json
@@ -128,7 +126,7 @@ def _apply_override(tree: dict[str, Any], marks: Marks, override: str) -> None:
 
 
 def _valid_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Keys of the section that `path` leads to; numbers in it are places in a list."""
+    """Return the keys of the section that `path` leads to; numbers in it are places in a list."""
     for part in path:
         if isinstance(part, int):
             continue
@@ -143,7 +141,7 @@ def _valid_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
 
 
 def _explain(error: ValidationError, config: type[NamedConfig], marks: Marks, source: str) -> str:
-    """One validation error as one line: an unknown key first, as it may explain a missing one."""
+    """Explain an error in one line: an unknown key first, as it may explain a missing one."""
     errors = error.errors()
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     # Pydantic adds the names of union members to the location; a key path has none of them.
@@ -190,8 +188,7 @@ def validate(
 def change(config: type[C], tree: Mapping[str, Any], overrides: Sequence[str], source: str) -> C:
     """Build `config` from a checkpoint's options with `section.key=value` texts applied to them.
 
-    Raises:
-        UserError: one line that names the override or the checkpoint, and the key.
+    An error names the override, or the checkpoint `source`, and the key.
     """
     marks: Marks = {(): source}
     changed: dict[str, Any] = json.loads(json.dumps(without_retired(tree)))
@@ -203,18 +200,10 @@ def change(config: type[C], tree: Mapping[str, Any], overrides: Sequence[str], s
 def load_config(
     path: str | Path, table: Mapping[str, type[Any]], overrides: Sequence[str] = ()
 ) -> Any:
-    """Read a config file.
+    """Read a YAML file whose `family` names an entry of `table` into that entry's `Config`.
 
-    Args:
-        path: YAML file whose `family` names an entry of `table`.
-        table: {family name: family or stylizer with a `Config`}.
-        overrides: `section.key=value` texts, the value in YAML; later ones win.
-
-    Returns:
-        An instance of that `Config`.
-
-    Raises:
-        UserError: one line with file, line, key path and the nearest valid key.
+    `overrides` are `section.key=value` texts, the value in YAML; later ones win. An error is one
+    line with file, line, key path and the nearest valid key.
     """
     path = Path(path)
     try:
@@ -242,7 +231,7 @@ def load_config(
 
 
 def dump_config(config: NamedConfig) -> str:
-    """The fully resolved options as YAML, for the run folder."""
+    """Return the fully resolved options as YAML, for the run folder."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
@@ -267,15 +256,8 @@ _FIXED = ("family", "model.", "data.direction", "optim.optimizer", "train.seed")
 def refuse_fixed(config: NamedConfig, saved: Mapping[str, Any], source: object) -> None:
     """Refuse to go on from a checkpoint with another value of what a run keeps for good.
 
-    Every other option takes effect from the resumed step on.
-
-    Args:
-        config: the options to go on with.
-        saved: the checkpoint's, as plain containers.
-        source: the checkpoint, for errors.
-
-    Raises:
-        UserError: names the first option that differs.
+    `saved` are the checkpoint's options, `source` its file. Every other option takes effect from
+    the resumed step on.
     """
     for key, now, then in differing(config.model_dump(mode="json"), saved):
         if key.startswith(_FIXED):

@@ -1,9 +1,7 @@
 """The contract between the trainer and a family, and the batch types that travel between them."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
@@ -29,39 +27,13 @@ class Place(NamedTuple):
     total: int
 
 
-class Batch(Protocol):
+@dataclass(frozen=True)
+class Batch:
     """What the loader hands to a training step: `ImageBatch`, or one of a single domain."""
 
-    def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
-        """Move to `device` and convert to float there."""
-
-    def pin_memory(self) -> Self:
-        """Called by the DataLoader where a GPU is used."""
-
     def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
-        """{key: (images [N, C, H, W], N file names)}, for checks and reports."""
-
-    def split(self, parts: int) -> list[Self]:
-        """Cut into parts of equal size, in order; each has the place of the whole."""
-
-
-@dataclass(frozen=True)
-class ImageBatch:
-    """Images of the two domains, paired or not.
-
-    Attributes:
-        a: [N, C_A, H, W], uint8 as the loader gives it, float in [-1, 1] after `to`.
-        b: [N, C_B, H, W], likewise.
-        names_a: N file names, for error reports and galleries.
-        names_b: N file names.
-        place: where the batch stands in its epoch, if it comes from a loader.
-    """
-
-    a: Tensor
-    b: Tensor
-    names_a: tuple[str, ...]
-    names_b: tuple[str, ...]
-    place: Place | None = None
+        """Return {field: (images [N, C, H, W], N file names)}, for checks and reports."""
+        raise NotImplementedError
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
         """Move to `device` (asynchronously from pinned memory) and convert to float there.
@@ -73,72 +45,65 @@ class ImageBatch:
         def move(images: Tensor) -> Tensor:
             return to_float(images.to(device, non_blocking=True)).contiguous(memory_format=layout)
 
-        return replace(self, a=move(self.a), b=move(self.b))
+        return self._changed(move)
 
     def pin_memory(self) -> Self:
-        """Called by the DataLoader where a GPU is used."""
-        return replace(self, a=self.a.pin_memory(), b=self.b.pin_memory())
-
-    def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
-        """Both domains; see `Batch.columns`."""
-        return {"a": (self.a, self.names_a), "b": (self.b, self.names_b)}
+        """Pin the images' memory; called by the DataLoader where a GPU is used."""
+        return self._changed(Tensor.pin_memory)
 
     def split(self, parts: int) -> list[Self]:
-        """See `Batch.split`."""
+        """Cut into parts of equal size, in order; each has the place of the whole."""
+        number = len(next(iter(self.columns().values()))[0])
+        size, rest = divmod(number, parts)
+        assert not rest, f"{number} images make no {parts} equal parts"
+        cut = [field.name for field in fields(self) if field.name != "place"]
         return [
-            replace(
-                self, a=self.a[s], b=self.b[s], names_a=self.names_a[s], names_b=self.names_b[s]
-            )
-            for s in _slices(len(self.a), parts)
+            replace(self, **{name: getattr(self, name)[start : start + size] for name in cut})
+            for start in range(0, number, size)
         ]
 
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{key: change(images) for key, (images, _) in self.columns().items()})
+
+
+@dataclass(frozen=True)
+class ImageBatch(Batch):
+    """Images of the two domains, paired or not."""
+
+    a: Tensor
+    """[N, C_A, H, W], uint8 as the loader gives it, float in [-1, 1] after `to`."""
+    b: Tensor
+    """[N, C_B, H, W], likewise."""
+    names_a: tuple[str, ...]
+    """N file names, for error reports and galleries, as `names_b`."""
+    names_b: tuple[str, ...]
+    place: Place | None = None
+    """Where the batch stands in its epoch, if it comes from a loader."""
+
+    def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
+        """Return both domains; see `Batch.columns`."""
+        return {"a": (self.a, self.names_a), "b": (self.b, self.names_b)}
+
     def swapped(self) -> Self:
-        """A and B exchanged (direction BtoA)."""
+        """Exchange A and B (direction BtoA)."""
         return replace(self, a=self.b, b=self.a, names_a=self.names_b, names_b=self.names_a)
 
 
 @dataclass(frozen=True)
-class SampleBatch:
-    """Images of one domain, with what is said of them.
-
-    Attributes:
-        images: [N, C, H, W], uint8 as the loader gives it, float in [-1, 1] after `to`.
-        names: N file names.
-        captions: N captions, e.g. "blue hair red eyes"; empty where the data set has no tags.
-        place: as in `ImageBatch`.
-    """
+class SampleBatch(Batch):
+    """Images of one domain, with what is said of them."""
 
     images: Tensor
+    """[N, C, H, W], uint8 as the loader gives it, float in [-1, 1] after `to`."""
     names: tuple[str, ...]
     captions: tuple[str, ...]
+    """One of each, e.g. "blue hair red eyes"; empty where the data set has no tags."""
     place: Place | None = None
-
-    def to(self, device: torch.device, *, channels_last: bool = False) -> Self:
-        """As `ImageBatch.to`."""
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        images = to_float(self.images.to(device, non_blocking=True))
-        return replace(self, images=images.contiguous(memory_format=layout))
-
-    def pin_memory(self) -> Self:
-        """Called by the DataLoader where a GPU is used."""
-        return replace(self, images=self.images.pin_memory())
+    """As in `ImageBatch`."""
 
     def columns(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
-        """The one domain; see `Batch.columns`."""
+        """Return the one domain; see `Batch.columns`."""
         return {"images": (self.images, self.names)}
-
-    def split(self, parts: int) -> list[Self]:
-        """See `Batch.split`."""
-        return [
-            replace(self, images=self.images[s], names=self.names[s], captions=self.captions[s])
-            for s in _slices(len(self.images), parts)
-        ]
-
-
-def _slices(number: int, parts: int) -> list[slice]:
-    size, rest = divmod(number, parts)
-    assert not rest, f"{number} images make no {parts} equal parts"
-    return [slice(start, start + size) for start in range(0, number, size)]
 
 
 class Update(Protocol):
@@ -183,17 +148,17 @@ class Family(Protocol):
 
     @classmethod
     def build(cls, config: Any) -> Self:
-        """Networks with initial weights, on the CPU, and their optimizers."""
+        """Make networks with initial weights, on the CPU, and their optimizers."""
 
     def training_step(self, batch: Any, step: int, update: Update) -> dict[str, Tensor]:
-        """One full iteration; returns {loss term: detached scalar}."""
+        """Run one full iteration; return {loss term: detached scalar}."""
 
 
 class PreviewedFamily(Family, Protocol):
     """A family whose sample grids show what it makes of a batch."""
 
     def preview(self, batch: Any) -> Mapping[str, Tensor]:
-        """{column label: images [N, C, H, W] in [-1, 1]} for the sample grid."""
+        """Return {column label: images [N, C, H, W] in [-1, 1]} for the sample grid."""
 
 
 @runtime_checkable
@@ -205,7 +170,7 @@ class TranslationFamily(PreviewedFamily, Protocol):
         """Directions, in the data set's terms, for which there are networks."""
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
+        """Translate images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""
 
 
 @runtime_checkable
@@ -220,21 +185,21 @@ class StyleFamily(TranslationFamily, Protocol):
         """Length of a style code."""
 
     def random_styles(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """[num, style_dim], float32, from the prior N(0, 1)."""
+        """Draw [num, style_dim], float32, from the prior N(0, 1)."""
 
     def encode_style(self, images: Tensor, direction: Direction) -> Tensor:
-        """Styles [N, style_dim] of images [N, C, H, W] of the direction's TARGET domain."""
+        """Encode images [N, C, H, W] of the direction's TARGET domain as styles [N, style_dim]."""
 
     def encode_content(self, images: Tensor, direction: Direction) -> Tensor:
-        """Content of images [N, C, H, W] of the direction's source domain."""
+        """Encode the content of images [N, C, H, W] of the direction's source domain."""
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Contents of N images and styles [N, style_dim] to images of the target domain."""
+        """Decode contents of N images and styles [N, style_dim] to images of the target domain."""
 
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None
     ) -> Tensor:
-        """With the given styles [N, style_dim], or one fixed code per image."""
+        """Translate with the given styles [N, style_dim], or one fixed code per image."""
 
 
 @runtime_checkable
@@ -250,17 +215,12 @@ class GenerativeFamily(Family, Protocol):
         """What the words of a caption mean to the networks; None for unconditional models."""
 
     def random_noise(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """[num, noise_dim], float32, from N(0, 1)."""
+        """Draw [num, noise_dim], float32, from N(0, 1)."""
 
     def sample(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of noise [N, noise_dim].
+        """Draw images [N, C, H, W] in [-1, 1] from noise [N, noise_dim] on the networks' device.
 
-        Args:
-            noise: on the networks' device.
-            conditions: [N, vocabulary.size], where there is a vocabulary.
-
-        Raises:
-            UserError: a length that does not fit, conditions missing, or not asked for.
+        `conditions` are [N, vocabulary.size]: needed where there is a vocabulary, else refused.
         """
 
 

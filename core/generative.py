@@ -1,7 +1,5 @@
 """What families share that make images of one domain out of noise, and perhaps of captions."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -68,10 +66,7 @@ class GenerativeConfig(RunConfig):
 
 
 class GenerativeBase:
-    """Noise, words and samples of a family whose generator is its network `G`.
-
-    What such families have in common; how they train is their own.
-    """
+    """Noise, words and samples of a family whose generator is its network `G`."""
 
     layout: ClassVar[Layout] = "single"
     ema_networks: ClassVar[tuple[str, ...]] = ("G",)
@@ -113,14 +108,9 @@ class GenerativeBase:
         return (batch.images + 1) / 2 if self.unit_range else batch.images
 
     def sample(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """Draw images [N, C, H, W] in [-1, 1].
+        """Draw images [N, C, H, W] in [-1, 1] from noise [N, noise_dim].
 
-        Args:
-            noise: [N, noise_dim].
-            conditions: [N, vocabulary.size], where there is a vocabulary.
-
-        Raises:
-            UserError: a length that does not fit, conditions missing, or not asked for.
+        `conditions` are [N, vocabulary.size]: needed where there is a vocabulary, else refused.
         """
         vocabulary = self.vocabulary
         if conditions is not None and vocabulary is None:

@@ -4,8 +4,6 @@ Predictions are logits or critic values of any shape; reductions run over every 
 computed in float32 whatever the autocast type, in float64 for float64 input.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 
@@ -24,17 +22,17 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def average(x: Tensor) -> Tensor:
-    """Mean over every element, with a gradient in the layout of x, which `Tensor.mean` loses."""
+    """Average every element, with a gradient in the layout of x, which `Tensor.mean` loses."""
     return x.sum() / x.numel()
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
-    """Mean absolute difference over every element."""
+    """Return the mean absolute difference over every element."""
     return average((full_precision(x) - full_precision(y)).abs())
 
 
 def dis_loss(prediction: Tensor, mode: GanMode, *, real: bool) -> Tensor:
-    """What the discriminator minimises for one prediction, without any factor 1/2.
+    """Return what the discriminator minimises for one prediction, without any factor 1/2.
 
     `lsgan` (Mao et al. 2017): mean (p - t)^2 with t = 1 real, 0 fake. `vanilla`: binary
     cross-entropy with logits. `wgangp`: -mean p for real, mean p for fake (the penalty is
@@ -52,7 +50,7 @@ def dis_loss(prediction: Tensor, mode: GanMode, *, real: bool) -> Tensor:
 
 
 def gen_loss(prediction_fake: Tensor, mode: GanMode) -> Tensor:
-    """What the generator minimises: its fakes judged as real (non-saturating).
+    """Return what the generator minimises: its fakes judged as real (non-saturating).
 
     Equal to `dis_loss(..., real=True)` except for `hinge`, where it is -mean p.
     """
@@ -71,20 +69,20 @@ def gradient_penalty(
     constant: float = 1.0,
     weight: float = 10.0,
 ) -> Tensor:
-    """WGAN-GP (Gulrajani et al. 2017): weight * mean((||grad_x sum D(x)|| - constant)^2).
+    """Return weight * mean((||grad_x sum D(x)|| - constant)^2), WGAN-GP (Gulrajani et al. 2017).
 
     As the official CycleGAN helper computes it: x = alpha * real + (1 - alpha) * fake with one
-    alpha per sample, the gradient of the SUM of all outputs, 1e-16 added to every element before
-    the norm. Runs outside autocast: second-order gradients in half precision are not trustworthy.
-    A module runs eagerly here, by its `forward`, also if it has been compiled in place:
-    torch.compile has no double backward.
+    alpha per sample, or the real or fake images themselves (`at`), the gradient of the SUM of all
+    outputs, 1e-16 added to every element before the norm. Runs outside autocast: second-order
+    gradients in half precision are not trustworthy. A module runs eagerly here, by its `forward`,
+    also if it has been compiled in place: torch.compile has no double backward.
 
     Args:
         critic: the discriminator, or a function of images alone.
-        real: [N, C, H, W].
-        fake: [N, C, H, W]; detached here.
+        real: [N, C, H, W], as the next; both are detached here.
+        fake: likewise.
         alpha: [N, 1] in [0, 1]; drawn uniformly if not given.
-        at: evaluate at the mixture, or at the real or fake images themselves.
+        at: where to evaluate.
         constant: target norm.
         weight: lambda.
     """

@@ -4,8 +4,6 @@ A family's `config.py` subclasses a section where its published defaults differ,
 file states only the data and its deviations. Reading YAML into these models is `core.config`.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -36,7 +34,7 @@ Span = tuple[float, float]
 
 
 def other_way(direction: Direction) -> Direction:
-    """The opposite direction."""
+    """Return the opposite direction."""
     return "BtoA" if direction == "AtoB" else "AtoB"
 
 

@@ -4,8 +4,6 @@ They share config, images and pictures with the families that train; `scripts/st
 them over files (`core.jobs.stylize`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
@@ -24,17 +22,14 @@ class StylizerConfig(NamedConfig):
 
 @dataclass(frozen=True)
 class Look:
-    """How things stand in the middle of the work.
-
-    Attributes:
-        picture: the result, if the work stopped now; RGB.
-        state: the picture to go on from; RGB.
-        terms: {loss term: value}, for the progress bar; empty where nothing is minimised.
-    """
+    """How things stand in the middle of the work."""
 
     picture: Image.Image
+    """The result, if the work stopped now; RGB."""
     state: Image.Image
+    """The picture to go on from; RGB."""
     terms: Mapping[str, float] = field(default_factory=dict)
+    """{loss term: value}, for the progress bar; empty where nothing is minimised."""
 
 
 class Progress(Protocol):
@@ -46,10 +41,8 @@ class Progress(Protocol):
     def advance(self, done: int, total: int, look: Callable[[], Look]) -> None:
         """Take note of a step.
 
-        Args:
-            done: steps so far, counted from 1.
-            total: of the whole work on this image, the steps before a resumption included.
-            look: computes what could be shown; costs time, so call it only to show something.
+        `done` counts from 1, `total` includes the steps before a resumption; `look` computes what
+        could be shown, which costs time: call it only to show something.
         """
 
 
@@ -62,11 +55,7 @@ class Stylizer(Protocol):
 
     @classmethod
     def build(cls, config: Any, device: torch.device) -> Self:
-        """Make networks with their weights, on `device`.
-
-        Raises:
-            UserError: weights are missing or of another network.
-        """
+        """Make networks with their weights, on `device`; missing or other weights are refused."""
 
     def stylize(
         self,

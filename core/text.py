@@ -5,11 +5,10 @@ has one place for every value of every attribute, 1 where the caption names it, 
 networks embed (Reed et al. 2016 put a sentence embedding there; tags need none).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -40,16 +39,12 @@ class TextOptions(Options):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a model knows, and their places in a condition vector.
-
-    Attributes:
-        words: {attribute: values}.
-    """
+    """The words that a model knows, {attribute: values}, and their places in a condition vector."""
 
     words: Words
 
     @classmethod
-    def learn(cls, captions: Sequence[str]) -> Vocabulary:
+    def learn(cls, captions: Sequence[str]) -> Self:
         """Collect the words of `captions`: attributes as they come, the values of each sorted.
 
         Raises:
@@ -86,8 +81,7 @@ class Vocabulary:
     def encode(self, captions: Sequence[str]) -> Tensor:
         """Return conditions [N, size], float32; an attribute that a caption leaves out is all 0.
 
-        Raises:
-            UserError: An unknown word, with the known ones.
+        Unknown words are refused, with the known ones.
         """
         conditions = torch.zeros(len(captions), self.size)
         for row, caption in zip(conditions, captions, strict=True):
@@ -100,17 +94,12 @@ class Vocabulary:
         return conditions
 
     def mismatched(self, conditions: Tensor) -> Tensor:
-        """Draw for each condition another one that names the same attributes.
+        """Draw for each condition [N, size] another one that names the same attributes.
 
-        Each attribute gets another value or keeps its own with equal chance, and one at least gets
-        another. Values drawn without regard to the right ones would nearly always differ in all
-        attributes, and a discriminator could do with looking at the largest.
-
-        Args:
-            conditions: [N, size], each attribute with one 1 or none.
-
-        Returns:
-            [N, size]; differs from `conditions` in every row.
+        Each attribute, which has one 1 or none, gets another value or keeps its own with equal
+        chance, and one at least gets another, so that every row differs. Values drawn without
+        regard to the right ones would nearly always differ in all attributes, and a discriminator
+        could do with looking at the largest.
         """
         digits = conditions.split([len(values) for values in self.words.values()], dim=1)
         draws = uniform(conditions, 2, len(digits), len(conditions), dim=2)
@@ -131,8 +120,7 @@ class Vocabulary:
 def split_caption(caption: str) -> dict[str, str]:
     """Split a caption into {attribute: value}; in any order, letters of either case.
 
-    Raises:
-        UserError: Not pairs of a value and an attribute, or an attribute twice.
+    It must be pairs of a value and an attribute, each attribute once.
     """
     words = caption.lower().split()
     pairs = dict(zip(words[1::2], words[::2], strict=False))
@@ -145,14 +133,9 @@ def split_caption(caption: str) -> dict[str, str]:
 
 
 def interpolate(conditions: Tensor, beta: float = 0.5) -> Tensor:
-    """Mix captions as GAN-INT: `beta` of each of a batch's first half, the rest of its second.
+    """Mix conditions [N, size] as GAN-INT: `beta` of the first half, the rest of the second.
 
-    Args:
-        conditions: [N, size]; with an odd N the last one has no partner.
-        beta: share of the first.
-
-    Returns:
-        [N // 2, size].
+    The result is [N // 2, size]; with an odd N the last one has no partner.
     """
     half = len(conditions) // 2
     return beta * conditions[:half] + (1 - beta) * conditions[half : 2 * half]

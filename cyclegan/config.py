@@ -1,7 +1,5 @@
 """Options of CycleGAN; the defaults are those of the official code (junyanz, commit 00d5574)."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import model_validator

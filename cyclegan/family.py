@@ -8,8 +8,6 @@ is the same function (`core.nn.joint`), and so are a discriminator's real and fa
 pools are part of a checkpoint.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast

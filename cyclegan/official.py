@@ -1,12 +1,11 @@
-"""Released CycleGAN files: read into, and written from, a family.
+"""Read released CycleGAN files into a family, and write them from one.
 
 A run of the official code leaves `<epoch>_net_{G_A,G_B,D_A,D_B}.pth`; a released model is one
 generator, `latest_net_G.pth`, for one direction. Each file is a plain state dict.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -24,12 +23,9 @@ from core.options import Direction
 from cyclegan.family import CycleGAN
 
 NAMES = r"(?P<epoch>.+)_net_(?P<net>G_A|G_B|D_A|D_B|G)\.pth$"
-
-
-def files(path: Path) -> dict[str, Path]:
-    """Find {official network name: file} at a path; `G` is a single released generator."""
-    expected = "`<epoch>_net_<NET>.pth` with NET in G_A, G_B, D_A, D_B, G"
-    return find_files(path, NAMES, "G", expected)
+EXPECTED = "`<epoch>_net_<NET>.pth` with NET in G_A, G_B, D_A, D_B, G"
+files = partial(find_files, pattern=NAMES, default="G", expected=EXPECTED)
+"""path -> {official network name: file} at a path; `G` is a single released generator."""
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -42,10 +38,7 @@ def from_official(
 ) -> CycleGAN:
     """Build a family with the given networks only; options are read off the keys and shapes.
 
-    Args:
-        states: {`G_A`, `G_B`, `D_A`, `D_B` or a single `G`: official state dict}.
-        direction: what a single generator translates.
-        source: file or folder, for errors.
+    `states` has some of `G_A`, `G_B`, `D_A`, `D_B`, or a single `G`, which translates `direction`.
     """
     states = plain(states)
     if "G" in states:

@@ -1,7 +1,5 @@
 """Options of DCGAN; the defaults are those of pytorch/examples `dcgan/main.py`, commit 77f55b9."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import model_validator

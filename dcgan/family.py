@@ -9,8 +9,6 @@ captions the networks are the paper's on DCGAN's layers, and a mismatched pair i
 a wrong text as in the paper's Algorithm 1 (the published code takes a wrong image).
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Self
 
 import torch

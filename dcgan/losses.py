@@ -1,7 +1,5 @@
 """The objectives of DCGAN and LSGAN with any labels; pure functions of tensors."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch.nn.functional as F
@@ -15,16 +13,11 @@ Objective = Literal["vanilla", "lsgan"]
 def adversarial_loss(
     logits: Tensor, labels: Tensor, objective: Objective, weights: Tensor | None = None
 ) -> Tensor:
-    """Compare what D says with what it should, averaged over the batch.
+    """Compare what D says, logits [N], with labels [N], averaged over the batch.
 
     `vanilla`: binary cross-entropy of sigmoid(logits). `lsgan`: (logits - label)^2 / 2, the 1/2 in
-    every term as in Mao et al. 2017, eq. 2.
-
-    Args:
-        logits: [N]; half precision is computed in float32.
-        labels: [N].
-        objective: which of the two.
-        weights: [N], of each sample; the mean still divides by N (Torch's BCECriterion).
+    every term as in Mao et al. 2017, eq. 2. Half precision is computed in float32. With `weights`
+    [N] of the samples the mean still divides by N (Torch's BCECriterion).
     """
     logits = full_precision(logits)
     labels = labels.to(logits.dtype)

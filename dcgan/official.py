@@ -1,12 +1,11 @@
-"""Checkpoints of pytorch/examples `dcgan/main.py`: read into, and written from, a family.
+"""Read checkpoints of pytorch/examples `dcgan/main.py` into a family, and write them from one.
 
 Its script leaves `netG_epoch_<n>.pth` and `netD_epoch_<n>.pth`, each a plain state dict with the
 keys of `core.nn.dcgan`. Nobody released trained ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,9 @@ from core.text import Words
 from dcgan.family import DCGAN
 
 NAMES = r"(?P<net>net[GD])(_epoch_(?P<epoch>\d+)\.pth$)?"
-
-
-def files(path: Path) -> dict[str, Path]:
-    """Find {`netG`, `netD`: file}: the newest epoch of a folder, or one file."""
-    return find_files(path, NAMES, "netG", "netG_epoch_<n>.pth or netD_epoch_<n>.pth")
+EXPECTED = "netG_epoch_<n>.pth or netD_epoch_<n>.pth"
+files = partial(find_files, pattern=NAMES, default="netG", expected=EXPECTED)
+"""path -> {`netG`, `netD`: file}: the newest epoch of a folder, or one file."""
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -42,15 +39,12 @@ def from_official(
 ) -> DCGAN:
     """Build a family with the given networks only; sizes are read off the keys and shapes.
 
-    Args:
-        states: {`netG` and perhaps `netD`: official state dict}.
-        direction: of no account here.
-        source: file or folder, for errors.
-        vocabulary: {attribute: values} of a conditional model; its files do not hold it.
-        model: what files do not tell, e.g. `slope_gen` or `objective`.
+    `states` has `netG` and perhaps `netD`; `direction` means nothing for one domain. A conditional
+    model needs its `vocabulary`, {attribute: values}, which its files do not hold. `model` is what
+    else they do not tell, e.g. `slope_gen` or `objective`.
 
     Raises:
-        UserError: No generator, other keys, or a conditional model without its vocabulary.
+        UserError: no generator, other keys, or a conditional model without its vocabulary.
     """
     states = plain(states)
     if "netG" not in states:
@@ -60,7 +54,12 @@ def from_official(
     image_size = 4 << (len(convolutions) - 1)
     nz, first = convolutions[0].shape[:2]
     widths = [weight.shape[1] for weight in convolutions[1:-1]]
-    model |= {"nc": convolutions[-1].shape[1], "ngf": _widths(first, widths, source)}
+    if not widths or first != 2 * widths[0]:
+        raise UserError(
+            f"{source}: {first} channels at 4x4 and {widths} after it; supported are twice as many "
+            "at 4x4 as at 8x8"
+        )
+    model |= {"nc": convolutions[-1].shape[1], "ngf": widths}
     if "text.0.weight" in generator:
         projection_dim, condition_dim = generator["text.0.weight"].shape
         if sum(len(values) for values in (vocabulary or {}).values()) != condition_dim:
@@ -92,15 +91,6 @@ def _convolutions(state: Mapping[str, Tensor], prefix: str, source: object) -> l
     if len(positions) < 2:
         raise UserError(f"{source}: not the keys of a DCGAN ({prefix}0.weight, ...)")
     return [positions[position] for position in sorted(positions)]
-
-
-def _widths(first: int, widths: list[int], source: object) -> list[int]:
-    if not widths or first != 2 * widths[0]:
-        raise UserError(
-            f"{source}: {first} channels at 4x4 and {widths} after it; supported are twice as many "
-            "at 4x4 as at 8x8"
-        )
-    return widths
 
 
 def to_files(family: DCGAN) -> dict[str, dict[str, Tensor]]:

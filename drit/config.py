@@ -4,8 +4,6 @@ Published numbers that stand in its code only (loss weights, the content discrim
 clipping, widths) are options here.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

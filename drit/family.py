@@ -19,8 +19,6 @@ is the same function (`core.nn.joint`). Discriminators are frozen in the generat
 enc_a in the latent regression, whose gradient to it was thrown away.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, cast
@@ -37,14 +35,7 @@ from core.options import Direction, other_way
 from core.training.optimizers import adam
 from core.training.update import frozen
 from drit.config import Config as DRITConfig
-from drit.losses import (
-    attribute_prior,
-    content_prior,
-    fooled,
-    judged,
-    mode_seeking,
-    undecided,
-)
+from drit.losses import attribute_prior, content_prior, fooled, judged, mode_seeking, undecided
 from drit.networks import ContentEncoder, Domain, Generator, make_networks, sample
 
 IMAGE_DIS = ("disA", "disA2", "disB", "disB2")
@@ -113,8 +104,6 @@ class DRIT:
     """Smallest image side for translating."""
     directions: ClassVar[tuple[Direction, ...]] = ("AtoB", "BtoA")
 
-    # -- one iteration ----------------------------------------------------------------------
-
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
         """Run a full iteration, or one of the content discriminator alone (`model.d_iter`)."""
         (real_A, random_A), (real_B, random_B) = self.split(batch.a), self.split(batch.b)
@@ -145,12 +134,8 @@ class DRIT:
     ) -> dict[str, Tensor]:
         """Update the discriminators; then encoders and generator against them.
 
-        Args:
-            real_A: images to translate, [N, C_A, H, W].
-            real_B: images to translate, [N, C_B, H, W].
-            random_A: real images for disA2.
-            random_B: real images for disB2.
-            update: changes the weights.
+        The images, [N, C, H, W], are those to translate and, random_A and random_B, the real ones
+        that are shown to disA2 and disB2.
         """
         A, B, attributes = self.forward(real_A, real_B)
         dis = {
@@ -176,13 +161,10 @@ class DRIT:
         """Return the optimizers of these networks."""
         return [self.optimizers[name] for name in names]
 
-    # -- forward ----------------------------------------------------------------------------
-
     def forward(self, real_A: Tensor, real_B: Tensor) -> tuple[Side, Side, tuple[Tensor, ...]]:
         """Encode, swap contents, translate with encoded and with random attributes, and cycle.
 
-        Returns:
-            Both domains, and the random attributes [N, nz]: one, or two for mode seeking.
+        Returns both domains, and the random attributes [N, nz]: one, or two for mode seeking.
         """
         gen, enc_a = cast("Generator", self.networks["gen"]), self.networks["enc_a"]
         a, b = self.encode(real_A, real_B)
@@ -227,14 +209,9 @@ class DRIT:
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Make a domain's images: translations, reconstructions, and those of random attributes.
 
-        The last ones are painted apart, as they are no part of the first objective.
-
-        Args:
-            other: what `Generator.share` gives for contents of the other domain.
-            own: the same for contents of the domain itself.
-            attribute: [N, nz], encoded.
-            random: [N, nz] each.
-            to: the domain.
+        The last ones are painted apart, as they are no part of the first objective. `other` and
+        `own` are what `Generator.share` gives for contents of the other domain and of the domain
+        `to` itself; attributes are [N, nz], encoded, and the same for each of `random`.
         """
         gen = cast("Generator", self.networks["gen"])
         other, own = gen.features(other, to), gen.features(own, to)
@@ -242,8 +219,6 @@ class DRIT:
         fake, same = gen.paint(torch.cat([other, own]), twice, to).chunk(2)
         drawn = gen.paint(torch.cat([other] * len(random)), torch.cat([*random]), to)
         return fake, same, drawn.chunk(len(random))
-
-    # -- losses -----------------------------------------------------------------------------
 
     def discriminator_loss(self, name: str, real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
         """Return the real and the fake term of each batch of fakes, added up."""
@@ -298,8 +273,6 @@ class DRIT:
             losses["lz_BA"] = model.lambda_ms * mode_seeking(A.random, attributes)
         return losses
 
-    # -- use --------------------------------------------------------------------------------
-
     @property
     def style_dim(self) -> int:
         """Length of an attribute."""
@@ -337,12 +310,9 @@ class DRIT:
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None
     ) -> Tensor:
-        """Translate images [N, C, H, W] in [-1, 1], each with its attribute.
+        """Translate images [N, C, H, W] in [-1, 1], each with its attribute, styles [N, nz].
 
-        Args:
-            images: of the source domain.
-            direction: in the data set's terms.
-            styles: [N, nz]; None takes the same random ones at every call.
+        None takes the same random ones at every call.
         """
         if styles is None:
             styles = self.random_styles(images.shape[0], torch.Generator().manual_seed(0))

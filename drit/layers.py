@@ -1,7 +1,5 @@
 """Building blocks of DRIT's networks; module names follow the official `src/networks.py`."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -186,9 +184,11 @@ def _mixed(mix: nn.Sequential, x: Tensor, code: Tensor) -> Tensor:
     return mix[1:](F.conv2d(x, own) + constant[:, :, None, None])
 
 
-def recomputed(block: nn.Module, *inputs: Tensor) -> Tensor:
-    """Run a block without keeping what its backward pass needs."""
-    return checkpoint(block, *inputs, use_reentrant=False)
+def run(block: nn.Module, *inputs: Tensor, recompute: bool) -> Tensor:
+    """Run a block; with `recompute` it keeps nothing for its backward pass."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 def gaussian_init(network: nn.Module) -> None:

@@ -4,8 +4,6 @@ All adversarial terms are binary cross-entropies. A discriminator answers with o
 scale; a term is the sum over scales of each map's mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -42,14 +40,10 @@ def _zero(logits: Logits) -> Tensor:
 
 
 def attribute_prior(mean: Tensor, logvar: Tensor | None) -> Tensor:
-    """Return the distance of attributes from N(0, 1).
+    """Return the distance from N(0, 1) of attributes with mean and log-variance [N, nz].
 
-    With a log-variance, the Kullback-Leibler divergence summed over the dimensions (mean over the
-    batch, which is one sample by the published rule); without one, the mean square.
-
-    Args:
-        mean: [N, nz], or the deterministic attribute.
-        logvar: [N, nz] or None.
+    It is the Kullback-Leibler divergence summed over the dimensions (mean over the batch, which is
+    one sample by the published rule); without a log-variance, the mean square.
     """
     if logvar is None:
         return mean.square().mean()
@@ -65,12 +59,8 @@ def content_prior(content: Tensor) -> Tensor:
 def mode_seeking(images: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:
     """Punish two codes for giving the same image (Mao et al. 2019, eq. 3, as a term to minimise).
 
-    Args:
-        images: two batches [N, C, H, W], from the same contents.
-        codes: the attributes [N, nz] that they were made with.
-
-    Returns:
-        1 / (mean |images_2 - images_1| / mean |codes_2 - codes_1| + 1e-5).
+    Of two batches of images [N, C, H, W] from the same contents, made with attributes [N, nz]: 1 /
+    (mean |images_2 - images_1| / mean |codes_2 - codes_1| + 1e-5).
     """
     apart, asked = l1(images[1], images[0]), F.l1_loss(codes[1], codes[0])
     return 1 / (batch_mean(apart) / batch_mean(asked) + 1e-5)

@@ -11,8 +11,6 @@ code's half of a 1x1 convolution is worked out once instead of at every position
 not exist here: the official layer builder ignores it.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -30,7 +28,7 @@ from drit.layers import (
     UpBlock,
     gaussian_init,
     pad,
-    recomputed,
+    run,
 )
 
 Domain = Literal["A", "B"]
@@ -39,11 +37,8 @@ Domain = Literal["A", "B"]
 class ContentEncoder(nn.Module):
     """Image to content code; the last residual block is shared by both domains.
 
-    Args:
-        input_dim_a: channels of domain A.
-        input_dim_b: channels of domain B.
-        dim: channels after the first convolution; the code has 4 * dim.
-        recompute: the residual blocks in the backward pass.
+    `dim` is the number of channels after the first convolution; the code has 4 * dim. With
+    `recompute` the residual blocks run again in the backward pass.
     """
 
     multiple = 4
@@ -71,8 +66,8 @@ class ContentEncoder(nn.Module):
     def forward(self, x: Tensor, domain: Domain) -> Tensor:
         """Map [N, C, H, W] in [-1, 1] of `domain` to [N, 4 * dim, ceil(H / 4), ceil(W / 4)]."""
         for layer in (*(self.convA if domain == "A" else self.convB), *self.conv_share):
-            keep = not (self.gradient_checkpointing and torch.is_grad_enabled())
-            x = layer(x) if keep or isinstance(layer, ConvBlock) else recomputed(layer, x)
+            recompute = self.gradient_checkpointing and isinstance(layer, ResidualBlock)
+            x = run(layer, x, recompute=recompute)
         return x
 
 
@@ -164,11 +159,6 @@ class Generator(nn.Module):
         for name in ("share", "features", "paint"):
             setattr(self, name, torch.compile(getattr(self, name), *args, **kwargs))
 
-    def _block(self, block: nn.Module, *inputs: Tensor) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return recomputed(block, *inputs)
-        return block(*inputs)
-
     def share(self, content: Tensor) -> Tensor:
         """Work out [N, 4 * dim, h, w], what is the same for both domains."""
         return content
@@ -223,7 +213,8 @@ class FeatureGenerator(Generator):
         codes = self.get_submodule(f"mlp{domain}")(attribute).chunk(4, dim=1)  # one per block
         x = features
         for n, code in enumerate(codes, 1):
-            x = self._block(self.get_submodule(f"dec{domain}{n}"), x, code)
+            block = self.get_submodule(f"dec{domain}{n}")
+            x = run(block, x, code, recompute=self.gradient_checkpointing)
         return self.get_submodule(f"dec{domain}5")(x)
 
 
@@ -249,7 +240,7 @@ class ConcatGenerator(Generator):
 
     def share(self, content: Tensor) -> Tensor:
         """See `Generator.share`."""
-        return self._block(self.dec_share[0], content)
+        return run(self.dec_share[0], content, recompute=self.gradient_checkpointing)
 
     def features(self, shared: Tensor, domain: Domain) -> Tensor:
         """Map [N, 4 * dim, h, w] to [N, 4 * dim + nz, h, w], with zeros appended for the attribute.
@@ -262,7 +253,7 @@ class ConcatGenerator(Generator):
         zeros = torch.zeros(shared.shape[0], self.nz, dtype=shared.dtype, device=shared.device)
         x = _appended(shared, zeros)
         for block in self.get_submodule(f"dec{domain}1").children():
-            x = self._block(block, x)
+            x = run(block, x, recompute=self.gradient_checkpointing)
         return x
 
     def paint(self, features: Tensor, attribute: Tensor, domain: Domain) -> Tensor:
@@ -317,11 +308,8 @@ class Discriminator(nn.Module):
 class MultiScaleDiscriminator(nn.Module):
     """Judges the image and its halvings, each by four 4x4 convolutions of its own.
 
-    Args:
-        channels: of the images.
-        dim: channels of the first convolution; they double up to 8 * dim.
-        num_scales: official `dis_scale`.
-        spectral_norm: on every convolution.
+    The first has `dim` channels, and they double up to 8 * dim; `num_scales` is the official
+    `dis_scale`, `spectral_norm` is on every convolution.
     """
 
     def __init__(
@@ -346,9 +334,7 @@ class MultiScaleDiscriminator(nn.Module):
 class ContentDiscriminator(nn.Module):
     """Tells from a content code which domain it comes from; published with three 7x7 layers.
 
-    Args:
-        channels: of the code, and of every layer.
-        num_layers: 7x7 convolutions of stride 2; fewer suit smaller images.
+    `channels` are those of the code and of every layer; fewer 7x7 layers suit smaller images.
     """
 
     def __init__(self, channels: int, num_layers: int = 3) -> None:
@@ -359,9 +345,7 @@ class ContentDiscriminator(nn.Module):
             return ConvBlock((channels, channels), kernel, stride, padding, activation)
 
         self.model = nn.Sequential(
-            *[block(7, 2, 1) for _ in range(num_layers)],
-            block(4, 1, 0),
-            nn.Conv2d(channels, 1, 1),
+            *[block(7, 2, 1) for _ in range(num_layers)], block(4, 1, 0), nn.Conv2d(channels, 1, 1)
         )
         code = 4
         for _ in range(num_layers):

@@ -1,10 +1,9 @@
-"""Released DRIT files: read into, and written from, a family.
+"""Read released DRIT files into a family, and write them from one.
 
-A run of the official code leaves `<epoch>.pth` every ten epochs: {network: state dict, `<network>_
-opt`: Adam's state dict, `ep`: epoch just finished, from 0, `total_it`: full iterations so far}.
+A run of the official code leaves `<epoch>.pth` every ten epochs: {network: state dict,
+`<network>_opt`: Adam's state dict, `ep`: epoch just finished, from 0, `total_it`: full iterations
+so far}.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,41 +23,31 @@ NAMES = r"(?P<net>)(?P<epoch>\d+)\.pth$"
 FOR_TESTING = ("enc_c", "enc_a", "gen")
 
 _SIZES = (
-    # option, network, key of a weight, axis of its shape, divisor
-    ("dim", "enc_c", "convA.0.model.1.weight", 0, 1),
-    ("dim", "enc_a", "conv_A.1.weight", 0, 1),
-    ("dim", "enc_a", "model_a.1.weight", 0, 1),
-    ("dim", "gen", "dec_share.0.model.1.weight", 0, 4),
-    ("dim", "gen", "mlpA.0.weight", 0, 4),
-    ("dim", "disContent", "model.0.model.1.weight", 0, 4),
-    ("nz", "enc_a", "fc_A.0.weight", 0, 1),
-    ("nz", "enc_a", "model_a.16.weight", 0, 1),
-    ("nz", "gen", "mlpA.0.weight", 1, 1),
-    ("input_dim_a", "enc_c", "convA.0.model.1.weight", 1, 1),
-    ("input_dim_a", "enc_a", "conv_A.1.weight", 1, 1),
-    ("input_dim_a", "enc_a", "model_a.1.weight", 1, 1),
-    ("input_dim_a", "gen", "decA4.0.weight", 1, 1),
-    ("input_dim_a", "gen", "decA5.2.weight", 1, 1),
-    ("input_dim_b", "enc_c", "convB.0.model.1.weight", 1, 1),
-    ("input_dim_b", "enc_a", "conv_B.1.weight", 1, 1),
-    ("input_dim_b", "enc_a", "model_b.1.weight", 1, 1),
-    ("input_dim_b", "gen", "decB4.0.weight", 1, 1),
-    ("input_dim_b", "gen", "decB5.2.weight", 1, 1),
-    ("input_dim_a", "disA", "Diss.0.0.model.1.weight", 1, 1),
-    ("input_dim_a", "disA", "model.0.model.1.weight", 1, 1),
-    ("input_dim_b", "disB", "Diss.0.0.model.1.weight", 1, 1),
-    ("input_dim_b", "disB", "model.0.model.1.weight", 1, 1),
-    ("dim_dis", "disA", "Diss.0.0.model.1.weight", 0, 1),
-    ("dim_dis", "disA", "model.0.model.1.weight", 0, 1),
+    # network, layer, options that are the first two axes of its weight's shape
+    ("enc_c", "convA.0.model.1", "dim", "input_dim_a"),
+    ("enc_c", "convB.0.model.1", "dim", "input_dim_b"),
+    ("enc_a", "conv_A.1", "dim", "input_dim_a"),
+    ("enc_a", "conv_B.1", "dim", "input_dim_b"),
+    ("enc_a", "model_a.1", "dim", "input_dim_a"),
+    ("enc_a", "model_b.1", "dim", "input_dim_b"),
+    ("enc_a", "fc_A.0", "nz", ""),
+    ("enc_a", "model_a.16", "nz", ""),
+    ("gen", "dec_share.0.model.1", "4 * dim", ""),
+    ("gen", "mlpA.0", "4 * dim", "nz"),
+    ("gen", "decA4.0", "", "input_dim_a"),
+    ("gen", "decB4.0", "", "input_dim_b"),
+    ("gen", "decA5.2", "", "input_dim_a"),
+    ("gen", "decB5.2", "", "input_dim_b"),
+    ("disContent", "model.0.model.1", "4 * dim", ""),
+    ("disA", "Diss.0.0.model.1", "dim_dis", "input_dim_a"),
+    ("disA", "model.0.model.1", "dim_dis", "input_dim_a"),
+    ("disB", "Diss.0.0.model.1", "dim_dis", "input_dim_b"),
+    ("disB", "model.0.model.1", "dim_dis", "input_dim_b"),
 )
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read an official file, or the newest one in a folder.
-
-    Raises:
-        UserError: there is none, or it holds no enc_c, enc_a and gen.
-    """
+    """Read an official file, or the newest one in a folder; it must hold enc_c, enc_a and gen."""
     (path,) = find_files(path, NAMES, "", "official `<epoch>.pth`, e.g. 01199.pth").values()
     content = read_file(path)
     if not isinstance(content, Mapping) or not all(
@@ -71,10 +60,12 @@ def read(path: Path) -> dict[str, Any]:
 def infer_model(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
     """Read the options that official networks were built with, as far as their keys tell."""
     model: dict[str, Any] = {}
-    for option, network, key, axis, divisor in _SIZES:
-        weight = states.get(network, {}).get(key)
-        if weight is not None:
-            model.setdefault(option, weight.shape[axis] // divisor)
+    for network, layer, *options in _SIZES:
+        weight = states.get(network, {}).get(f"{layer}.weight")
+        for option, size in zip(options, () if weight is None else weight.shape, strict=False):
+            factor, _, name = option.rpartition(" * ")
+            if name:
+                model.setdefault(name, size // int(factor or 1))
     if "enc_a" in states:
         model["concat"] = "fc_A.0.weight" in states["enc_a"]
     elif "gen" in states:
@@ -98,11 +89,8 @@ def from_official(
 ) -> DRIT:
     """Build a family with the given networks only; options are read off the keys and shapes.
 
-    Args:
-        states: an official file's content, or a part of it: {network: official state dict}, and
-            {`<network>_opt`: its Adam's state}.
-        direction: what the file's A to B is in the data set's terms.
-        source: file, for errors.
+    `states` is an official file's content, or a part of it: {network: official state dict}, and
+    {`<network>_opt`: its Adam's state}. `direction` is what its A to B is in the data set's terms.
     """
     weights = plain({name: states[name] for name in NETWORKS if name in states})
     if not weights:
@@ -131,12 +119,8 @@ def load_optimizer(optimizer: Optimizer, official: Mapping[str, Any], source: st
     for number, address in zip(numbers, ids, strict=True):
         if address in official["state"]:
             entry = official["state"][address]
-            step = torch.tensor(float(entry["step"]))
-            state[number] = {
-                "step": step,
-                "exp_avg": entry["exp_avg"],
-                "exp_avg_sq": entry["exp_avg_sq"],
-            }
+            state[number] = {key: entry[key] for key in ("exp_avg", "exp_avg_sq")}
+            state[number]["step"] = torch.tensor(float(entry["step"]))
     optimizer.load_state_dict({"state": state, "param_groups": own["param_groups"]})
 
 

@@ -1,7 +1,5 @@
 """The convolution blocks that MUNIT's networks are built from (official `networks.py`)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -17,7 +15,7 @@ from munit.config import Activation, DisNorm, PadType
 
 
 def make_activation(name: Activation) -> nn.Module:
-    """A published activation; in place where the layer before does not need its output."""
+    """Make a published activation; in place where the layer before does not need its output."""
     makers: dict[Activation, Any] = {
         "relu": lambda: nn.ReLU(inplace=True),
         "lrelu": lambda: nn.LeakyReLU(0.2, inplace=True),
@@ -29,15 +27,12 @@ def make_activation(name: Activation) -> nn.Module:
 
 
 def make_padding(name: PadType, pixels: int) -> nn.Module:
-    """Padding by `pixels` on all sides."""
+    """Make padding by `pixels` on all sides."""
     if pixels == 0:
         return nn.Identity()
-    makers: dict[PadType, Any] = {
-        "reflect": ReflectionPad2d,
-        "replicate": ReplicationPad2d,
-        "zero": nn.ZeroPad2d,
-    }
-    return makers[name](pixels)
+    if name == "zero":
+        return nn.ZeroPad2d(pixels)
+    return ReflectionPad2d(pixels) if name == "reflect" else ReplicationPad2d(pixels)
 
 
 class InstanceNorm(nn.Module):
@@ -53,12 +48,9 @@ class InstanceNorm(nn.Module):
         self.normalise = Normalise((2, 3))
 
     def forward(self, x: Tensor, gain: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] to the same shape; statistics in float32 at least.
+        """Map [N, C, H, W] to the same shape, times gain, plus shift, both [N, C, 1, 1].
 
-        Args:
-            x: the image.
-            gain: [N, C, 1, 1], by which the result is multiplied.
-            shift: [N, C, 1, 1], added to that.
+        Statistics are in float32 at least.
         """
         smallest = max(1e-6, torch.finfo(x.dtype).eps)
 
@@ -83,7 +75,7 @@ class LayerNorm(nn.Module):
         self.normalise = Normalise((1, 2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape; statistics in float32 at least."""
+        """Map [N, C, H, W] to the same shape; statistics in float32 at least."""
         count = x.shape[1] * x.shape[2] * x.shape[3]
 
         def scale(var: Tensor, _: Tensor) -> Tensor:
@@ -115,7 +107,7 @@ class SpectralConv2d(nn.Module):
         self.weight_v: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, in, H, W] to [N, out, H', W']; advances the power iteration."""
+        """Map [N, in, H, W] to [N, out, H', W']; advance the power iteration."""
         sigma, u, v = power_step(self.weight_bar, self.weight_u)
         with torch.no_grad():
             self.weight_u.copy_(u)
@@ -124,22 +116,16 @@ class SpectralConv2d(nn.Module):
 
 
 def make_norm(name: DisNorm, channels: int) -> nn.Module:
-    """A published norm behind a convolution; `sn` lies in the convolution itself."""
-    makers: dict[DisNorm, Any] = {
-        "none": lambda _: nn.Identity(),
-        "bn": nn.BatchNorm2d,
-        "in": lambda _: InstanceNorm(),
-        "ln": LayerNorm,
-        "sn": lambda _: nn.Identity(),
-    }
-    return makers[name](channels)
+    """Make a published norm behind a convolution; `sn` lies in the convolution itself."""
+    if name == "bn":
+        return nn.BatchNorm2d(channels)
+    if name == "in":
+        return InstanceNorm()
+    return LayerNorm(channels) if name == "ln" else nn.Identity()
 
 
 class ConvBlock(nn.Module):
-    """Padding, convolution, norm and activation (official `Conv2dBlock`).
-
-    `activ` None is no activation.
-    """
+    """Padding, convolution, norm and activation, or None (official `Conv2dBlock`)."""
 
     def __init__(
         self,
@@ -161,7 +147,7 @@ class ConvBlock(nn.Module):
         self.pad = make_padding(pad_type, pad)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, channels[0], H, W] to [N, channels[1], H', W']."""
+        """Map [N, channels[0], H, W] to [N, channels[1], H', W']."""
         return self.activation(self.norm(self.conv(self.pad(x))))
 
 
@@ -175,7 +161,7 @@ class DoubledConvBlock(nn.Module):
         self.conv = DoubledConv2d(*channels, "zeros" if pad_type == "zero" else pad_type)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, channels[0], H, W] to [N, channels[1], 2 * H, 2 * W]."""
+        """Map [N, channels[0], H, W] to [N, channels[1], 2 * H, 2 * W]."""
         return self.activation(self.norm(self.conv(x)))
 
 
@@ -186,11 +172,9 @@ class AdaINConvBlock(ConvBlock):
         super().__init__((channels, channels), 3, pad=1, norm="in", activ=activ, pad_type=pad_type)
 
     def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] to the same shape.
+        """Map [N, C, H, W] to the same shape with shift and scale `adain`, [N, 2, C].
 
-        Args:
-            x: the image.
-            adain: [N, 2, C], shift and scale of each channel; None: plain instance norm.
+        None is plain instance norm.
         """
         if adain is None:
             return super().forward(x)

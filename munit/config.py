@@ -5,8 +5,6 @@ has no file there: its weights are those of the authors' own repository (mingyul
 `unit_summer2winter_yosemite256_folder.yaml`). Names are the published ones.
 """
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import model_validator

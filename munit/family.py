@@ -11,8 +11,6 @@ a decoder, fake and real images through a discriminator. Discriminators are froz
 generators are updated, and fakes for the discriminators are made without gradients.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -44,8 +42,6 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
     def style_dim(self) -> int:
         """Length of a style code."""
         return self.config.model.gen.style_dim
-
-    # -- training ---------------------------------------------------------------------------
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
         """Update the discriminators, then the generators against the updated discriminators.
@@ -93,8 +89,6 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
         losses = dis | gen | {"gen": torch.stack([*gen.values()]).sum()}
         return {name: loss.detach() for name, loss in losses.items()}
 
-    # -- use --------------------------------------------------------------------------------
-
     def random_styles(self, num: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw styles [num, style_dim] from N(0, 1), float32, on the generator's device."""
         device = "cpu" if generator is None else generator.device
@@ -122,10 +116,7 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
     ) -> Tensor:
         """Translate images [N, C, H, W] in [-1, 1] of one domain of the data set to the other.
 
-        Args:
-            images: of the source domain.
-            direction: which is the source.
-            styles: [N, style_dim] of the target domain; None: one fixed style per image.
+        Styles are [N, style_dim], of the target domain; None takes one fixed style per image.
         """
         if styles is None:
             styles = self._fixed_styles(len(images), images)

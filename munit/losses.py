@@ -1,6 +1,4 @@
-"""Terms of MUNIT (Huang et al. 2018, section 3 and 5.1) and UNIT; pure functions of tensors."""
-
-from __future__ import annotations
+"""Terms of MUNIT (Huang et al. 2018, section 3 and 5.1) and UNIT, and the VGG-16 behind one."""
 
 from collections.abc import Sequence
 
@@ -10,6 +8,7 @@ from torch import Tensor
 
 from core.losses import GanMode, average, dis_loss, full_precision, gen_loss
 from core.nn.norms import instance_norm
+from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
 from munit.config import GanType
 
 _MODES: dict[GanType, GanMode] = {"lsgan": "lsgan", "nsgan": "vanilla"}
@@ -20,11 +19,8 @@ def multi_scale_dis_loss(
 ) -> Tensor:
     """Sum what a discriminator minimises, fake and real terms of every scale, without factor 1/2.
 
-    Args:
-        fake: scores of generated images, one tensor per scale.
-        real: scores of real images.
-        gan_type: `lsgan` (targets 0 and 1) or `nsgan` (cross-entropy of logits, where the official
-            code applies a sigmoid first and clamps logarithms at -100).
+    `gan_type` is `lsgan` (targets 0 and 1) or `nsgan` (cross-entropy of logits, where the official
+    code applies a sigmoid first and clamps logarithms at -100).
     """
     mode = _MODES[gan_type]
     terms = [dis_loss(scores, mode, real=False) for scores in fake]
@@ -49,3 +45,39 @@ def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
     """
     x, y = (instance_norm(full_precision(f)) for f in (x, y))
     return F.mse_loss(x, y)
+
+
+LAYER = "relu5_3"
+
+
+class PerceptualLoss:
+    """Compares a translation with its source by VGG features (Huang et al. 2018, section 5.1).
+
+    The VGG is no network of the family: it is neither trained nor saved. It is loaded at the first
+    call, so that nothing but training needs its weights (a file, or torchvision's), and lives where
+    the images are. `expected` is what those weights expect of an image.
+    """
+
+    def __init__(self, weights: str | None, expected: VGGInput) -> None:
+        self.weights, self.expected = weights, expected
+        self._vgg: VGG | None = None
+
+    def vgg(self) -> VGG:
+        """Load the network at first; its fourth pooling is left out, as in the published one."""
+        if self._vgg is None:
+            vgg = VGG(16, LAYER, pooled=(1, 2, 3))
+            load_vgg(vgg, self.weights)
+            self._vgg = vgg
+        return self._vgg
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map [N, 1 or 3, H, W] in [-1, 1] to features [N, 512, H / 8, W / 8]."""
+        images = full_precision(images)
+        vgg = self.vgg().to(images.device, images.dtype)
+        return vgg(vgg_input(images, self.expected), [LAYER])[LAYER]
+
+    def __call__(self, translated: Tensor, source: Tensor) -> Tensor:
+        """Return the distance; gradients go to `translated` only."""
+        with torch.no_grad():
+            target = self.features(source)
+        return domain_invariant_distance(self.features(translated), target)

@@ -9,8 +9,7 @@ of the decoder instead of an attribute of its layers; norms have a finite gradie
 constant (the official layer norm has none, its instance norms one beyond float32).
 """
 
-from __future__ import annotations
-
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -74,13 +73,10 @@ class ContentEncoder(nn.Module):
     def __init__(self, channels: int, options: VAEGenOptions, *, recompute: bool) -> None:
         super().__init__()
         dim, activ, pad_type = options.dim, options.activ, options.pad_type
-        layers: list[nn.Module] = [
-            ConvBlock((channels, dim), 7, pad=3, norm="in", activ=activ, pad_type=pad_type)
-        ]
+        block = partial(ConvBlock, norm="in", activ=activ, pad_type=pad_type)
+        layers: list[nn.Module] = [block((channels, dim), 7, pad=3)]
         for _ in range(options.n_downsample):
-            layers.append(
-                ConvBlock((dim, 2 * dim), 4, 2, 1, norm="in", activ=activ, pad_type=pad_type)
-            )
+            layers.append(block((dim, 2 * dim), 4, 2, 1))
             dim *= 2
         layers.append(ResBlocks(options.n_res, dim, activ, pad_type, recompute=recompute))
         self.model = nn.Sequential(*layers)
@@ -103,15 +99,14 @@ class StyleEncoder(nn.Module):
 
     def __init__(self, channels: int, options: AdaINGenOptions) -> None:
         super().__init__()
-        dim, activ, pad_type = options.dim, options.activ, options.pad_type
-        widths = [dim, 2 * dim, 4 * dim, 4 * dim, 4 * dim]
-        layers: list[nn.Module] = [
-            ConvBlock((channels, dim), 7, pad=3, activ=activ, pad_type=pad_type)
-        ]
-        for pair in pairwise(widths):
-            layers.append(ConvBlock(pair, 4, 2, 1, activ=activ, pad_type=pad_type))
-        layers += [GlobalMean(), nn.Conv2d(4 * dim, options.style_dim, 1)]
-        self.model = nn.Sequential(*layers)
+        dim = options.dim
+        block = partial(ConvBlock, activ=options.activ, pad_type=options.pad_type)
+        self.model = nn.Sequential(
+            block((channels, dim), 7, pad=3),
+            *[block(pair, 4, 2, 1) for pair in pairwise((dim, 2 * dim, *[4 * dim] * 3))],
+            GlobalMean(),
+            nn.Conv2d(4 * dim, options.style_dim, 1),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Map [N, C, H, W] in [-1, 1], sides of 16 at least, to unbounded styles [N, style_dim]."""
@@ -119,21 +114,14 @@ class StyleEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Residual blocks, `n_downsample` doublings, 7x7 convolution, tanh.
-
-    Args:
-        channels: of the images.
-        options: of the generator.
-        recompute: of the residual blocks.
-    """
+    """Residual blocks, `n_downsample` doublings, 7x7 convolution, tanh."""
 
     def __init__(self, channels: int, options: VAEGenOptions, *, recompute: bool) -> None:
         super().__init__()
         activ, pad_type = options.activ, options.pad_type
         dim = options.dim * 2**options.n_downsample
-        layers: list[nn.Module] = [
-            ResBlocks(options.n_res, dim, activ, pad_type, recompute=recompute)
-        ]
+        blocks = ResBlocks(options.n_res, dim, activ, pad_type, recompute=recompute)
+        layers: list[nn.Module] = [blocks]
         for _ in range(options.n_downsample):
             # In the published list the doubling is a layer of its own: it keeps its number.
             layers += [nn.Identity(), DoubledConvBlock((dim, dim // 2), activ, pad_type)]
@@ -144,10 +132,8 @@ class Decoder(nn.Module):
     def forward(self, content: Tensor, adain: Tensor | None = None) -> Tensor:
         """Map content [N, C', H', W'] to images [N, C, H, W] in [-1, 1].
 
-        Args:
-            content: as the content encoder gives it.
-            adain: [N, n_res, 2, 2, C'], per residual block and convolution shift and scale; None:
-                plain instance norm in the residual blocks.
+        `adain`, [N, n_res, 2, 2, C'], is shift and scale per residual block and convolution; None
+        is plain instance norm in the residual blocks.
         """
         x = content
         for number, layer in enumerate(self.model):
@@ -187,13 +173,13 @@ class MLP(nn.Module):
 
 
 class _Generator(nn.Module):
-    """Parts that are called one by one, and are therefore compiled one by one."""
+    """An auto-encoder whose parts are called one by one, and are therefore compiled one by one."""
 
     minimum: int
     multiple: int
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """torch.compile of each part, in place."""
+        """Compile each part, in place."""
         for part in self.children():
             part.compile(*args, **kwargs)
 
@@ -209,10 +195,7 @@ class _Generator(nn.Module):
 class AdaINGen(_Generator):
     """One domain's auto-encoder: an image is a content code and a style code.
 
-    Args:
-        channels: of the images.
-        options: widths and depths.
-        recompute: keep less for the backward pass (`train.gradient_checkpointing`).
+    `recompute` keeps less for the backward pass (`train.gradient_checkpointing`).
     """
 
     def __init__(self, channels: int, options: AdaINGenOptions, *, recompute: bool = False) -> None:
@@ -250,10 +233,7 @@ class AdaINGen(_Generator):
 
 
 class VAEGen(_Generator):
-    """UNIT's auto-encoder: the latent code is normal about `enc(x)` with deviation 1.
-
-    Args as of `AdaINGen`.
-    """
+    """UNIT's auto-encoder: the latent code is normal about `enc(x)` with deviation 1."""
 
     def __init__(self, channels: int, options: VAEGenOptions, *, recompute: bool = False) -> None:
         super().__init__()
@@ -269,12 +249,7 @@ class VAEGen(_Generator):
 
 
 class MsImageDis(nn.Module):
-    """Discriminators of the image at full, half, quarter ... size; outputs are raw scores.
-
-    Args:
-        channels: of the images.
-        options: widths, depths and norm.
-    """
+    """Discriminators of the image at full, half, quarter ... size; outputs are raw scores."""
 
     def __init__(self, channels: int, options: DisOptions) -> None:
         super().__init__()
@@ -299,18 +274,13 @@ class MsImageDis(nn.Module):
 
     @staticmethod
     def _make_net(channels: int, options: DisOptions) -> nn.Sequential:
-        dim, activ, pad_type = options.dim, options.activ, options.pad_type
-        layers: list[nn.Module] = [
-            ConvBlock((channels, dim), 4, 2, 1, activ=activ, pad_type=pad_type)
-        ]
-        for _ in range(options.n_layer - 1):
-            layers.append(
-                ConvBlock(
-                    (dim, 2 * dim), 4, 2, 1, norm=options.norm, activ=activ, pad_type=pad_type
-                )
-            )
-            dim *= 2
-        return nn.Sequential(*layers, nn.Conv2d(dim, 1, 1))
+        block = partial(ConvBlock, activ=options.activ, pad_type=options.pad_type)
+        widths = [options.dim * 2**n for n in range(options.n_layer)]
+        return nn.Sequential(
+            block((channels, options.dim), 4, 2, 1),
+            *[block(pair, 4, 2, 1, norm=options.norm) for pair in pairwise(widths)],
+            nn.Conv2d(widths[-1], 1, 1),
+        )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map [N, C, H, W] to scores [N, 1, H / 2**n_layer, W / 2**n_layer] of each scale."""

@@ -1,4 +1,4 @@
-"""Released MUNIT and UNIT files: read into, and written from, a family.
+"""Read released MUNIT and UNIT files into a family, and write them from one.
 
 A run of the official code leaves `gen_<n>.pt` and `dis_<n>.pt`, each {'a': state dict, 'b': state
 dict}, after n iterations; a released model (`edges2shoes.pt`) is a generator file. Both families
@@ -10,10 +10,9 @@ saved but never used: they are dropped on reading, and written as the official c
 running statistics of the content encoder's instance norms, which are dropped for good.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,9 @@ from munit.family import MUNIT
 from munit.unit import UNIT
 
 NAMES = r"(?P<net>gen|dis)_((?P<epoch>\d+)\.pt$)?"
-
-
-def files(path: Path) -> dict[str, Path]:
-    """Find {`gen` or `dis`: file} at a path: one of either kind, or the newest of a folder."""
-    return find_files(path, NAMES, "gen", "`gen_<iterations>.pt`; name a released file itself")
+EXPECTED = "`gen_<iterations>.pt`; name a released file itself"
+files = partial(find_files, pattern=NAMES, default="gen", expected=EXPECTED)
+"""path -> {`gen` or `dis`: file} at a path: one of either kind, or the newest of a folder."""
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -45,12 +42,8 @@ def from_official(
     """Build a family with the given networks only; options are read off the keys and shapes.
 
     Activations but `prelu`, padding types and the discriminators' instance norm leave no trace in a
-    file: they are taken to be the published ones.
-
-    Args:
-        states: {`gen_a`, `gen_b`, and perhaps `dis_a`, `dis_b`: official state dict}.
-        direction: what the model's a and b are in the data set's terms.
-        source: file or folder, for errors.
+    file: they are taken to be the published ones. `states` has `gen_a`, `gen_b`, and perhaps
+    `dis_a`, `dis_b`; `direction` is what the model's a and b are in the data set's terms.
 
     Raises:
         UserError: a generator is missing, or keys and shapes are not those of MUNIT or UNIT.

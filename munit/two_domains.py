@@ -1,7 +1,5 @@
 """What MUNIT and UNIT share: an auto-encoder and a discriminator for each of two domains."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from torch import Tensor, nn
@@ -12,26 +10,22 @@ from core.nn.joint import forward_each
 from core.options import Direction
 from core.training.optimizers import adam
 from munit.config import MUNITConfig, UNITConfig
-from munit.losses import multi_scale_dis_loss
+from munit.losses import PerceptualLoss, multi_scale_dis_loss
 from munit.networks import AdaINGen, MsImageDis, VAEGen
-from munit.perceptual import PerceptualLoss
 
 ConfigT = TypeVar("ConfigT", MUNITConfig, UNITConfig)
 GenT = TypeVar("GenT", AdaINGen, VAEGen)
 
 
 class TwoDomains(Generic[ConfigT, GenT]):
-    """gen_a and dis_a of domain a, gen_b and dis_b of domain b, and their two optimizers.
-
-    Args:
-        config: of the run.
-        networks: by these names.
-    """
+    """gen_a and dis_a of domain a, gen_b and dis_b of domain b, and their two optimizers."""
 
     Generator: ClassVar[type[nn.Module]]
     layout: ClassVar[Layout] = "unpaired"
     ema_networks: ClassVar[tuple[str, ...]] = ("gen_a", "gen_b")
     objective: ClassVar[str] = "gen"
+    directions: ClassVar[tuple[Direction, ...]] = ("AtoB", "BtoA")
+    """Both: one generator encodes, the other decodes."""
 
     config: ConfigT
 
@@ -98,8 +92,3 @@ class TwoDomains(Generic[ConfigT, GenT]):
     def minimum(self) -> int:
         """Smallest image side for translating."""
         return self._gen("a").minimum
-
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """Both: one generator encodes, the other decodes."""
-        return ("AtoB", "BtoA")

@@ -9,8 +9,6 @@ Deviations from the official code: those of `munit.family`. A cycle weight of 0 
 where the official trainer fails.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -35,8 +33,6 @@ class UNIT(TwoDomains[UNITConfig, VAEGen]):
     name: ClassVar[str] = "unit"
     Config: ClassVar[type[UNITConfig]] = UNITConfig
     Generator: ClassVar[type[nn.Module]] = VAEGen
-
-    # -- training ---------------------------------------------------------------------------
 
     def training_step(self, batch: ImageBatch, step: int, update: Update) -> dict[str, Tensor]:
         """Update the discriminators, then the generators against the updated discriminators.
@@ -82,8 +78,6 @@ class UNIT(TwoDomains[UNITConfig, VAEGen]):
 
         losses = dis | gen | {"gen": torch.stack([*gen.values()]).sum()}
         return {name: loss.detach() for name, loss in losses.items()}
-
-    # -- use --------------------------------------------------------------------------------
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
         """Translate images [N, C, H, W] in [-1, 1] of one domain of the data set to the other."""

@@ -1,7 +1,5 @@
 """Options of pix2pix; the defaults are those of the official code (junyanz, commit 00d5574)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from core.losses import GanMode

@@ -7,8 +7,6 @@ Deviations from the official code: the discriminator's fake and real pair go thr
 forward where that is the same function (`core.nn.joint`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
 

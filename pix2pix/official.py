@@ -1,12 +1,11 @@
-"""Released pix2pix files: read into, and written from, a family.
+"""Read released pix2pix files into a family, and write them from one.
 
-A run of the official code leaves `<epoch>_net_{G,D}.pth`; a released model is `latest_net_G.pth`,
-a unet_256 trained with dropout. Each file is a plain state dict.
+A run of the official code leaves `<epoch>_net_{G,D}.pth`; a released model is `latest_net_G.pth`, a
+unet_256 trained with dropout. Each file is a plain state dict.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -24,11 +23,9 @@ from core.options import Direction
 from pix2pix.family import Pix2Pix
 
 NAMES = r"(?P<epoch>.+)_net_(?P<net>G|D)\.pth$"
-
-
-def files(path: Path) -> dict[str, Path]:
-    """Find {official network name: file} at a path."""
-    return find_files(path, NAMES, "G", "`<epoch>_net_<NET>.pth` with NET in G, D")
+EXPECTED = "`<epoch>_net_<NET>.pth` with NET in G, D"
+files = partial(find_files, pattern=NAMES, default="G", expected=EXPECTED)
+"""path -> {official network name: file} at a path."""
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -41,10 +38,8 @@ def from_official(
 ) -> Pix2Pix:
     """Build a family with the given networks only; options are read off the keys and shapes.
 
-    Args:
-        states: {`G` and perhaps `D`: official state dict}.
-        direction: what it translates, in the data set's terms (facades_label2photo: BtoA).
-        source: file or folder, for errors.
+    `states` has `G` and perhaps `D`; `direction` is what G translates, in the data set's terms
+    (facades_label2photo: BtoA).
     """
     states = plain(states)
     if "G" not in states:

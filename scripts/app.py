@@ -4,26 +4,21 @@ Needs gradio (`pip install -e '.[app]'`). The page is for this machine alone unl
 otherwise.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 from pathlib import Path
 
 from core.runtime import cli
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for everyone who can reach")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     cli.add(parser, "--device")
-    return parser.parse_args(argv)
 
 
-def serve(args: argparse.Namespace) -> None:
+def serve(args: cli.Args) -> None:
     """Find runs, serve the page."""
     from core.inference.app import Demo, build_page, find_runs, launch
     from core.runtime.distributed import pick_device
@@ -34,7 +29,7 @@ def serve(args: argparse.Namespace) -> None:
     page.block_thread()
 
 
-main = partial(cli.main, parse, serve)
+main = partial(cli.main, __doc__, options, serve)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -7,9 +7,6 @@ measures its iterations the same way. `--against model.constraint=clip` tells wh
 costs, `--start` how long the scripts take to answer.
 """
 
-from __future__ import annotations
-
-import argparse
 import json
 from functools import partial
 from pathlib import Path
@@ -18,62 +15,55 @@ from typing import Any
 from core.errors import UserError
 from core.runtime import cli
 
+MATTING = "matting against a sparse direct solver, default 256 512 1024 2048 (no --config)"
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("--config", type=Path, help="of a family that trains, or neural style")
-    cli.add(parser, "--set")
+    cli.add(parser, "--set", "--device")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats of each path")
     parser.add_argument("--steps", type=int, default=1, help="training steps (rounds) per repeat")
     changes: dict[str, Any] = {"action": "append", "metavar": "KEY=VALUE"}
     parser.add_argument("--fast", **changes, help="train (or run) options of the fast path")
-    parser.add_argument(
-        "--against",
-        **changes,
-        help="what an option costs: fast steps of the config and of it so changed",
-    )
+    costs = "what an option costs: fast steps of the config and of it so changed"
+    parser.add_argument("--against", **changes, help=costs)
     parser.add_argument("--curves", type=int, metavar="N", help="compare N steps' losses")
     parser.add_argument(
         "--operations", action="store_true", help="count the operations of a step instead"
     )
     parser.add_argument("--loader", action="store_true", help="loader alone against PIL each time")
-    parser.add_argument(
-        "--smoothing",
-        type=int,
-        nargs="*",
-        metavar="PIXELS",
-        help="matting against a sparse direct solver, default 256 512 1024 2048 (no --config)",
-    )
-    parser.add_argument(
-        "--start",
-        action="store_true",
-        help="scripts' answers against importing torch (no --config)",
-    )
-    cli.add(parser, "--device")
+    parser.add_argument("--smoothing", type=int, nargs="*", metavar="PIXELS", help=MATTING)
+    answers = "scripts' answers against importing torch (no --config)"
+    parser.add_argument("--start", action="store_true", help=answers)
     parser.add_argument("--json", type=Path, help="also write the numbers here")
-    args = parser.parse_args(argv)
-    if args.config is None and args.smoothing is None and not args.start:
-        raise UserError("--config: required (or --smoothing, or --start)")
-    return args
 
 
-def benchmark(args: argparse.Namespace) -> None:
+def benchmark(args: cli.Args) -> None:
     """Measure, print the numbers, and write them to a file if asked to."""
     if args.start:
         from core.runtime import start
 
         report = start.measure(Path(__file__).parent, args.repeats)
         print(start.table(report))
+    elif args.smoothing is not None:
+        from style.photo.benchmark import benchmark_smoothing
+
+        sizes = args.smoothing or [256, 512, 1024, 2048]
+        # Beyond 1024 pixels the direct solver takes too much memory.
+        report = benchmark_smoothing(sizes, args.repeats, largest_direct=1024)
     else:
-        report = training(args) if args.smoothing is None else smoothing(args)
+        report = training(args)
+    if not args.start:
         print(json.dumps(report, indent=2))
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def training(args: argparse.Namespace) -> dict[str, Any]:
+def training(args: cli.Args) -> dict[str, Any]:
     """Measure training steps of a family, or iterations of neural style."""
+    if args.config is None:
+        raise UserError("--config: required (or --smoothing, or --start)")
     from core.config import load_config
     from core.runtime import distributed
     from core.training import benchmark as measure
@@ -100,23 +90,14 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
         if args.against:
             other = load_config(args.config, FAMILIES, args.set + args.against)
             report["against"] = args.against
-        report |= measure.benchmark_steps(
-            kind, config, world, fast, args.repeats, args.steps, against=other
-        )
+        steps = (args.repeats, args.steps)
+        report |= measure.benchmark_steps(kind, config, world, fast, *steps, against=other)
     if args.curves:
         report["curves"] = measure.benchmark_curves(kind, config, world, fast, args.curves)
     return report
 
 
-def smoothing(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure matting; beyond 1024 pixels the direct solver takes too much memory."""
-    from style.photo.benchmark import benchmark_smoothing
-
-    sizes = args.smoothing or [256, 512, 1024, 2048]
-    return benchmark_smoothing(sizes, args.repeats, largest_direct=1024)
-
-
-main = partial(cli.main, parse, benchmark)
+main = partial(cli.main, __doc__, options, benchmark)
 
 if __name__ == "__main__":
     raise SystemExit(main())

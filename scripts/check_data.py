@@ -4,26 +4,20 @@ Says what layout it has, how many images of which sizes, which cannot be read, a
 exit code is 0 where the data set can be used as it is, 2 otherwise.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 
 from core.runtime import cli
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("folder", metavar="DIR", help="the data set's folder (data.root)")
-    parser.add_argument(
-        "--split", type=float, metavar="SHARE", help="first move this share of train to test"
-    )
+    moved = "first move this share of train to test"
+    parser.add_argument("--split", type=float, metavar="SHARE", help=moved)
     cli.add(parser, "--max-pixels")
-    return parser.parse_args(argv)
 
 
-def check(args: argparse.Namespace) -> int:
+def check(args: cli.Args) -> int:
     """Print the report."""
     from core.data.check import check_folder
     from core.data.images import set_max_pixels
@@ -38,7 +32,7 @@ def check(args: argparse.Namespace) -> int:
     return 0 if report.usable else 2
 
 
-main = partial(cli.main, parse, check)
+main = partial(cli.main, __doc__, options, check)
 
 if __name__ == "__main__":
     raise SystemExit(main())

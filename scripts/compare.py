@@ -5,9 +5,6 @@ and writes one page of pictures, tables and plots. Ctrl-C saves and stops a trai
 command goes on. See docs/compare.md.
 """
 
-from __future__ import annotations
-
-import argparse
 import shlex
 import sys
 from functools import partial
@@ -17,25 +14,19 @@ from core.errors import UserError
 from core.runtime import cli
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("--config", type=Path, required=True, help="e.g. configs/compare/demo.yaml")
     cli.add(parser, "--output", required=False, help="default: results/<name>")
-    parser.add_argument(
-        "--readme",
-        type=Path,
-        help="also write tables and picture between its <!-- compare --> marks",
-    )
+    marks = "also write tables and picture between its <!-- compare --> marks"
+    parser.add_argument("--readme", type=Path, help=marks)
     cli.add(parser, "--set", "--download", "--device")
-    args = parser.parse_args(argv)
+
+
+def run(args: cli.Args) -> None:
+    """Compare, report."""
     if args.readme is not None and not args.readme.is_file():
         raise UserError(f"--readme {args.readme}: there is no such file")
-    return args
-
-
-def run(args: argparse.Namespace) -> None:
-    """Compare, report."""
     from core.compare.comparison import compare, update_readme
     from core.compare.config import Comparison
     from core.compare.tables import markdown
@@ -59,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         print(args.readme)
 
 
-main = partial(cli.main, parse, run)
+main = partial(cli.main, __doc__, options, run)
 
 if __name__ == "__main__":
     raise SystemExit(main())

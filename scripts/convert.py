@@ -6,19 +6,20 @@ With `--format safetensors` either writes one file that `families.load` reads. S
 docs/checkpoints.md.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 from pathlib import Path
 
 from core.errors import UserError
 from core.runtime import cli
 
+FORMAT = "instead of our file (--input) or official files (--export)"
+NETWORK = "which of several in the file; two names are both directions of a cyclegan"
+NORM = "what the file may not show: its norms"
+PADDING = "what the file may not show: how convolutions pad"
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=Path, help="file of another code, or folder of *_net_*.pth")
     source.add_argument("--export", type=Path, metavar="CHECKPOINT", help="our file or run folder")
@@ -26,33 +27,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     cli.add(parser, "--direction", default="AtoB", help="of a single generator")
     cli.add(parser, "--which")
     cli.add(parser, "--output", help="our file, or official folder")
-    parser.add_argument(
-        "--format",
-        choices=["safetensors"],
-        help="instead of our file (--input) or official files (--export)",
-    )
+    parser.add_argument("--format", choices=["safetensors"], help=FORMAT)
     foreign = parser.add_argument_group("a generator of another code (cyclegan, pix2pix)")
-    foreign.add_argument(
-        "--network",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="which of several in the file; two names are both directions of a cyclegan",
-    )
-    foreign.add_argument(
-        "--norm", choices=["instance", "none"], help="what the file may not show: its norms"
-    )
-    foreign.add_argument(
-        "--padding", choices=["reflect"], help="what the file may not show: how convolutions pad"
-    )
-    args = parser.parse_args(argv)
-    if args.input and not args.family:
-        parser.error("--input needs --family")
-    return args
+    foreign.add_argument("--network", nargs="+", default=[], metavar="NAME", help=NETWORK)
+    foreign.add_argument("--norm", choices=["instance", "none"], help=NORM)
+    foreign.add_argument("--padding", choices=["reflect"], help=PADDING)
 
 
-def convert(args: argparse.Namespace) -> None:
+def convert(args: cli.Args) -> None:
     """Read one form, write the other, print what was recognised and the files."""
+    if args.input and not args.family:
+        raise UserError("--input needs --family")
     from core.checkpoints.which import choose
     from core.convert.official import export_official, export_safetensors, import_official
     from core.convert.structure import Told
@@ -81,7 +66,7 @@ def convert(args: argparse.Namespace) -> None:
     print(*written, sep="\n")
 
 
-main = partial(cli.main, parse, convert)
+main = partial(cli.main, __doc__, options, convert)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -5,57 +5,43 @@ updates, and writes coverage.md, coverage.json and coverage.png. Some minutes on
 face trainings are ordinary runs below out/ and go on where an interruption left them.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 
+from core.errors import UserError
 from core.runtime import cli
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
-    cli.add(parser, "--output")
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
+    cli.add(parser, "--output", "--seed")
     parser.add_argument("--gaussians", type=int, default=4000, help="generator updates; 0: none")
     parser.add_argument("--faces", type=int, default=800, help="generator updates; 0: none")
     parser.add_argument("--num-train", type=int, default=4000, help="faces to train on")
     parser.add_argument("--num-samples", type=int, default=1000, help="faces to read")
-    cli.add(parser, "--seed")
     cli.add(parser, "--device", help="of the faces; the toy stays on the CPU")
-    args = parser.parse_args(argv)
-    if min(args.gaussians, args.faces) < 0 or args.gaussians + args.faces == 0:
-        parser.error("--gaussians, --faces: not negative, and not both 0")
-    if args.num_samples < 64:
-        parser.error(f"--num-samples {args.num_samples}: at least 64")
-    return args
 
 
-def coverage(args: argparse.Namespace) -> None:
+def coverage(args: cli.Args) -> None:
     """Train, measure, write."""
-    from core.procedural.coverage import (
-        compare_on_faces,
-        compare_on_gaussians,
-        face_runs,
-        write_report,
-    )
+    if min(args.gaussians, args.faces) < 0 or args.gaussians + args.faces == 0:
+        raise UserError("--gaussians, --faces: not negative, and not both 0")
+    cli.require_at_least(args, num_samples=64)
+    from core.procedural import coverage as work
     from core.runtime import distributed
     from families import FAMILIES
 
     tables = {}
     if args.gaussians:
-        tables["25 Gaussians"] = compare_on_gaussians(args.gaussians, args.seed)
+        tables["25 Gaussians"] = work.compare_on_gaussians(args.gaussians, args.seed)
     if args.faces:
-        num = {"num_train": args.num_train, "updates": args.faces}
-        runs = face_runs(FAMILIES, args.output, seed=args.seed, **num)
-        world = distributed.start(args.device)
-        tables["Procedural faces"] = compare_on_faces(
-            runs, args.output, world, num_samples=args.num_samples, **num
+        chosen = cli.chosen(args, "num_train", "num_samples", "seed")
+        tables["Procedural faces"] = work.compare_on_faces(
+            FAMILIES, args.output, distributed.start(args.device), updates=args.faces, **chosen
         )
-    print(f"{write_report(tables, args.output)}\n\n{args.output / 'coverage.png'}")
+    print(f"{work.write_report(tables, args.output)}\n\n{args.output / 'coverage.png'}")
 
 
-main = partial(cli.main, parse, coverage)
+main = partial(cli.main, __doc__, options, coverage)
 
 if __name__ == "__main__":
     raise SystemExit(main())

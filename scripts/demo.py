@@ -7,9 +7,6 @@ config of stylizers that needs no file, configs/style/neural_random.yaml or phot
 summers become a winter and procedural paintings.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 from pathlib import Path
 
@@ -18,19 +15,17 @@ from core.runtime import cli
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cyclegan" / "demo.yaml"
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("--config", type=Path, default=CONFIG, help="a demo.yaml")
     cli.add(parser, "--run-dir")
     cli.add(parser, "--output", required=False, help="default: results/<name>")
     parser.add_argument("--num-train", type=int, help="scenes per domain (400), or faces (6000)")
     parser.add_argument("--num-test", type=int, default=24, help="scenes per domain")
     cli.add(parser, "--set", "--device")
-    return parser.parse_args(argv)
 
 
-def demo(args: argparse.Namespace) -> None:
+def demo(args: cli.Args) -> None:
     """Make, train, translate, score."""
     from core.config import load_config
     from core.procedural.demo import demo_of_family, demo_of_stylizer
@@ -48,7 +43,7 @@ def demo(args: argparse.Namespace) -> None:
     demo_of_family(FAMILIES[config.family], config, run_dir, output, world, **numbers)
 
 
-main = partial(cli.main, parse, demo)
+main = partial(cli.main, __doc__, options, demo)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -6,33 +6,28 @@ python scripts/download.py pix2pix/facades              # cyclegan has a facades
 python scripts/download.py horse2zebra_pretrained       # -> checkpoints/horse2zebra_pretrained/
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
 
+from core.errors import UserError
 from core.runtime import cli
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("name", nargs="?", help="data set, or <model>_pretrained; see --list")
     parser.add_argument("--list", action="store_true", help="show all names and where they end up")
     parser.add_argument("--output", type=Path, help="folder (default: datasets or checkpoints)")
     parser.add_argument("--mirror", help="server laid out like the original, or the file's address")
     parser.add_argument("--sha256", help="digest the file must have")
     parser.add_argument("--force", action="store_true", help="replace what is there")
-    args = parser.parse_args(argv)
-    if args.name is None and not args.list:
-        parser.error("give a name, or --list")
-    return args
 
 
-def fetch(args: argparse.Namespace) -> None:
+def fetch(args: cli.Args) -> None:
     """List what is published, or fetch one of it."""
+    if args.name is None and not args.list:
+        raise UserError("give a name, or --list")
     from core.convert.download import CATALOGUE, SERVER, download
 
     if args.list:
@@ -40,14 +35,9 @@ def fetch(args: argparse.Namespace) -> None:
             name = f"{item.family}/{item.name}"
             print(f"{name:42} {item.kind:10} {item.destination(item.default_output)}")
         return
+    choice = {"output": args.output, "sha256": args.sha256, "force": args.force}
     try:
-        done = download(
-            args.name,
-            output=args.output,
-            mirror=args.mirror or SERVER,
-            sha256=args.sha256,
-            force=args.force,
-        )
+        done = download(args.name, mirror=args.mirror or SERVER, **choice)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise
@@ -55,7 +45,7 @@ def fetch(args: argparse.Namespace) -> None:
     print(f"{done.path}: ready, {done.num_bytes} bytes, SHA-256 {done.sha256} ({verdict})")
 
 
-main = partial(cli.main, parse, fetch)
+main = partial(cli.main, __doc__, options, fetch)
 
 if __name__ == "__main__":
     raise SystemExit(main())

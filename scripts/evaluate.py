@@ -5,23 +5,16 @@ are compared with the real images. What is measured, and where the weights behin
 come from, is in docs/evaluation.md.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from core.errors import UserError
 from core.runtime import cli
 
-if TYPE_CHECKING:
-    from core.options import EvaluateOptions
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     what = parser.add_argument_group("a model")
     cli.add(what, "--checkpoint", required=False)
     cli.add(what, "--which")
@@ -46,11 +39,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--neighbours", type=int, default=3, help="k of precision; default: 3")
     parser.add_argument("--bootstrap", type=int, default=20, help="draws; 0: no intervals")
     parser.add_argument("--cache", metavar="DIR", help="features of real images; '': none")
-    parser.add_argument(
-        "--weights", metavar="DIR", help="of FID, KID and LPIPS; default: torch.hub's folder"
-    )
+    folder = "of FID, KID and LPIPS; default: torch.hub's folder"
+    parser.add_argument("--weights", metavar="DIR", help=folder)
     cli.add(parser, "--download", "--device")
-    args = parser.parse_args(argv)
+
+
+def measure(args: cli.Args) -> None:
+    """Load, measure, report."""
     cli.require_at_least(
         args, max_images=1, num_styles=2, kid_subset_size=2, neighbours=1, bootstrap=0
     )
@@ -60,22 +55,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--generated is measured against --real, --source or --labels")
     if bool(args.labels) != bool(args.palette):
         raise UserError("--labels and --palette go together")
-    return args
-
-
-def measure(args: argparse.Namespace) -> None:
-    """Load, measure, report."""
     from core.evaluation.metrics.weights import fetch_missing
     from core.options import EvaluateOptions
 
     names = EvaluateOptions.model_fields.keys() & vars(args).keys()
-    options = EvaluateOptions(**{name: getattr(args, name) for name in names})
+    measured = EvaluateOptions(**cli.chosen(args, *names))
     if args.download:
         fetch_missing(args.weights)
-    (_measure_model if args.checkpoint else _measure_folder)(args, options)
+    (_measure_model if args.checkpoint else _measure_folder)(args, measured)
 
 
-def _measure_model(args: argparse.Namespace, options: EvaluateOptions) -> None:
+def _measure_model(args: cli.Args, measured: Any) -> None:
     from core.checkpoints.which import choose
     from core.evaluation.record import evaluate
     from core.runtime import distributed
@@ -84,18 +74,14 @@ def _measure_model(args: argparse.Namespace, options: EvaluateOptions) -> None:
     found, file = evaluate(
         choose(args.checkpoint, args.which),
         FAMILIES,
-        options,
+        measured,
         distributed.start(args.device).device,
-        data=args.data,
-        preprocess=args.preprocess,
-        precision=args.precision,
-        test_mode=args.test_mode,
-        output=args.output,
+        **cli.chosen(args, "data", "preprocess", "precision", "test_mode", "output"),
     )
     print(f"{found}\n{file}")
 
 
-def _measure_folder(args: argparse.Namespace, options: EvaluateOptions) -> None:
+def _measure_folder(args: cli.Args, measured: Any) -> None:
     from core.evaluation.folders import Labels, evaluate_folders, load_segmenter, read_colours
     from core.evaluation.record import write_record
     from core.runtime import distributed
@@ -106,21 +92,18 @@ def _measure_folder(args: argparse.Namespace, options: EvaluateOptions) -> None:
         labels = Labels(args.labels, read_colours(args.palette), segmenter)
     found = evaluate_folders(
         args.generated,
-        options,
+        measured,
         distributed.start(args.device).device,
-        real=args.real,
-        paired=args.paired,
-        source=args.source,
         labels=labels,
-        save_statistics=args.save_statistics,
+        **cli.chosen(args, "real", "paired", "source", "save_statistics"),
     )
     file = args.output or args.generated.with_name(f"{args.generated.name}.evaluation.json")
     about = {name: str(getattr(args, name) or "") for name in ("generated", "real", "source")}
-    write_record(file, about, options, found)
+    write_record(file, about, measured, found)
     print(f"{found}\n{file}")
 
 
-main = partial(cli.main, parse, measure)
+main = partial(cli.main, __doc__, options, measure)
 
 if __name__ == "__main__":
     raise SystemExit(main())

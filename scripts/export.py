@@ -5,26 +5,20 @@ compared with our own results before it is written (docs/evaluation.md). With `-
 in the form of Hugging Face: weights, options and a model card (docs/checkpoints.md).
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 
 from core.runtime import cli
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     cli.add(parser, "--checkpoint", "--which", "--output", "--eval")
     cli.add(parser, "--direction", help="of ONNX; default: all there are")
-    parser.add_argument(
-        "--card", action="store_true", help="model.safetensors, config.json and a model card"
-    )
-    return parser.parse_args(argv)
+    card = "model.safetensors, config.json and a model card"
+    parser.add_argument("--card", action="store_true", help=card)
 
 
-def export(args: argparse.Namespace) -> None:
+def export(args: cli.Args) -> None:
     """Load, export, report."""
     from core.checkpoints.which import choose
     from core.convert.onnx import export_onnx
@@ -44,7 +38,7 @@ def export(args: argparse.Namespace) -> None:
         print(f"{done.path}: differs from ours by {done.difference:.1e} at most ({sizes})")
 
 
-main = partial(cli.main, parse, export)
+main = partial(cli.main, __doc__, options, export)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -12,60 +12,50 @@ python scripts/latent.py TOOL --checkpoint RUN --output out/ ..., where TOOL is
 given once for each point.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from core.runtime import cli
 
-if TYPE_CHECKING:
-    from core.inference.latent import PathKind
-
-KINDS: dict[str, list[PathKind]] = {
-    "linear": ["linear"],
-    "spherical": ["spherical"],
-    "both": ["linear", "spherical"],
+TOOLS = {
+    "sample": "a grid, and each image with its noise as .npy",
+    "arithmetic": "a - b + c, each the mean of its files",
+    "interpolate": "from point to point",
+    "walk": "a round trip as a GIF",
+    "nearest": "the nearest training image of each sample, to see memorising",
+    "attribute": "give procedural faces an attribute, and count how many take it",
 }
+NUM = {"sample": 16, "interpolate": 2, "walk": 6, "nearest": 8, "attribute": 20}
+PATHS = {"interpolate": (9, "both"), "walk": (24, "spherical")}
+KINDS = ("linear", "spherical")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    every = argparse.ArgumentParser(add_help=False)
-    names = ("--checkpoint", "--which", "--output", "--text", "--device", "--precision")
-    cli.add(every, *names)
-    cli.add(every, "--seed", help="of the noise")
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the tools and their options."""
     tools = parser.add_subparsers(dest="tool", required=True)
-
-    def tool(name: str, num: int | None, text: str) -> argparse.ArgumentParser:
-        made = tools.add_parser(name, parents=[every], help=text)
-        if num is not None:
-            made.add_argument("--num", type=int, default=num, help=f"random vectors ({num})")
-        return made
-
-    tool("sample", 16, "a grid, and each image with its noise as .npy")
-    sums = tool("arithmetic", None, "a - b + c, each the mean of its files")
+    made = {name: tools.add_parser(name, help=text) for name, text in TOOLS.items()}
+    for tool in made.values():
+        cli.add(tool, "--checkpoint", "--which", "--output", "--text", "--device", "--precision")
+        cli.add(tool, "--seed", help="of the noise")
+    for name, num in NUM.items():
+        made[name].add_argument("--num", type=int, default=num, help=f"random vectors ({num})")
+    files: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "NPY"}
     for name in "abc":
-        sums.add_argument(f"--{name}", type=Path, nargs="+", required=True, metavar="NPY")
-    between = tool("interpolate", 2, "from point to point")
-    walk = tool("walk", 6, "a round trip as a GIF")
-    near = tool("nearest", 8, "the nearest training image of each sample, to see memorising")
-    for made in (between, walk, near):
-        made.add_argument("--points", type=Path, nargs="+", default=[], metavar="NPY")
-    for made, frames, kind in ((between, 9, "both"), (walk, 24, "spherical")):
-        made.add_argument("--frames", type=int, default=frames)
-        made.add_argument("--kind", choices=KINDS, default=kind)
-    near.add_argument("--data", help="training images; default: where the run had them")
-    change = tool("attribute", 20, "give procedural faces an attribute, and count how many take it")
+        made["arithmetic"].add_argument(f"--{name}", required=True, **files)
+    for name in ("interpolate", "walk", "nearest"):
+        made[name].add_argument("--points", default=[], **files)
+    for name, (frames, kind) in PATHS.items():
+        made[name].add_argument("--frames", type=int, default=frames)
+        made[name].add_argument("--kind", choices=[*KINDS, "both"], default=kind)
+    images = "training images; default: where the run had them"
+    made["nearest"].add_argument("--data", help=images)
+    change = made["attribute"]
     change.add_argument("--attribute", choices=["mask", "glasses"], default="mask")
     change.add_argument("--strength", type=float, default=1.0, help="times the mean difference")
-    return parser.parse_args(argv)
 
 
-def latent(args: argparse.Namespace) -> None:
+def latent(args: cli.Args) -> None:
     """Load, draw, write, report."""
     from core.checkpoints.which import choose
     from core.jobs import latent as tools
@@ -84,19 +74,19 @@ def latent(args: argparse.Namespace) -> None:
         chosen = (args.attribute, args.num, args.seed, args.strength, texts)
         shown, num = write_attribute(sampler, out, *chosen)
         print(f"{shown} of {num} samples without {args.attribute} now show it: {out}/attribute.png")
+    elif args.tool == "nearest":
+        points = tools.read_points(sampler, args.points, args.num, args.seed)
+        found = tools.write_nearest(sampler, out, points, texts, args.data)
+        closest = min(found, key=lambda one: one.distance)
+        print(f"closest: {closest.name}, {closest.distance:.1f} grey levels apart")
     else:
         points = tools.read_points(sampler, args.points, args.num, args.seed)
-        if args.tool == "nearest":
-            found = tools.write_nearest(sampler, out, points, texts, args.data)
-            closest = min(found, key=lambda one: one.distance)
-            print(f"closest: {closest.name}, {closest.distance:.1f} grey levels apart")
-        else:
-            options = {"frames": args.frames, "closed": args.tool == "walk"}
-            for file in tools.write_path(sampler, out, points, KINDS[args.kind], texts, **options):
-                print(file)
+        way = {"frames": args.frames, "closed": args.tool == "walk"}
+        kinds: Any = KINDS if args.kind == "both" else (args.kind,)
+        print(*tools.write_path(sampler, out, points, kinds, texts, **way), sep="\n")
 
 
-main = partial(cli.main, parse, latent)
+main = partial(cli.main, __doc__, options, latent)
 
 if __name__ == "__main__":
     raise SystemExit(main())

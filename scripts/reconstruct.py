@@ -6,9 +6,6 @@ The content is reconstructed from each layer alone, the style from the first lay
 and so on. out/reconstructions.png is the figure; the single pictures stand in out/images/.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 from pathlib import Path
 
@@ -18,22 +15,19 @@ from core.runtime import cli
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_random.yaml"
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("--config", type=Path, default=CONFIG, help="of neural style")
     parser.add_argument("--content", type=Path, help="image whose content is reconstructed")
     parser.add_argument("--style", type=Path, help="image whose style is reconstructed")
     parser.add_argument("--layers", nargs="+", help="default: the config's style layers")
     cli.add(parser, "--output", "--set", "--resume", "--device")
-    args = parser.parse_args(argv)
+
+
+def reconstruct(args: cli.Args) -> None:
+    """Optimise a picture for each layer of each image, then draw the figure."""
     if args.content is None and args.style is None:
         raise UserError("--content or --style is needed")
-    return args
-
-
-def reconstruct(args: argparse.Namespace) -> None:
-    """Optimise a picture for each layer of each image, then draw the figure."""
     from core.config import load_config
     from core.jobs.stylize import Showing
     from core.runtime import distributed
@@ -47,7 +41,7 @@ def reconstruct(args: argparse.Namespace) -> None:
     print(reconstruct_layers(config, *images, args.layers, args.output, showing, device))
 
 
-main = partial(cli.main, parse, reconstruct)
+main = partial(cli.main, __doc__, options, reconstruct)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -8,9 +8,6 @@ Several styles are blended; with --grid each content meets each style. Stop with
 with --resume from the last picture. out/index.html shows the results.
 """
 
-from __future__ import annotations
-
-import argparse
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +17,8 @@ from core.runtime import cli
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_random.yaml"
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = cli.parser(__doc__)
+def options(parser: cli.Parser) -> None:
+    """Add the options."""
     parser.add_argument("--config", type=Path, default=CONFIG, help="one of configs/style/")
     parser.add_argument("--content", type=Path, help="image or folder")
     parser.add_argument("--style", type=Path, nargs="+", help="images or folders")
@@ -31,12 +27,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=Path, metavar="FOLDER", help="instead of the four above")
     parser.add_argument("--grid", action="store_true", help="every content with every style")
     cli.add(parser, "--output", "--set")
-    parser.add_argument(
-        "--every", type=int, default=100, help="steps between intermediate pictures; 0: none"
-    )
+    steps = "steps between intermediate pictures; 0: none"
+    parser.add_argument("--every", type=int, default=100, help=steps)
     parser.add_argument("--gif", action="store_true", help="of the intermediate pictures")
     cli.add(parser, "--resume", "--device", "--max-pixels")
-    args = parser.parse_args(argv)
+
+
+def stylize(args: cli.Args) -> None:
+    """Find, build, stylize, report."""
     masks = args.content_mask or args.style_mask
     if args.pairs is not None and (args.content or args.style or masks or args.grid):
         raise UserError("--pairs FOLDER stands alone, without --content, --style and --grid")
@@ -44,11 +42,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--content and --style are needed, or --pairs FOLDER")
     if args.grid and masks:
         raise UserError("--grid takes no masks; use --pairs FOLDER for pairs with masks")
-    return args
-
-
-def stylize(args: argparse.Namespace) -> None:
-    """Find, build, stylize, report."""
     from core.config import load_config
     from core.data.images import set_max_pixels
     from core.jobs import stylize as work
@@ -60,10 +53,8 @@ def stylize(args: argparse.Namespace) -> None:
     if args.pairs is not None:
         jobs = work.pair_jobs(args.pairs)
     else:
-        masks = (args.content_mask, args.style_mask)
-        jobs = work.find_jobs(
-            args.content, args.style, *masks, every_pair=args.grid, output=args.output
-        )
+        files = (args.content, args.style, args.content_mask, args.style_mask)
+        jobs = work.find_jobs(*files, every_pair=args.grid, output=args.output)
     stylizer = STYLIZERS[config.family].build(config, distributed.start(args.device).device)
     showing = work.Showing(args.every, args.gif, args.resume)
     failures = work.stylize_all(stylizer, jobs, config, args.output, showing)
@@ -74,7 +65,7 @@ def stylize(args: argparse.Namespace) -> None:
     print(args.output / "index.html")
 
 
-main = partial(cli.main, parse, stylize)
+main = partial(cli.main, __doc__, options, stylize)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -5,8 +5,6 @@ with betas 0.5 and 0.9, five critic updates per generator update, 200,000 genera
 constant rate. The weight clipping of Arjovsky et al. 2017 is `configs/wgan/clip.yaml`.
 """
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -26,11 +24,7 @@ from core.options import (
 
 Architecture = Literal["dcgan", "resnet", "cifar10", "mnist", "mlp"]
 
-_SIZES: dict[str, tuple[int, ...]] = {
-    "resnet": (32, 64, 128),
-    "cifar10": (32,),
-    "mnist": (28,),
-}
+_SIZES: dict[str, tuple[int, ...]] = {"resnet": (32, 64, 128), "cifar10": (32,), "mnist": (28,)}
 """Image sides that an architecture exists for; dcgan has its own rule, mlp takes any."""
 
 
@@ -66,26 +60,18 @@ class Model(GenerativeModel):
     """Fakes of a generator update, in batches (2 in the authors' CIFAR-10 ResNet)."""
 
     @model_validator(mode="after")
-    def _batch_norm_couples_samples(self) -> Self:
+    def _networks_and_norms_that_fit(self) -> Self:
         if self.constraint == "penalty" and self.norm_critic == "batch":
             raise ValueError(
                 "norm_critic: batch, but the gradient penalty is per sample and batch statistics "
                 "couple samples; use layer or none, or constraint: clip"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _norms_that_exist(self) -> Self:
         if self.norm_gen == "none" and self.generator != "dcgan":
             raise ValueError("norm_gen: none is an option of generator: dcgan only")
         if self.critic != "dcgan" and self.norm_critic == "batch":
             raise ValueError("norm_critic: batch is an option of critic: dcgan only")
         if self.critic in ("cifar10", "mnist", "mlp") and self.norm_critic != "none":
             raise ValueError(f"critic: {self.critic} has no norms; set norm_critic: none")
-        return self
-
-    @model_validator(mode="after")
-    def _networks_that_fit(self) -> Self:
         if (self.generator == "mnist") != (self.critic == "mnist"):
             raise ValueError(
                 "the mnist networks work on images in [0, 1], the others in [-1, 1]; take mnist "

@@ -8,9 +8,8 @@ A training step is one batch from the loader: one critic update, and after every
 them (later during the warm-up, see `wgan.critic_schedule`) one generator update. The schedule, the
 log and the checkpoints count these steps.
 
-The penalty stays exact whatever the options: it is computed outside autocast in the weights' own
-float32, and on the eager critic, because torch.compile has no double backward
-(`core.losses.gradient_penalty`).
+The penalty stays exact whatever the options: `core.losses.gradient_penalty` computes it outside
+autocast, and on the eager critic.
 
 With captions the critic is matching-aware, as GAN-CLS (Reed et al. 2016) is: it rates the real
 image with its own caption above both a fake with that caption and the real image with a wrong one.
@@ -20,8 +19,6 @@ the critic is trained; both updates of a step see the noise of a batch of the lo
 of the mnist networks are in [0, 1] inside, as published, and in [-1, 1] at the borders; values are
 logged with the papers' sign, also of a critic that rates real images low as the official one does.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +37,8 @@ from core.text import interpolate
 from core.training.optimizers import adam, rmsprop
 from core.training.update import clip_weights, frozen
 from wgan.config import Config as WGANConfig
-from wgan.critic_schedule import CriticSchedule
-from wgan.factory import make_critic, make_generator
+from wgan.critic_schedule import trains_generator
+from wgan.networks import make_critic, make_generator
 
 
 class WGAN(GenerativeBase):
@@ -63,7 +60,6 @@ class WGAN(GenerativeBase):
         }
         self.state: dict[str, Any] = {}
         self.unit_range = config.model.generator == "mnist"
-        self.schedule = CriticSchedule(config.model)
 
     @classmethod
     def build(cls, config: WGANConfig) -> Self:
@@ -102,7 +98,7 @@ class WGAN(GenerativeBase):
 
         loss = torch.stack([*losses.values()]).sum()
         terms = values | losses | {"critic": loss, "negative_critic_loss": -loss}
-        if self.schedule.trains_generator(step):
+        if trains_generator(model, step):
             with frozen(D):
                 terms["G"] = self.generator_loss(real, right)
                 update(self.optimizers["G"], terms["G"])

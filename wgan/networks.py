@@ -19,19 +19,20 @@ and after pooling, which is the same function at a quarter of the cost; the MNIS
 [N, 1, 28, 28] where the port flattens.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.nn.dcgan import DcganDiscriminator, DcganGenerator, dis_channels, gen_channels
+from core.nn.init import init_weights
 from core.nn.perceptron import perceptron
+from wgan.config import Config
 
 CriticNorm = Literal["layer", "none"]
 Resample = Literal["up", "down", "none"]
@@ -52,16 +53,10 @@ class ResidualBlock(nn.Module):
     """Pre-activation: conv(relu(norm(conv(relu(norm(x)))))) + shortcut(x), no factor.
 
     `up` doubles the side before the first convolution, `down` halves it after the second by taking
-    means. The shortcut is a 1x1 convolution of the raw input, or the input itself where neither
-    width nor side changes.
-
-    Args:
-        channels_in: of the input.
-        channels_out: of the output; with `down` the first convolution keeps `channels_in`.
-        resample: what happens to the side.
-        norm: channels -> layer.
-        bias: whether the first convolution has one (the second and the shortcut always do).
-        first: whether the block sees an image, which is neither normed nor cut off at zero.
+    means; with `down` the first convolution keeps `channels_in`. The shortcut is a 1x1 convolution
+    of the raw input, or the input itself where neither width nor side changes. `norm` makes a layer
+    of so many channels; `bias` is the first convolution's (the others always have one). The `first`
+    block sees an image, which is neither normed nor cut off at zero.
     """
 
     def __init__(
@@ -309,3 +304,44 @@ class MlpCritic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, image_nc, image_size, image_size] to values [N]."""
         return self.main(x.flatten(1)).squeeze(1)
+
+
+def make_generator(config: Config) -> nn.Module:
+    """Make the network from noise [N, nz] to images [N, nc, crop_size, crop_size]."""
+    model, size = config.model, config.data.crop_size
+    nc, nz = model.nc, model.nz
+    if model.generator == "dcgan":
+        widths = gen_channels(model.ngf, size)
+        network = DcganGenerator(nz, widths, nc, norm=model.norm_gen, **config.text_dims)
+        init_weights(network)
+        return network
+    dim = cast("int", model.ngf)
+    if model.generator == "resnet":
+        return ResidualGenerator(size, nc, nz, dim)
+    if model.generator == "cifar10":
+        return Cifar10Generator(nc, nz, dim)
+    if model.generator == "mnist":
+        return MnistGenerator(nc, nz, dim)
+    return MlpGenerator(size, nc, nz, dim)
+
+
+def make_critic(config: Config) -> nn.Module:
+    """Make the network from images [N, nc, crop_size, crop_size] to values [N]."""
+    model, size = config.model, config.data.crop_size
+    nc = model.nc
+    if model.critic == "dcgan":
+        widths = dis_channels(model.ndf, size)
+        network = DcganDiscriminator(widths, nc, norm=model.norm_critic, **config.text_dims)
+        init_weights(network)
+        return network
+    dim = cast("int", model.ndf)
+    if model.critic == "resnet":
+        norm = cast("CriticNorm", model.norm_critic)
+        if size == 32:
+            return SmallResidualCritic(nc, dim, norm)
+        return ResidualCritic(size, nc, dim, norm)
+    if model.critic == "cifar10":
+        return Cifar10Critic(nc, dim)
+    if model.critic == "mnist":
+        return MnistCritic(nc, dim)
+    return MlpCritic(size, nc, dim)

@@ -1,4 +1,4 @@
-"""Files of the published WGAN codes: read into, and written from, a family.
+"""Read files of the published WGAN codes into a family, and write them from one.
 
 The official WGAN leaves `netG_epoch_<epoch>.pth` and `netD_epoch_<epoch>.pth`
 (martinarjovsky/WassersteinGAN, `main.py`). Its keys name each layer by role and width,
@@ -11,11 +11,10 @@ running statistics and always normalises by the batch at hand: ours are written,
 from what is read, but then the generator is to be run in train mode until it has been trained here.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from core.checkpoints.official_files import find_files, plain, read_states
-from core.checkpoints.official_layout import (
-    STATISTICS,
-    build_official,
-    keep_and_load,
-    to_official,
-)
+from core.checkpoints.official_layout import STATISTICS, build_official, keep_and_load, to_official
 from core.errors import UserError
 from core.nn.dcgan import DcganDiscriminator, DcganGenerator
 from core.options import Direction
@@ -36,12 +30,9 @@ from wgan.family import WGAN
 from wgan.networks import ResidualGenerator
 
 NAMES = r"(?P<net>net[GD])(_epoch_(?P<epoch>\d+)\.pth$)?"
-
-
-def files(path: Path) -> dict[str, Path]:
-    """Find {`netG`, `netD`: file}: the newest epoch of a folder, or one file."""
-    expected = "`netG_epoch_<epoch>.pth` or `netD_epoch_<epoch>.pth`"
-    return find_files(path, NAMES, "netG", expected)
+EXPECTED = "`netG_epoch_<epoch>.pth` or `netD_epoch_<epoch>.pth`"
+files = partial(find_files, pattern=NAMES, default="netG", expected=EXPECTED)
+"""path -> {`netG`, `netD`: file}: the newest epoch of a folder, or one file."""
 
 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -99,7 +90,7 @@ def _need(state: Mapping[str, Tensor], key: str, source: object) -> Tensor:
 
 
 def _width(channels: list[int]) -> int | list[int]:
-    """One number where widths double from the first on, else the list."""
+    """Return one number where widths double from the first on, else the list."""
     doubling = all(b == 2 * a for a, b in pairwise(channels))
     return channels[0] if doubling else channels
 
@@ -110,8 +101,11 @@ def _dcgan_norm(state: Mapping[str, Tensor]) -> str:
     return "layer" if any(value.dim() == 1 for value in state.values()) else "none"
 
 
-def _side(numbers: int, channels: int) -> int:
-    return math.isqrt(numbers // channels)
+def _mlp_image(numbers: int) -> tuple[int, int]:
+    """Return channels and side of the square image that so many numbers are."""
+    sides = {channels: math.isqrt(numbers // channels) for channels in (3, 1, 4)}
+    fitting = [(c, side) for c, side in sides.items() if c * side**2 == numbers]
+    return fitting[0] if fitting else (3, sides[3])
 
 
 def infer_generator(state: Mapping[str, Tensor], source: object) -> tuple[dict[str, Any], int]:
@@ -128,10 +122,9 @@ def infer_generator(state: Mapping[str, Tensor], source: object) -> tuple[dict[s
         return model | {"nz": first.shape[1]}, 32 if name == "cifar10" else 28
     first = _need(state, "main.0.weight", source)
     if first.dim() == 2:
-        numbers = _need(state, "main.6.weight", source).shape[0]
-        nc = next((c for c in (3, 1, 4) if c * _side(numbers, c) ** 2 == numbers), 3)
+        nc, side = _mlp_image(_need(state, "main.6.weight", source).shape[0])
         model = {"generator": "mlp", "ngf": first.shape[0], "nc": nc}
-        return model | {"nz": first.shape[1]}, _side(numbers, nc)
+        return model | {"nz": first.shape[1]}, side
     shapes = [value.shape for value in state.values() if value.dim() == 4]
     channels = [shape[0] for shape in shapes[1:]]  # at 4x4, 8x8, ...
     width = _width(channels[::-1])
@@ -160,9 +153,8 @@ def infer_critic(state: Mapping[str, Tensor], source: object) -> tuple[dict[str,
         model = {"critic": name, "ndf": first.shape[0], "nc": first.shape[1]}
         return model | {"norm_critic": "none"}, 32 if name == "cifar10" else 28
     if first.dim() == 2:
-        nc = next((c for c in (3, 1, 4) if c * _side(first.shape[1], c) ** 2 == first.shape[1]), 3)
-        model = {"critic": "mlp", "ndf": first.shape[0], "nc": nc, "norm_critic": "none"}
-        return model, _side(first.shape[1], nc)
+        nc, side = _mlp_image(first.shape[1])
+        return {"critic": "mlp", "ndf": first.shape[0], "nc": nc, "norm_critic": "none"}, side
     channels = [value.shape[0] for value in state.values() if value.dim() == 4][:-1]
     model = {
         "critic": "dcgan",
@@ -178,13 +170,8 @@ def from_official(
 ) -> WGAN:
     """Build a family with the given networks only; options are read off the keys and shapes.
 
-    How the critic was constrained cannot be read off; with batch norm it can only have been by
-    clipping.
-
-    Args:
-        states: {`netG`, `netD` or both: official state dict}.
-        direction: of no meaning for one domain.
-        source: file or folder, for errors.
+    `states` has `netG`, `netD` or both; `direction` means nothing for one domain. How the critic
+    was constrained cannot be read off; with batch norm it can only have been by clipping.
 
     Raises:
         UserError: networks that are not the published ones.

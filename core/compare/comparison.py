@@ -1,6 +1,4 @@
-"""The comparison itself: prepare every entry, measure, draw, write the report."""
-
-from __future__ import annotations
+"""Prepare every entry of a comparison, measure, draw, and write the report."""
 
 import json
 from collections.abc import Sequence
@@ -33,17 +31,15 @@ PICTURE = Path("docs") / "images" / "compare.jpg"
 def find_test_set(config: Config) -> EvaluationSet:
     """Find the images that every entry gets; draw them first if they are procedural.
 
-    Raises:
-        UserError: no test images, or one that cannot be read: now rather than after the trainings.
+    All are read once: what is wrong is said now rather than after the trainings.
     """
     data = config.data
     if data.seasons is not None and data.size is not None:
         make_seasons(data.root, layout="unpaired", size=data.size, **data.seasons.model_dump())
-    options = DataOptions(root=data.root, flip=False)
     if data.size is None:
-        options = as_they_are(options)
+        options = as_they_are(DataOptions(root=data.root, flip=False))
     else:
-        options = options.model_copy(update={"load_size": data.size, "crop_size": data.size})
+        options = DataOptions(root=data.root, flip=False, load_size=data.size, crop_size=data.size)
     found = evaluation_set(Path(data.root), (3, 3), options, data.max_images)
     for pictures in (*found.inputs.values(), *found.truths.values()):
         for i in range(len(pictures)):
@@ -55,8 +51,8 @@ def _measure(method: Method, config: Config, test_set: EvaluationSet) -> None:
     """Add cost and quality to a loaded method; what fails is added to its problems."""
     if method.translator is None or method.source is None:
         return
-    sizes, repeats = config.inference.sizes, config.inference.repeats
-    sizes = sizes or (config.data.size or _DEFAULT_SIZE,)
+    sizes = config.inference.sizes or (config.data.size or _DEFAULT_SIZE,)
+    repeats = config.inference.repeats
     method.cost, problems = measure_cost(method.source, method.translator, sizes, repeats)
     method.problems += problems
     options = EvaluateOptions(**config.evaluate.model_dump())
@@ -89,17 +85,9 @@ def _notes(methods: Sequence[Method], test_set: EvaluationSet) -> list[str]:
 def compare(
     config: Config, folder: Path, families: FamilyTable, stylizers: Stylizers, device: str = "auto"
 ) -> tuple[list[Method], Drawing]:
-    """Prepare, measure and draw every entry, and write the report into `folder`.
+    """Prepare, measure and draw every entry, write the report into `folder`, return what was found.
 
-    Args:
-        config: what to compare.
-        folder: of the report; files of an earlier one are replaced.
-        families: {name: family}.
-        stylizers: {name: style method}.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Returns:
-        What was found of every entry, and what was drawn.
+    Files of an earlier report are replaced. `device` is `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
         UserError: no test images, or no entry works.
@@ -119,19 +107,6 @@ def compare(
     for method in methods:
         _measure(method, config, test_set)
     drawing = Drawer(test_set, config.show, folder).draw(methods)
-    _write(config, folder, test_set, methods, drawing)
-    return methods, drawing
-
-
-def _write(
-    config: Config,
-    folder: Path,
-    test_set: EvaluationSet,
-    methods: Sequence[Method],
-    drawing: Drawing,
-) -> None:
-    """Write the page, the tables, and the overview of all methods."""
-    notes = _notes(methods, test_set)
     size = f"{config.data.size} px" if config.data.size else "as they are"
     computer = machine(torch.device("cpu"))
     summary = (
@@ -139,6 +114,19 @@ def _write(
         f"test images of "
         f"{config.data.root}, {size}. {computer['machine']}, torch {computer['torch']}."
     )
+    _write(config, folder, summary, methods, drawing, _notes(methods, test_set))
+    return methods, drawing
+
+
+def _write(
+    config: Config,
+    folder: Path,
+    summary: str,
+    methods: Sequence[Method],
+    drawing: Drawing,
+    notes: Sequence[str],
+) -> None:
+    """Write the page, the tables, and the overview of all methods."""
     record = {
         "name": config.name,
         "summary": summary,
@@ -162,16 +150,9 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def update_readme(readme: Path, folder: Path, methods: Sequence[Method], command: str) -> None:
-    """Put tables and picture between the two marks of a README.
+    """Put tables and picture of the report in `folder` between the two marks of a README.
 
-    Args:
-        readme: has `<!-- compare -->` and `<!-- /compare -->`.
-        folder: of the report.
-        methods: what `compare` returned.
-        command: by which this can be made again.
-
-    Raises:
-        UserError: the file cannot be read or written, or the marks are not there.
+    `command` is how this can be made again. A README without the marks is refused.
     """
     try:
         old = readme.read_text(encoding="utf-8")

@@ -1,6 +1,4 @@
-"""Options of a comparison: which methods, on which images, what of them is shown and measured."""
-
-from __future__ import annotations
+"""Options of a comparison: which methods, on which images, and what is shown and measured."""
 
 import re
 from typing import Annotated, Literal, Self

@@ -1,6 +1,4 @@
-"""What a method costs: parameters, and time and memory for one image."""
-
-from __future__ import annotations
+"""Measure what a method costs: parameters, and time and memory for one image."""
 
 import contextlib
 import statistics
@@ -27,59 +25,49 @@ _SECONDS = 8.0
 
 @dataclass(frozen=True)
 class Timing:
-    """What an image of one size costs.
-
-    Attributes:
-        size: pixels; side of the square image.
-        seconds: median of the runs.
-        runs: how many there were, the first one not counted.
-        peak_memory_bytes: most that was held until then: allocated on a GPU; on a CPU, by how much
-            more was resident than before the networks were loaded.
-        made: (width, height) of the result, which may be another than the input's.
-    """
+    """What a square image of `size` pixels a side costs."""
 
     size: int
     seconds: float
+    """Median of the runs."""
     runs: int
+    """How many there were, the first one not counted."""
     peak_memory_bytes: float
+    """Most that was held until then: allocated on a GPU; on a CPU, by how much more was resident
+    than before the networks were loaded."""
     made: tuple[int, int]
+    """(width, height) of the result, which may be another than the input's."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method costs.
-
-    Attributes:
-        parameters: of all its networks.
-        used: of those that translate; the same where it is not known.
-        timings: by size, ascending.
-        device: on which.
-    """
+    """What a method costs."""
 
     parameters: int
+    """Of all its networks."""
     used: int
+    """Of those that translate; the same where it is not known."""
     timings: tuple[Timing, ...]
+    """By size, ascending."""
     device: str
 
 
 def _once(translator: Loaded, size: int) -> tuple[int, int]:
-    """Send one image of noise through the method; return (width, height) of the result."""
+    """Send one image of noise through the method; return (width, height) when it is done."""
     generator = torch.Generator().manual_seed(size)
     if isinstance(translator, StyleMethod):
         noise = torch.rand(2, 3, size, size, generator=generator).mul(255).byte()
         content, style = (to_pil(image) for image in noise)
-        return translator(content, style).size
-    direction = translator.directions[0]
-    channels = translator.channels(direction)[0]
-    image = torch.rand(channels, size, size, generator=generator) * 2 - 1
-    (result, *_) = translator.translations(image.to(translator.device), direction, 1, seed=0)
-    height, width = result.shape[-2:]
+        width, height = translator(content, style).size
+    else:
+        direction, device = translator.directions[0], translator.device
+        channels = translator.channels(direction)[0]
+        image = torch.rand(channels, size, size, generator=generator) * 2 - 1
+        (result, *_) = translator.translations(image.to(device), direction, 1, seed=0)
+        height, width = result.shape[-2:]
+    if translator.device.type == "cuda":
+        torch.cuda.synchronize(translator.device)
     return width, height
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _forget_peak() -> None:
@@ -93,8 +81,7 @@ def time_images(
 ) -> tuple[list[Timing], list[str]]:
     """Load and time a method, in a process of its own, whose memory is then the method's.
 
-    Returns:
-        Timings, and what a size was refused for.
+    Returns timings, and what a size was refused for.
     """
     _forget_peak()
     before = peak_memory_bytes(device)
@@ -102,12 +89,10 @@ def time_images(
     for size in sorted(sizes):
         try:
             made = _once(translator, size)
-            _wait(device)
             taken: list[float] = []
             while len(taken) < repeats and sum(taken) < _SECONDS:
                 start = time.perf_counter()
                 _once(translator, size)
-                _wait(device)
                 taken.append(time.perf_counter() - start)
         except UserError as error:
             refused.append(f"not timed at {size} px: {error}")
@@ -122,16 +107,10 @@ def time_images(
 def measure_cost(
     source: Source, translator: Loaded, sizes: tuple[int, ...], repeats: int
 ) -> tuple[Cost, list[str]]:
-    """Count and time a loaded method.
+    """Count and time a loaded method; return its cost, and what could not be measured.
 
-    Args:
-        source: loads it again, in the process in which it is timed.
-        translator: the method.
-        sizes: of the images, in pixels.
-        repeats: runs at each size.
-
-    Returns:
-        The cost, and what could not be measured.
+    `source` loads it again, in the process in which it is timed, `repeats` times at each of the
+    `sizes` in pixels.
     """
     if isinstance(translator, StyleMethod):
         parameters = used = translator.num_parameters

@@ -1,6 +1,4 @@
-"""What a comparison shows: every picture as a file, sheets of one input, grids of one method."""
-
-from __future__ import annotations
+"""Draw a comparison: every picture as a file, sheets of one input, grids of one method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,35 +23,28 @@ INPUT, EXAMPLE, TRUTH, RECONSTRUCTION = RESERVED
 
 @dataclass
 class Row:
-    """Pictures of one input.
-
-    Attributes:
-        direction: that it is translated in.
-        number: among the inputs of its direction, from 0.
-        name: file of the data set.
-        anchor: its address on the page.
-        images: {label: path relative to the report}; the labels are `INPUT`, `EXAMPLE`, names of
-            methods, names with what is reconstructed, `TRUTH`.
-    """
+    """Pictures of one input."""
 
     direction: Direction
     number: int
+    """Among the inputs of its direction, from 0."""
     name: str
+    """File of the data set."""
     anchor: str
+    """Its address on the page."""
     images: dict[str, str] = field(default_factory=dict)
+    """{label: path relative to the report}; the labels are `INPUT`, `EXAMPLE`, names of methods,
+    names with what is reconstructed, `TRUTH`."""
 
 
 @dataclass
 class Drawing:
-    """Everything that was drawn.
-
-    Attributes:
-        rows: input by input, direction by direction.
-        grids: {direction: {method: path relative to the report}}.
-    """
+    """Everything that was drawn."""
 
     rows: list[Row] = field(default_factory=list)
+    """Input by input, direction by direction."""
     grids: dict[Direction, dict[str, str]] = field(default_factory=dict)
+    """{direction: {method: path relative to the report}}."""
 
     def columns(self, direction: Direction, names: Sequence[str]) -> list[str]:
         """Return the labels of a direction in order, with a place for every method of `names`."""
@@ -66,20 +57,12 @@ class Drawing:
 
 def reconstruction_label(method: Method) -> str:
     """Return `MUNIT: own style`, or `CycleGAN: there and back`; empty where there is none."""
-    translator = method.translator
-    if translator is None or isinstance(translator, StyleMethod) or not translator.reconstruction:
-        return ""
-    return f"{method.name}: {translator.reconstruction}"
+    label = method.translator.reconstruction if method.translator else ""
+    return f"{method.name}: {label}" if label else ""
 
 
 class Drawer:
-    """Draw the methods of a comparison on its first test images.
-
-    Args:
-        test_set: where inputs, examples and truths come from.
-        show: how many of each.
-        folder: of the report.
-    """
+    """Draws the methods of a comparison on its first test images, into the report's `folder`."""
 
     def __init__(self, test_set: EvaluationSet, show: Show, folder: Path) -> None:
         self._set, self._show, self._folder = test_set, show, folder

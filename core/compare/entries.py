@@ -1,14 +1,10 @@
 """Turn an entry of a comparison into a method that translates; train it first if need be."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from core.checkpoints import store
 from core.checkpoints.which import choose
@@ -32,42 +28,31 @@ Stylizers = Mapping[str, type[Stylizer]]
 
 @dataclass(frozen=True)
 class Training:
-    """What a run says of itself.
-
-    Attributes:
-        steps: done at the checkpoint.
-        seconds: wall time of them, interrupted pieces added up; None where not recorded.
-        peak_memory_bytes: None where not recorded.
-        record: its log.
-    """
+    """What a run says of itself."""
 
     steps: int
+    """Done at the checkpoint."""
     seconds: float | None
+    """Wall time of them, interrupted pieces added up; None where not recorded."""
     peak_memory_bytes: float | None
+    """None where not recorded."""
     record: RunRecord
 
 
 @dataclass
 class Method:
-    """One entry and what was found of it, or what keeps it from being compared.
-
-    Attributes:
-        name: as the reader sees it.
-        source: how to load it; None if it failed.
-        translator: loaded; None if it failed.
-        training: None for style methods and converted checkpoints.
-        cost: None if it failed.
-        evaluation: None if it failed.
-        problems: what is wrong or missing, one sentence each.
-    """
+    """One entry and what was found of it, or what keeps it from being compared."""
 
     name: str
     source: Source | None = None
+    """How to load it, like all below None if that failed."""
     translator: Loaded | None = None
     training: Training | None = None
+    """None also for style methods and converted checkpoints."""
     cost: Cost | None = None
     evaluation: Evaluation | None = None
     problems: list[str] = field(default_factory=list)
+    """What is wrong or missing, one sentence each."""
 
     @property
     def slug(self) -> str:
@@ -115,40 +100,6 @@ def _read_run(file: Path, method: Method) -> None:
     method.training = Training(state["step"], state.get("elapsed_seconds"), memory, record)
 
 
-def _load_stylizer(
-    kind: type[Stylizer], config: Any, device: torch.device, examples: EvaluationSet
-) -> StyleMethod:
-    return StyleMethod(kind.build(config, device), device, examples)
-
-
-def _source(
-    entry: Entry,
-    config: Config,
-    method: Method,
-    test_set: EvaluationSet,
-    families: FamilyTable,
-    stylizers: Stylizers,
-    device: str,
-) -> Source:
-    """Find what loads the entry's networks; train them first where they are to be trained."""
-    place = distributed.start(device).device
-    start = Path(entry.checkpoint) if entry.checkpoint is not None else None
-    if entry.config is not None:
-        own = load_config(entry.config, {**families, **stylizers}, entry.set)
-        if own.family in stylizers:
-            if entry.run is not None:
-                raise UserError(f"run: {entry.run}: {own.family} is not trained; leave it out")
-            return partial(_load_stylizer, stylizers[own.family], own, place, test_set)
-        start = Path(entry.run) if entry.run else Path("runs") / config.name / method.slug
-        if not _is_complete(start, own):
-            run_in_subprocess(_train, families[own.family], own, start, device)
-    assert start is not None, "an entry has a config or a checkpoint"
-    file, damaged = store.find(choose(start, entry.which))
-    method.problems += [f"damaged: {line}" for line in damaged]
-    _read_run(file, method)
-    return partial(load_translator, file, dict(families), place)
-
-
 def _is_complete(run_dir: Path, config: Any) -> bool:
     """Return whether the run folder holds this training to its end."""
     state = store.newest(run_dir)
@@ -172,7 +123,26 @@ def prepare(
     """
     method = Method(entry.name)
     try:
-        method.source = _source(entry, config, method, test_set, families, stylizers, device)
+        place = distributed.start(device).device
+        start = Path(entry.checkpoint) if entry.checkpoint is not None else None
+        table, own = {**families, **stylizers}, None
+        if entry.config is not None:
+            own = load_config(entry.config, table, entry.set)
+        if own is not None and own.family in stylizers:
+            if entry.run is not None:
+                raise UserError(f"run: {entry.run}: {own.family} is not trained; leave it out")
+            kind = stylizers[own.family]
+            method.source = partial(StyleMethod.build, kind, own, place, test_set)
+        elif own is not None:
+            start = Path(entry.run) if entry.run else Path("runs") / config.name / method.slug
+            if not _is_complete(start, own):
+                run_in_subprocess(_train, families[own.family], own, start, device)
+        if start is not None:
+            file, damaged = store.find(choose(start, entry.which))
+            method.problems += [f"damaged: {line}" for line in damaged]
+            _read_run(file, method)
+            method.source = partial(load_translator, file, dict(families), place)
+        assert method.source is not None, "an entry has a config or a checkpoint"
         method.translator = method.source()
     except UserError as error:
         method.problems.append(str(error))

@@ -1,6 +1,4 @@
-"""The report of a comparison: one static page beside its pictures."""
-
-from __future__ import annotations
+"""Write the report of a comparison: one static page beside its pictures."""
 
 import math
 from collections.abc import Sequence
@@ -61,32 +59,6 @@ def _course(method: Method, name: str) -> list[tuple[float, float]]:
     ]
 
 
-def _rows(folder: Path, drawing: Drawing, names: Sequence[str]) -> tuple[list[Row], list[Row]]:
-    """Return the grids, and every input; a method that failed leaves its place empty."""
-    grids = [
-        Row(
-            f"{direction}: contents down, styles or stages across",
-            {name: find_picture(folder, paths.get(name)) for name in names},
-            f"grids-{direction}",
-            "grids",
-        )
-        for direction, paths in drawing.grids.items()
-    ]
-    inputs = [
-        Row(
-            f"{row.direction} {row.name}",
-            {
-                label: find_picture(folder, row.images.get(label))
-                for label in drawing.columns(row.direction, names)
-            },
-            row.anchor,
-            "inputs",
-        )
-        for row in drawing.rows
-    ]
-    return grids, inputs
-
-
 def write_report(
     path: Path,
     title: str,
@@ -95,21 +67,26 @@ def write_report(
     drawing: Drawing,
     notes: Sequence[str],
 ) -> None:
-    """Write the page.
+    """Write the page `path`; the pictures of `drawing` lie beside it.
 
-    Args:
-        path: the file; its pictures lie beside it.
-        title: heading.
-        summary: what was compared on what, one or two sentences.
-        methods: what was found of each.
-        drawing: what was drawn of them.
-        notes: on the measures.
-
-    Raises:
-        UserError: it cannot be written.
+    `summary` says in a sentence or two what was compared on what; `notes` are on the measures.
     """
     names = [method.name for method in methods]
-    grids, inputs = _rows(path.parent, drawing, names)
+    # A method that failed leaves its place empty.
+    grids = [
+        Row(
+            f"{direction}: contents down, styles or stages across",
+            {name: find_picture(path.parent, paths.get(name)) for name in names},
+            f"grids-{direction}",
+            "grids",
+        )
+        for direction, paths in drawing.grids.items()
+    ]
+    inputs = []
+    for row in drawing.rows:
+        labels = drawing.columns(row.direction, names)
+        pictures = {label: find_picture(path.parent, row.images.get(label)) for label in labels}
+        inputs.append(Row(f"{row.direction} {row.name}", pictures, row.anchor, "inputs"))
     losses = {
         place: method.training.record.losses
         for place, method in enumerate(methods)

@@ -1,6 +1,6 @@
 """A method that takes the style of an example picture, as a map between the domains of a set."""
 
-from __future__ import annotations
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,18 +20,23 @@ class StyleMethod:
     A result of another size than its content (neural style works at its own scales, the published
     matting cuts a border off) is resized to it, so that it can be held against input and truth.
 
-    Args:
-        stylizer: with its weights.
-        device: of its networks.
-        test_set: whose images are the examples.
+    The examples are images of `test_set`.
     """
 
     directions: tuple[Direction, ...] = ("AtoB", "BtoA")
     has_styles = True
     together = False
+    reconstruction = ""
 
     def __init__(self, stylizer: Stylizer, device: torch.device, test_set: EvaluationSet) -> None:
         self.stylizer, self.device, self._set = stylizer, device, test_set
+
+    @classmethod
+    def build(
+        cls, kind: type[Stylizer], config: Any, device: torch.device, test_set: EvaluationSet
+    ) -> Self:
+        """Load the weights of a stylizer."""
+        return cls(kind.build(config, device), device, test_set)
 
     @property
     def num_parameters(self) -> int:

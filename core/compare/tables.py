@@ -1,6 +1,4 @@
-"""A comparison in numbers: for the page, as Markdown, CSV and JSON."""
-
-from __future__ import annotations
+"""Write a comparison in numbers: for the page, as Markdown, CSV and JSON."""
 
 import csv
 import html
@@ -40,13 +38,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """What a column of a table holds.
-
-    Attributes:
-        title: heading.
-        show: writes a value.
-        better: which way is better; empty where none is.
-    """
+    """A column of a table: `show` writes its values, `better` is empty where no way is better."""
 
     title: str
     show: Callable[[Any], str] = str
@@ -69,22 +61,17 @@ class Cell:
 
 @dataclass
 class Table:
-    """Values by method.
-
-    Attributes:
-        title: heading.
-        columns: {key: column}; those in which no method has a value are dropped.
-        rows: {key: value} of each method.
-        copied: {key: value} of handing the input back, if known.
-    """
+    """Values by method."""
 
     title: str
     columns: dict[str, Column]
+    """{key: column}; those in which no method has a value are dropped."""
     rows: list[dict[str, Any]]
+    """{key: value} of each method."""
     copied: dict[str, Any] = field(default_factory=dict)
+    """{key: value} of handing the input back, if known."""
 
     def __post_init__(self) -> None:
-        """Drop the empty columns."""
         there = {key for row in self.rows for key, value in row.items() if _there(value)}
         self.columns = {key: column for key, column in self.columns.items() if key in there}
 
@@ -255,11 +242,7 @@ def tree(methods: Sequence[Method]) -> list[dict[str, Any]]:
             "kind": method.kind,
             "problems": method.problems,
             "training": (run := method.training)
-            and {
-                "steps": run.steps,
-                "seconds": run.seconds,
-                "peak_memory_bytes": run.peak_memory_bytes,
-            },
+            and {key: getattr(run, key) for key in ("steps", "seconds", "peak_memory_bytes")},
             "parameters": (cost := method.cost) and cost.parameters,
             "parameters_to_translate": cost and cost.used,
             "inference": [asdict(timing) for timing in cost.timings] if cost else [],

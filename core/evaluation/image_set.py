@@ -1,7 +1,5 @@
 """Find what to measure a translator on: test images of two domains, and truths if known."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +54,12 @@ class Pictures:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """The test split of a data set.
-
-    Attributes:
-        inputs: {direction: what is translated}.
-        truths: {direction: true translations of the inputs}, where these are known.
-    """
+    """The test split of a data set."""
 
     inputs: Mapping[Direction, Pictures]
+    """{direction: what is translated}."""
     truths: Mapping[Direction, Pictures]
+    """{direction: true translations of the inputs}, where these are known."""
 
     def reals(self, direction: Direction) -> Pictures:
         """Return the images of the target domain."""
@@ -110,12 +105,8 @@ def evaluation_set(
 ) -> EvaluationSet:
     """Find the test split for no translator in particular; see `find_evaluation_set`.
 
-    Args:
-        root: the data set's folder.
-        channels: of A and B.
-        options: rule of the resize.
-        max_images: at most so many per domain.
-        paired: look for pairs, also where there is an unpaired set.
+    `channels` are those of A and B, `options` the rule of the resize, `max_images` the most per
+    domain. `paired` looks for pairs, also where there is an unpaired set.
     """
     share = options.val_fraction
     unpaired = has_split(root, "test", paired=False)

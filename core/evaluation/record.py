@@ -1,7 +1,5 @@
 """Measure a checkpoint and write what was found beside it, as `scripts/evaluate.py` asks."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,24 +32,11 @@ def evaluate(
     test_mode: Literal["published", "eval"] = "published",
     output: Path | None = None,
 ) -> tuple[Evaluation, Path]:
-    """Measure translations, or samples, of a checkpoint and write the result as JSON.
+    """Measure a checkpoint (file or run folder); return what was found, and the JSON file written.
 
-    Args:
-        checkpoint: file or run folder.
-        families: the families to choose from.
-        options: what is measured, and where the weights are.
-        device: where to compute.
-        data: data set; None is the one trained on.
-        preprocess: see `core.evaluation.image_set.find_evaluation_set`.
-        precision: see `Translator`, as for `test_mode`.
-        test_mode: likewise.
-        output: JSON file; None is `<checkpoint>.evaluation.json`.
-
-    Returns:
-        What was found, and the file.
-
-    Raises:
-        UserError: a checkpoint or data set that cannot be used, or a file that cannot be written.
+    `data` is the data set, by default the one trained on, resized by `preprocess` (see
+    `find_evaluation_set`); `precision` and `test_mode` are those of `Translator`; `output` is by
+    default `<checkpoint>.evaluation.json`. What cannot be used or written is refused.
     """
     family, file, _ = load_family(checkpoint, families)
     root = data or Path(family.config.data.root)

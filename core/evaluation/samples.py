@@ -1,7 +1,5 @@
 """Measure how close pictures made from noise are to real ones: FID and KID of samples."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

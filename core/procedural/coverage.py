@@ -6,8 +6,6 @@ numbers say how often each hair and eye colour comes, not how good a face is; th
 shows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from torch import Tensor
 
 from core.checkpoints import store
 from core.config import validate
-from core.family import Family, FamilyTable, to_float
+from core.family import FamilyTable, to_float
 from core.inference.loading import load_sampler
 from core.jobs.latent import random_noise
 from core.procedural import faces
@@ -32,9 +30,6 @@ from core.procedural.sets import make_faces
 from core.report.pictures import grid, save_png, write_file
 from core.runtime.distributed import World
 from core.training.trainer import Trainer
-
-Runs = dict[str, tuple[type[Family], Any]]
-"""{objective: (family, its options)}."""
 
 PANEL = 256
 """Side of one panel of the picture in pixels."""
@@ -125,17 +120,28 @@ def _cost(updates: int, num_batches: int, seconds: float) -> dict[str, int]:
     return {"generator updates": updates, "batches": num_batches, "seconds": round(seconds)}
 
 
-def face_runs(
-    families: FamilyTable, output: Path, *, num_train: int, updates: int, seed: int
-) -> Runs:
-    """Make `num_train` faces in `output/faces` and configure four trainings on them.
+def compare_on_faces(
+    families: FamilyTable,
+    output: Path,
+    world: World,
+    *,
+    num_train: int,
+    updates: int,
+    num_samples: int,
+    seed: int,
+) -> Findings:
+    """Train the four objectives on faces, each in `output/<objective>`, or go on with it.
 
-    Returns {objective: (family, its options)}; each training takes `updates` generator updates.
+    `num_samples` faces are read of each after so many generator updates. A last row is of other
+    true faces: what a perfect generator scores.
+
+    Raises:
+        KeyboardInterrupt: a run was stopped; the same call goes on from there.
     """
-    root = output / "faces"
+    found, root = Findings({}, {}), output / "faces"
     make_faces(root, size=_SIZE, num_images=num_train, seed=seed)
     data = {"root": str(root), "load_size": _SIZE, "crop_size": _SIZE, "cache": "ram"}
-    runs: Runs = {}
+    truth = true_faces(num_train, _SIZE, seed)
     for name, (family, options) in _FACES.items():
         steps = updates * (_NUM_CRITIC if family == "wgan" else 1)
         tree = {
@@ -146,27 +152,8 @@ def face_runs(
             "log": {"samples_every_epochs": 0, "samples_every": max(1, steps // 4)},
             **options,
         }
-        runs[name] = families[family], validate(families[family].Config, tree)
-    return runs
-
-
-def compare_on_faces(
-    runs: Runs, output: Path, world: World, *, num_train: int, updates: int, num_samples: int
-) -> Findings:
-    """Train each run of `face_runs` in `output/<objective>`, or go on with it, and read its faces.
-
-    `num_samples` faces are read of each. A last row is of other true faces: what a perfect
-    generator scores.
-
-    Raises:
-        KeyboardInterrupt: a run was stopped; the same call goes on from there.
-    """
-    found = Findings({}, {})
-    first = next(iter(runs.values()))[1]
-    size, seed = first.data.crop_size, first.train.seed
-    truth = true_faces(num_train, size, seed)
-    for name, (kind, config) in runs.items():
-        run_dir = output / name
+        kind, run_dir = families[family], output / name
+        config = validate(kind.Config, tree)
         trainer = Trainer(kind, config, run_dir, world, store.newest(run_dir))
         if not trainer.train():
             raise KeyboardInterrupt
@@ -176,7 +163,7 @@ def compare_on_faces(
         found.rows[name] = faces_scores(faces.read_faces(images), truth) | cost
         found.panels[name] = faces_panel(images)
     blank = dict.fromkeys(next(iter(found.rows.values())), "")
-    other = true_faces(num_samples, size, seed + 1)
+    other = true_faces(num_samples, _SIZE, seed + 1)
     found.rows["other true faces"] = blank | faces_scores(other, truth)
     return found
 

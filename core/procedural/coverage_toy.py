@@ -7,8 +7,6 @@ or five critic updates per generator update: the Wasserstein objectives see five
 take five times as long.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Literal

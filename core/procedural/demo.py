@@ -1,7 +1,5 @@
 """A method on procedural data from end to end: make it, train, translate or draw, and score."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +8,13 @@ from core.data.folders import find_single
 from core.errors import UserError
 from core.family import Family
 from core.inference.loading import load_sampler, load_translator
+from core.inference.sampler import Sampler
+from core.inference.translator import Translator
 from core.jobs.samples import write_samples
 from core.jobs.styles import choose_task
 from core.jobs.stylize import Showing, draw_grid, grid_jobs, stylize_all
 from core.jobs.translate import find_jobs, translate_all
-from core.procedural.known_truth import diversity, score_captions, score_paired, score_unpaired
+from core.procedural.known_truth import diversity, score, score_captions
 from core.procedural.paintings import make_paintings
 from core.procedural.sets import make_faces, make_seasons
 from core.runtime.distributed import World
@@ -47,37 +47,35 @@ def demo_of_family(
         print("stopped; the same command goes on from here")
         return
     print(f"\ntraining samples: {run_dir / 'index.html'}")
-    show = _show_samples if kind.layout == "single" else _show_translations
-    show(kind, config, run_dir, output, world)
+    if kind.layout == "single":
+        _show_samples(load_sampler(run_dir, {kind.name: kind}, world.device), output)
+    else:
+        _show_translations(load_translator(run_dir, {kind.name: kind}, world.device), output)
 
 
-def _show_samples(
-    kind: type[Family], config: Any, run_dir: Path, output: Path, world: World
-) -> None:
+def _show_samples(sampler: Sampler, output: Path) -> None:
     """Draw faces; where the model takes captions, of every hair colour, and score these."""
-    sampler = load_sampler(run_dir, {kind.name: kind}, world.device)
     vocabulary = sampler.family.vocabulary
     captions = []
     if vocabulary is not None:
         hair, eyes = vocabulary.words["hair"], vocabulary.words["eyes"]
         captions = [f"{h} hair {eyes[i % len(eyes)]} eyes" for i, h in enumerate(hair)]
         print(score_captions(sampler))
-    print(f"samples: {write_samples(sampler, output, config.name, captions=captions)}")
+    name = sampler.family.config.name
+    print(f"samples: {write_samples(sampler, output, name, captions=captions)}")
 
 
-def _show_translations(
-    kind: type[Family], config: Any, run_dir: Path, output: Path, world: World
-) -> None:
+def _show_translations(translator: Translator, output: Path) -> None:
     """Translate the held-out images, and say how close they came to the truth."""
+    config = translator.family.config
     root = Path(config.data.root)
-    translator = load_translator(run_dir, {kind.name: kind}, world.device)
-    scores = (score_paired if kind.layout == "paired" else score_unpaired)(translator, root)
+    found = score(translator, root)
     jobs = find_jobs(root, translator, None, None)
     task = choose_task(translator, jobs, synchronized=translator.has_styles)
     translate_all(task, jobs, output, config.name)
     spread = diversity(translator, root)
-    for direction, score in scores.items():
-        print(f"\n{direction}: {score}")
+    for direction, scores in found.items():
+        print(f"\n{direction}: {scores}")
         if direction in spread:
             pixels, features = spread[direction]
             print(f"diversity over styles: {pixels:.3f} in pixels, {features:.3f} in features")

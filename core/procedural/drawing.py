@@ -1,13 +1,10 @@
 """Draw a scene's geometry into index maps of parts, without any colour."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from core.procedural.materials import Material, Part
@@ -20,8 +17,8 @@ FLOWER_COLOURS: tuple[Colour, ...] = ((0.97, 0.95, 0.92), (0.96, 0.78, 0.20), (0
 class Canvas:
     """Two index maps of one scene, with leaves and flowers and without, and the cast shadows.
 
-    Attributes:
-        parts: What the indices mean.
+    `parts` says what the indices in `summer` and `winter`, [side, side] uint8, mean; `shadows`,
+    [side, side] bool, is where something throws its shadow on the ground.
     """
 
     def __init__(self, scene: Scene, side: int) -> None:
@@ -29,19 +26,13 @@ class Canvas:
         self.parts: dict[Part, int] = {}
         self._side = side
         self._light_from_left = scene.sun.x < 0.5
-        self._maps = {season: Image.new("L", (side, side)) for season in ("summer", "winter")}
-        self._pens = {season: ImageDraw.Draw(image) for season, image in self._maps.items()}
-        self._shadows = Image.new("L", (side, side))
-        self._shadow_pen = ImageDraw.Draw(self._shadows)
+        maps = {season: Image.new("L", (side, side)) for season in ("summer", "winter")}
+        self._pens = {season: ImageDraw.Draw(image) for season, image in maps.items()}
+        shadows = Image.new("L", (side, side))
+        self._shadow_pen = ImageDraw.Draw(shadows)
         self._draw(scene)
-
-    def indices(self, season: Literal["summer", "winter"]) -> NDArray[np.uint8]:
-        """Return a season's map, [side, side] uint8, indices into `parts`."""
-        return np.asarray(self._maps[season])
-
-    def shadows(self) -> NDArray[np.bool_]:
-        """Tell where something throws its shadow on the ground, [side, side] bool."""
-        return np.asarray(self._shadows) > 0
+        self.summer, self.winter = (np.asarray(image) for image in maps.values())
+        self.shadows = np.asarray(shadows) > 0
 
     def _index(self, part: Part) -> int:
         index = self.parts.setdefault(part, len(self.parts))

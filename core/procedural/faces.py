@@ -5,8 +5,6 @@ that one tag reader serves both. Positions vary little, and every palette keeps 
 apart: `read_attributes` needs no learnt classifier and works on generated faces too.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,23 +71,20 @@ class VisibleAttributes:
 
 @dataclass(frozen=True)
 class Face(VisibleAttributes):
-    """Everything a face is drawn from.
-
-    Attributes:
-        smile: Whether the mouth smiles, be it behind a mask.
-        skin: Index into `SKIN_COLOURS`, as the next three into their tables.
-        shift: Of the head, in units of the image side, right and down, within +-0.015.
-        scale: Of the head, in [0.97, 1.03].
-    """
+    """Everything a face is drawn from."""
 
     hair_style: HairStyle
     smile: bool
+    """Whether the mouth smiles, be it behind a mask."""
     skin: int
+    """Index into `SKIN_COLOURS`, as the next three into their tables."""
     mask_colour: int
     background: int
     shirt: int
     shift: tuple[float, float]
+    """Of the head, in units of the image side, right and down, within +-0.015."""
     scale: float
+    """Of the head, in [0.97, 1.03]."""
 
     @property
     def tags(self) -> str:

@@ -1,6 +1,9 @@
-"""Score a model on a procedural set, where the truth of each image is known."""
+"""Score a model on a procedural set, where the truth of each image is known.
 
-from __future__ import annotations
+Where the label map of a scene is known, no segmentation network is needed to tell whether every
+thing stays in its place: the true picture says what each class looks like, and each pixel of the
+translation is read as the class it looks most like.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
-from core.data.folders import find_paired, find_unpaired
-from core.data.images import read_image, read_picture, rgb_of
+from core.data.images import read_image
 from core.errors import UserError
+from core.evaluation.image_set import EvaluationSet, as_they_are, evaluation_set
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
 from core.evaluation.metrics.psnr import psnr
 from core.evaluation.metrics.ssim import ssim
 from core.family import to_float
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
-from core.options import Direction
+from core.options import DataOptions, Direction
 from core.procedural.faces import VisibleAttributes, read_faces
-from core.procedural.label_agreement import label_agreement
 from core.procedural.sets import Picture
+from core.report.pictures import to_pil
 from core.text import split_caption
 
 NUM_STYLES = 4
@@ -33,15 +36,80 @@ NUM_PER_CAPTION = 8
 """Faces of each caption that is scored; all captions get the same noise."""
 
 
+# IEC 61966-2-1 (sRGB, D65) to CIE XYZ, each row divided by the white point.
+_XYZ_FROM_RGB = (
+    (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
+)
+
+
+@dataclass(frozen=True)
+class LabelAgreement:
+    """Shares of pixels whose colour reads as their true class, each [N], float64 in [0, 1].
+
+    `ceiling` is of the true images themselves: texture and shading let even the truth miss some
+    pixels, so this is what a perfect translation reaches.
+    """
+
+    image: Tensor
+    ceiling: Tensor
+
+
+def rgb_to_lab(images: Tensor) -> Tensor:
+    """Convert sRGB [N, 3, H, W] in [0, 1] to CIE L*a*b* under D65, of the same shape in float64.
+
+    L* is in [0, 100], a* and b* within about +-110.
+    """
+    rgb = images.double()
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = torch.einsum("ij,njhw->nihw", linear.new_tensor(_XYZ_FROM_RGB), linear)
+    f = torch.where(xyz > 0.008856, xyz.clamp_min(0) ** (1 / 3), 7.787 * xyz + 16 / 116)
+    x, y, z = f.unbind(dim=1)
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim=1)
+
+
+def _share_right(pixels: Tensor, means: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of `pixels` [P, 3] whose nearest row of `means` [K, 3] is their label."""
+    # Squared distance less |pixel|^2, which is the same for every class.
+    distance = means.square().sum(dim=1) - 2 * pixels @ means.T  # [P, K]
+    return (distance.argmin(dim=1) == labels).double().mean()
+
+
+def label_agreement(images: Tensor, truths: Tensor, labels: Tensor) -> LabelAgreement:
+    """Measure the share of pixels that look like what is truly there.
+
+    For each image: the mean L*a*b* colour of each class in the truth under the true labels; each
+    pixel of the scored image goes to the class of the nearest mean colour; the share of pixels
+    assigned to their true class. Only classes that occur in the image take part. An image copied
+    from the other domain is the baseline to compare with.
+
+    Translations and the true pictures of the same scenes are [N, 3, H, W], float in [0, 1], true
+    classes [N, H, W], integer.
+    """
+    expected = (images.shape[0], *images.shape[2:])
+    if images.shape != truths.shape or images.shape[1:2] != (3,) or labels.shape != expected:
+        raise ValueError(
+            "label_agreement: two [N, 3, H, W] and one [N, H, W] needed, "
+            f"got {images.shape}, {truths.shape} and {labels.shape}"
+        )
+    shares = []
+    for image, truth, label in zip(rgb_to_lab(images), rgb_to_lab(truths), labels, strict=True):
+        # Absent classes drop out, so that they cannot attract pixels.
+        classes, index = label.flatten().unique(return_inverse=True)
+        pixels = [picture.flatten(1).T for picture in (image, truth)]  # each [P, 3]
+        sums = pixels[1].new_zeros(len(classes), 3).index_add_(0, index, pixels[1])
+        means = sums / index.bincount(minlength=len(classes)).unsqueeze(1)
+        shares.append(torch.stack([_share_right(x, means, index) for x in pixels]))
+    return LabelAgreement(*torch.stack(shares, dim=1))
+
+
 @dataclass(frozen=True)
 class TranslationScores:
     """Mean scores of translations, each beside that of handing back the input unchanged.
 
-    Attributes:
-        psnr: Decibels; higher is better.
-        ssim: At most 1; higher is better.
-        agreement: Label agreement, share of pixels in [0, 1].
-        agreement_ceiling: The same of the truths themselves: what a perfect translation reaches.
+    PSNR is in decibels, SSIM at most 1, agreement (of labels) a share of pixels; its ceiling is
+    that of the truths themselves: what a perfect translation reaches.
     """
 
     num_images: int
@@ -72,16 +140,10 @@ def score_translations(
     truths: Sequence[Picture],
     labels: Sequence[Picture],
 ) -> TranslationScores:
-    """Score translations of scenes whose truth is known.
+    """Score translations of scenes whose truth is known, beside doing nothing.
 
-    Args:
-        translated: translations, each [H, W, 3] uint8; sizes may differ between scenes.
-        inputs: what was translated: the baseline of doing nothing.
-        truths: the same scenes in the target domain.
-        labels: their label maps, each [H, W] uint8.
-
-    Raises:
-        UserError: no images, or numbers or sizes differ.
+    Images are [H, W, 3] uint8, label maps [H, W] uint8; sizes may differ between scenes. Other
+    numbers or sizes, and no images, are refused.
     """
     counts = [len(images) for images in (translated, inputs, truths, labels)]
     if len(set(counts)) > 1 or counts[0] == 0:
@@ -97,7 +159,10 @@ def score_translations(
                 f"image {index}: translated {shapes[0]}, input {shapes[1]}, truth {shapes[2]} and "
                 f"labels {shapes[3]} do not fit; all must be of one height and width"
             )
-        output, source, truth = (_to_batch(picture) for picture in pictures[:3])
+        output, source, truth = (  # [1, 3, H, W], float64 in [0, 1]
+            torch.from_numpy(picture.astype(np.float64) / 255.0).permute(2, 0, 1)[None]
+            for picture in pictures[:3]
+        )
         label = torch.from_numpy(pictures[3].astype(np.int64))[None]
         of_output, of_source = (label_agreement(x, truth, label) for x in (output, source))
         row = [metric(x, truth) for metric in (psnr, ssim) for x in (output, source)]
@@ -105,9 +170,10 @@ def score_translations(
     return TranslationScores(len(rows), *torch.stack(rows).mean(dim=0).tolist())
 
 
-def _to_batch(picture: Picture) -> torch.Tensor:
-    """Convert [H, W, 3] uint8 to [1, 3, H, W] float64 in [0, 1]."""
-    return torch.from_numpy(picture.astype(np.float64) / 255.0).permute(2, 0, 1)[None]
+def _test_set(translator: Translator, root: Path) -> EvaluationSet:
+    """Find the test images of a set that `make_seasons` wrote."""
+    paired = translator.family.layout == "paired"
+    return evaluation_set(root, (3, 3), as_they_are(DataOptions(root=str(root))), paired=paired)
 
 
 def diversity(translator: Translator, root: Path) -> dict[Direction, tuple[float, float]]:
@@ -117,70 +183,47 @@ def diversity(translator: Translator, root: Path) -> dict[Direction, tuple[float
     """
     if translator.styles is None:
         return {}
-    found = find_unpaired(root, "test")
     result: dict[Direction, tuple[float, float]] = {}
     for direction in translator.directions:
-        distances = []
-        for i, file in enumerate(found.a if direction == "AtoB" else found.b):
-            image = torch.from_numpy(read_image(file, 3)).permute(2, 0, 1)[None]
+        inputs, distances = _test_set(translator, root).inputs[direction], []
+        for i in range(len(inputs)):
             styles = translator.random_styles(NUM_STYLES, seed=i)
-            outputs = torch.stack(translator.in_styles(to_float(image), styles, direction))
+            image = to_float(inputs.read(i)[None])
+            outputs = torch.stack(translator.in_styles(image, styles, direction))
             distances.append([float(pixel_distance(outputs)), float(feature_distance(outputs))])
         pixels, features = np.mean(distances, axis=0).tolist()
         result[direction] = pixels, features
     return result
 
 
-def _score(
-    translator: Translator,
-    direction: Direction,
-    inputs: Sequence[Picture],
-    truths: Sequence[Picture],
-    labels: Sequence[Picture],
-) -> TranslationScores:
-    """Translate the inputs, where there are styles in those of the truths, and score them."""
-    fakes = []
-    for picture, truth in zip(tqdm(inputs, f"score {direction}"), truths, strict=True):
-        image = Image.fromarray(picture)
-        if translator.styles is None:
-            fake = translator(image, direction)
-        else:
-            style = translator.encode_style(Image.fromarray(truth), direction)
-            (fake,) = translator.in_styles(image, style, direction)
-        fakes.append(np.asarray(fake.convert("RGB")))
-    return score_translations(fakes, inputs, truths, labels)
-
-
-def score_unpaired(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
-    """Score every direction on a set made by `make_seasons(layout="unpaired")`.
+def score(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
+    """Score every direction on a set that `make_seasons` wrote, with its truths and label maps.
 
     A family with styles translates guided by the truth: its content is the input's, its style that
     of the true picture, which is what example guidance promises.
-
-    Raises:
-        UserError: the set, or its `truthA/`, `truthB/`, `labelsA/`, `labelsB/`, is not there.
     """
-    found = find_unpaired(root, "test")
-    scores: dict[Direction, TranslationScores] = {}
+    found, scores = _test_set(translator, root), {}
     for direction in translator.directions:
-        domain, other = ("A", "B") if direction == "AtoB" else ("B", "A")
-        files = found.a if direction == "AtoB" else found.b
-        inputs = [read_image(file, 3) for file in files]
-        truths = [read_image(root / f"truth{other}" / file.name, 3) for file in files]
-        labels = [read_image(root / f"labels{domain}" / file.name, 1)[..., 0] for file in files]
-        scores[direction] = _score(translator, direction, inputs, truths, labels)
+        if direction not in found.truths:
+            raise UserError(f"{root}: no truths for {direction}; make the set again")
+        folder = "labels" if translator.family.layout == "paired" else f"labels{direction[0]}"
+        inputs, truths, labels, fakes = [], [], [], []
+        for i in tqdm(range(len(found.inputs[direction])), f"score {direction}"):
+            image, truth = (
+                to_pil(pictures[direction].read(i)) for pictures in (found.inputs, found.truths)
+            )
+            if translator.styles is None:
+                fake = translator(image, direction)
+            else:
+                style = translator.encode_style(truth, direction)
+                (fake,) = translator.in_styles(image, style, direction)
+            name = Path(found.inputs[direction].name(i)).name
+            labels.append(read_image(root / folder / name, 1)[..., 0])
+            inputs.append(np.asarray(image))
+            truths.append(np.asarray(truth))
+            fakes.append(np.asarray(fake.convert("RGB")))
+        scores[direction] = score_translations(fakes, inputs, truths, labels)
     return scores
-
-
-def score_paired(translator: Translator, root: Path) -> dict[Direction, TranslationScores]:
-    """Score a set made by `make_seasons(layout="paired")`: photograph left, labels right."""
-    found = find_paired(root, "test")
-    (direction,) = translator.directions
-    halves = [read_picture(file).halves() for file in found.a]
-    photos, drawings = ([rgb_of(pair[side].to_pil()) for pair in halves] for side in (0, 1))
-    inputs, truths = (photos, drawings) if direction == "AtoB" else (drawings, photos)
-    labels = [read_image(root / "labels" / file.name, 1)[..., 0] for file in found.a]
-    return {direction: _score(translator, direction, inputs, truths, labels)}
 
 
 @dataclass(frozen=True)
@@ -213,8 +256,7 @@ def caption_agreement(
 def score_captions(sampler: Sampler) -> CaptionAgreement:
     """Count how often faces have the colours asked for, over every pair of colours alike.
 
-    Raises:
-        UserError: the model takes no captions, or captions of other things.
+    A model without captions, or with captions of other things, is refused.
     """
     vocabulary = sampler.family.vocabulary
     words = {} if vocabulary is None else vocabulary.words

@@ -1,7 +1,5 @@
 """Attributes of procedural faces in the noise space, read from the pictures themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,20 +27,11 @@ def write_attribute(
 ) -> tuple[int, int]:
     """Give an attribute to samples without it: noise + strength * (mean with - mean without).
 
-    For procedural faces (`make_faces`), whose attributes are read from the pictures. Writes
-    `attribute.png`, each sample above itself changed, and the direction, `direction.npy`.
-
-    Args:
-        sampler: trained on those faces.
-        folder: of the two files.
-        name: `mask` or `glasses`.
-        num: samples to change; none of them served to find the direction.
-        seed: of the noise.
-        strength: 1 is the plain difference.
-        texts: one caption for all, if the model takes captions.
-
-    Returns:
-        How many of the changed samples show the attribute, and how many were changed.
+    `sampler` has learnt procedural faces, whose attribute `name`, `mask` or `glasses`, is read from
+    the pictures; `texts` is one caption for all, if it takes captions. Writes `attribute.png`, each
+    of `num` samples, none of which served to find the direction, above itself changed, and the
+    direction, `direction.npy`. Returns how many of the changed samples show the attribute, and
+    `num`.
 
     Raises:
         UserError: hardly any sample has the attribute, or lacks it.

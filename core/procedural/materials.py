@@ -4,8 +4,6 @@ A label is what a thing is (for scores and label maps), a material what it is dr
 has several, e.g. the lit and the shaded side of a roof.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Literal, NamedTuple
 
@@ -36,25 +34,22 @@ LABEL_INDEX = {label: index for index, label in enumerate(LABELS)}
 
 
 class Look(NamedTuple):
-    """How a material looks.
-
-    Attributes:
-        label: A key of `LABELS`.
-        summer: Colour in summer: at full greenness for plants.
-        winter: Colour in winter where no snow lies.
-        snow: How readily snow stays on it; 0 never, 1 as on open ground.
-        shade: Brightness of the snow on it.
-        grain: Strength of its texture.
-        dry: Colour in summer at greenness 0; None for what does not wither.
-    """
+    """How a material looks."""
 
     label: str
+    """A key of `LABELS`."""
     summer: Colour
+    """Colour in summer: at full greenness for plants."""
     winter: Colour
+    """Colour in winter where no snow lies."""
     snow: float = 0.0
+    """How readily snow stays on it; 0 never, 1 as on open ground."""
     shade: float = 1.0
+    """Brightness of the snow on it."""
     grain: float = 0.0
+    """Strength of its texture."""
     dry: Colour | None = None
+    """Colour in summer at greenness 0; None for what does not wither."""
 
 
 _WALL = (0.9, 0.85, 0.75)
@@ -109,11 +104,9 @@ _GREEN = frozenset(
 
 
 class Part(NamedTuple):
-    """One entry of a scene's index map: a material, possibly in a colour of its own.
+    """One entry of a scene's index map: a material of brightness `tint`.
 
-    Attributes:
-        tint: Brightness, a factor.
-        colour: Replaces the material's colour in both seasons (walls, roofs, flowers).
+    `colour` replaces the material's in both seasons (walls, roofs, flowers).
     """
 
     material: Material
@@ -124,11 +117,8 @@ class Part(NamedTuple):
 class PartTable(NamedTuple):
     """Looks of all P parts of a scene, as arrays to be indexed by its index map.
 
-    Attributes:
-        colour: [P, 3], without light.
-        snow_colour: [P, 3], without light.
-        snow: [P], how readily snow stays.
-        grain: [P], strength of the texture.
+    Colours are [P, 3], without light; `snow` [P] is how readily it stays, `grain` [P] the strength
+    of the texture.
     """
 
     colour: FloatArray
@@ -138,21 +128,18 @@ class PartTable(NamedTuple):
 
 
 class Sky(NamedTuple):
-    """How a season's sky looks; pairs are colours at noon and at the golden hour.
-
-    Attributes:
-        zenith: Colour at the upper edge.
-        glow: Colour around the sun.
-        glow_strength: Share of that colour at the sun's edge.
-        overcast: Share of cloudy sky, added to the style's.
-    """
+    """How a season's sky looks; pairs are colours at noon and at the golden hour."""
 
     zenith: tuple[Colour, Colour]
+    """Colour at the upper edge."""
     horizon: tuple[Colour, Colour]
     clouds: tuple[Colour, Colour]
     glow: tuple[Colour, Colour]
+    """Colour around the sun."""
     glow_strength: float
+    """Share of that colour at the sun's edge."""
     overcast: float
+    """Share of cloudy sky, added to the style's."""
 
 
 SKIES: dict[Season, Sky] = {

@@ -1,7 +1,5 @@
 """Measure which of the known modes of the data a generator finds, and how evenly."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -12,20 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ModeCoverage:
-    """How well samples cover the modes of a distribution.
-
-    Attributes:
-        num_modes: how many there are.
-        covered: how many got at least a tenth of the samples due to them.
-        total_variation: half the sum of |share in the samples - share in the data| over modes:
-            0 where all shares are right, near 1 where one rare mode takes all.
-        high_quality: share of samples that lie at a mode at all; 1 where that cannot be told.
-    """
+    """How well samples cover the modes of a distribution."""
 
     num_modes: int
     covered: int
+    """How many modes got at least a tenth of the samples due to them."""
     total_variation: float
+    """Half the sum of |share in the samples - share in the data| over modes: 0 where all shares are
+    right, near 1 where one rare mode takes all."""
     high_quality: float
+    """Share of samples that lie at a mode at all; 1 where that cannot be told."""
 
 
 _LEAST_SHARE = 0.1
@@ -58,10 +52,7 @@ def gaussian_coverage(samples: Tensor, modes: Tensor, std: float) -> ModeCoverag
 def label_coverage(samples: Sequence[Hashable], data: Sequence[Hashable]) -> ModeCoverage:
     """Measure the coverage of the labels of `data` by `samples`, read from generated pictures.
 
-    Samples of labels that the data lacks lower `high_quality`.
-
-    Raises:
-        ValueError: no samples, or no data.
+    Samples of labels that the data lacks lower `high_quality`. Neither may be empty.
     """
     if not samples or not data:
         raise ValueError(f"coverage of {len(samples)} samples and {len(data)} data: needs both")

@@ -4,8 +4,6 @@ They show nothing; they are styles for pictures of something, drawn from a seed,
 transfer can be tried and shown without anybody's painting.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Literal, get_args

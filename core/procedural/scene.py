@@ -5,8 +5,6 @@ change from picture to picture. Lengths are in units of the image side, x to the
 downwards from the top left corner, so that a scene can be rendered at any size.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -156,25 +154,22 @@ class House:
 
 @dataclass(frozen=True)
 class Scene:
-    """The geometry of a landscape, back to front, and the style it was drawn with.
-
-    Attributes:
-        hills: crest lines of the two far ranges, left to right.
-        meadow: crest line, as the next.
-        bank: the nearer part of the meadow.
-        flowers: where they stand in summer.
-        texture: seed of all textures.
-    """
+    """The geometry of a landscape, back to front, and the style it was drawn with."""
 
     sun: Sun
     hills: tuple[tuple[Point, ...], tuple[Point, ...]]
+    """Crest lines of the two far ranges, left to right."""
     meadow: tuple[Point, ...]
+    """Crest line, as the next."""
     bank: tuple[Point, ...]
+    """The nearer part of the meadow."""
     water: Lake | River
     trees: tuple[Tree, ...]
     houses: tuple[House, ...]
     flowers: tuple[Point, ...]
+    """Where they stand in summer."""
     texture: int
+    """Seed of all textures."""
     style: SceneStyle
 
 

@@ -5,8 +5,6 @@ a style then are a colour table, snow and light (`core.procedural.materials`). S
 agree to the pixel, and any scene can be rendered in any other scene's style.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -30,27 +28,24 @@ OVERSAMPLING = 2
 
 @dataclass(frozen=True)
 class _Raster:
-    """A drawn scene at S = OVERSAMPLING * size pixels; nothing here depends on season or style.
-
-    Attributes:
-        parts: What the indices mean.
-        summer: [S, S] uint8 index map with leaves and flowers.
-        winter: [S, S] uint8 index map without.
-        labels: [S, S] uint8, into `LABELS`; one for both seasons.
-        shadows: [S, S] bool, shadows on the ground.
-        patches: [S, S] in [0, 1], about uniformly distributed; large soft spots (snow, clouds).
-        grain: [S, S], about normally distributed; fine texture.
-        streaks: [S, S], likewise, drawn out sideways; grass, ripples, cracks.
-    """
+    """A drawn scene at S = OVERSAMPLING * size pixels; nothing here depends on season or style."""
 
     parts: tuple[materials.Part, ...]
+    """What the indices mean."""
     summer: Picture
+    """[S, S] index map with leaves and flowers."""
     winter: Picture
+    """[S, S] index map without."""
     labels: Picture
+    """[S, S], into `LABELS`; one for both seasons."""
     shadows: Mask
+    """[S, S], shadows on the ground."""
     patches: FloatArray
+    """[S, S] in [0, 1], about uniformly distributed; large soft spots (snow, clouds)."""
     grain: FloatArray
+    """[S, S], about normally distributed; fine texture."""
     streaks: FloatArray
+    """[S, S], likewise, drawn out sideways; grass, ripples, cracks."""
 
 
 def render(scene: Scene, season: Season, size: int, style: SceneStyle | None = None) -> Picture:
@@ -102,14 +97,14 @@ def _rasterise(scene: Scene, size: int) -> _Raster:
     """Draw a scene; cached, since summer, winter and labels follow each other."""
     side = OVERSAMPLING * size
     canvas = Canvas(scene, side)
-    parts, summer, winter = tuple(canvas.parts), canvas.indices("summer"), canvas.indices("winter")
+    parts, summer, winter = tuple(canvas.parts), canvas.summer, canvas.winter
     labels = materials.label_indices(parts)[summer]
     rng = np.random.default_rng(scene.texture)
     patches = _noise(rng, side, ((4, 5), 1.0), ((9, 9), 0.6), ((22, 18), 0.35))
     patches = 1.0 / (1.0 + np.exp(-1.7 * patches))  # normal to about uniform
     grain = _noise(rng, side, ((48, 48), 1.0), ((96, 96), 1.0))
     streaks = _noise(rng, side, ((40, 10), 1.0), ((96, 24), 0.8))
-    return _Raster(parts, summer, winter, labels, canvas.shadows(), patches, grain, streaks)
+    return _Raster(parts, summer, winter, labels, canvas.shadows, patches, grain, streaks)
 
 
 def _noise(

@@ -5,11 +5,9 @@ both domains, so a translation can be scored, and a tutorial runs without a down
 of a seed are the same to the byte under the same versions of numpy and Pillow.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -50,16 +48,9 @@ def make_seasons(
     `labels/`, the index maps of val. `meta.json` states the request, the labels and the style of
     each test scene.
 
-    A folder that already holds exactly this data set is left as it is. An interrupted call leaves
-    nothing behind under `root`.
-
-    Args:
-        root: folder to make.
-        layout: one of the two.
-        size: pixels; side of every picture, at least 32.
-        num_train: training images per domain (paired: pairs).
-        num_test: likewise.
-        seed: of everything, not negative.
+    There are `num_train` and `num_test` images per domain, or pairs, with sides of `size` pixels,
+    at least 32; everything follows from `seed`, which is not negative. A folder that already holds
+    exactly this data set is left as it is. An interrupted call leaves nothing behind under `root`.
 
     Raises:
         UserError: an argument is out of range, or `root` holds anything else.
@@ -72,13 +63,11 @@ def make_seasons(
 
 
 def make_faces(root: Path | str, *, size: int, num_images: int, seed: int = 0) -> None:
-    """Write cartoon faces with tags.
+    """Write cartoon faces with tags; arguments and errors are those of `make_seasons`.
 
     `images/<id>.png`; `tags.csv`, without header, one line `<id>,<hair> hair <eye> eyes` each;
     `attributes.json`, {id: all that the face was drawn from}; `meta.json`, the request. A folder
     that already holds exactly this data set is left as it is.
-
-    Arguments and errors are those of `make_seasons`.
     """
     request = {"kind": "faces", "size": size, "num_images": num_images, "seed": seed}
     _make(Path(root), request, _write_faces)
@@ -124,15 +113,11 @@ def _request_of(root: Path) -> Any:
     return meta.get("request") if isinstance(meta, dict) else None
 
 
-def _progress(request: dict[str, Any], *splits: str) -> Iterable[tuple[str, int]]:
-    """Count through the scenes of some of `_SPLITS` with a progress bar."""
+def _scenes(request: dict[str, Any], *splits: str) -> Iterator[tuple[str, int, Scene]]:
+    """Draw the scenes of some of `_SPLITS`, of different seeds, with a progress bar."""
     todo = [(split, index) for split in splits for index in range(request[f"num_{split[:-1]}"])]
-    return tqdm(todo, desc="seasons", unit="scene")
-
-
-def _scene(request: dict[str, Any], split: str, index: int) -> Scene:
-    """Draw a scene; those of different splits have different seeds, hence nothing in common."""
-    return draw_scene((request["seed"], _SPLITS.index(split), index))
+    for split, index in tqdm(todo, desc="seasons", unit="scene"):
+        yield split, index, draw_scene((request["seed"], _SPLITS.index(split), index))
 
 
 def _save(picture: Picture, folder: Path, name: str) -> None:
@@ -144,10 +129,9 @@ def _write_unpaired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
     size = request["size"]
     styles: dict[str, dict[str, Any]] = {"testA": {}, "testB": {}}
     seasons: dict[str, Season] = {"A": "summer", "B": "winter"}
-    for split, index in _progress(request, "trainA", "testA", "trainB", "testB"):
+    for split, index, scene in _scenes(request, "trainA", "testA", "trainB", "testB"):
         own, other = ("A", "B") if split.endswith("A") else ("B", "A")
         name = f"{own.lower()}{index:05d}.png"  # equal names would look like pairs
-        scene = _scene(request, split, index)
         _save(render(scene, seasons[own], size), root / split, name)
         if split in styles:
             _save(render(scene, seasons[other], size), root / f"truth{other}", name)
@@ -159,9 +143,8 @@ def _write_unpaired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
 def _write_paired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
     size = request["size"]
     styles: dict[str, Any] = {}
-    for split, index in _progress(request, "trainA", "testA"):
+    for split, index, scene in _scenes(request, "trainA", "testA"):
         name = f"{index:05d}.png"
-        scene = _scene(request, split, index)
         labels = label_map(scene, size)
         pair = np.concatenate([render(scene, "summer", size), colour_labels(labels)], axis=1)
         _save(pair, root / ("train" if split == "trainA" else "val"), name)

@@ -1,6 +1,4 @@
-"""The page of a run and the page of a test: pictures in rows, losses, alarms."""
-
-from __future__ import annotations
+"""Write the page of a run and the page of a test: pictures in rows, losses, alarms."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,21 +22,17 @@ FILM = "samples/samples.gif"
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample grid of a run, as `samples/index.json` keeps it.
-
-    Attributes:
-        step: training step at which it was drawn.
-        path: of the picture, relative to the run folder, with forward slashes.
-        time: local time with UTC offset, ISO 8601, to the second.
-        width: pixels; the page reserves the room before the picture is loaded.
-        height: pixels.
-    """
+    """One sample grid of a run, as `samples/index.json` keeps it."""
 
     step: int
     path: str
+    """Of the picture, relative to the run folder, with forward slashes."""
     time: str
+    """Local time with UTC offset, ISO 8601, to the second."""
     width: int
+    """Pixels; the page reserves the room before the picture is loaded."""
     height: int
+    """Likewise."""
 
     @property
     def row(self) -> Row:
@@ -56,17 +50,10 @@ class RunGallery:
     It reads `log.jsonl` (see `core.report.run_record`). Where `step` falls back, because the run
     was resumed, the lines it overtakes are left out. The grids are listed in `samples/index.json`,
     which a resumed run takes up again. One process writes the page.
-
-    Attributes:
-        samples: the grids so far, oldest first.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        """Take up the list of grids in `run_dir`, or begin one; nothing is written yet.
-
-        Raises:
-            UserError: `samples/index.json` is there but damaged.
-        """
+        """Take up the list of grids in `run_dir`, or begin one; a damaged list is refused."""
         self.run_dir = run_dir
         self._index = run_dir / "samples" / "index.json"
         self.samples: list[Sample] = []
@@ -81,14 +68,9 @@ class RunGallery:
                 ) from error
 
     def add(self, step: int, picture: Path) -> None:
-        """List a sample grid; `write` shows it.
+        """List a sample grid, a written file below the run folder; `write` shows it.
 
-        Args:
-            step: training step; a grid listed for the same step before is replaced.
-            picture: the written image file, somewhere below the run folder.
-
-        Raises:
-            UserError: the picture cannot be read.
+        A grid listed for the same step before is replaced. An unreadable picture is refused.
         """
         try:
             with Image.open(picture) as image:
@@ -106,20 +88,12 @@ class RunGallery:
         )
 
     def resume(self, step: int) -> None:
-        """Forget the grids drawn after `step`, the one that training goes on from.
-
-        Raises:
-            UserError: the page cannot be written.
-        """
+        """Forget the grids drawn after `step`, from which training goes on, and write the page."""
         self.samples = [sample for sample in self.samples if sample.step <= step]
         self.write()
 
     def write(self) -> None:
-        """Rewrite `samples/index.json` and `index.html`, each as a whole.
-
-        Raises:
-            UserError: a file cannot be written.
-        """
+        """Rewrite `samples/index.json` and `index.html`, each as a whole."""
         entries = json.dumps([asdict(sample) for sample in self.samples], indent=1)
         write_file(self._index, lambda file: file.write(entries.encode("utf-8")))
         record = read_record(self.run_dir / "log.jsonl")
@@ -145,19 +119,16 @@ def write_test_gallery(
 ) -> None:
     """Write a page that shows, per input, its images side by side with their labels underneath.
 
-    A click enlarges an image; then left and right lead through the inputs, up and down through
-    the labels, Esc back. A box filters the inputs by words in their names.
+    A click enlarges an image; then left and right lead through the inputs, up and down through the
+    labels, Esc back. A box filters the inputs by words in their names.
 
     Args:
         path: the page, e.g. `results/<run>/index.html`; replaced if it exists.
         title: heading of the page.
-        rows: (input name, {label: image path relative to the page, with forward slashes}); None
-            for an image that is missing.
+        rows: (input name, {label: image path relative to the page, with forward slashes}); None for
+            an image that is missing.
         origin: what made the images: the checkpoint and its step.
         figures: (title, image path relative to the page) of pictures over all inputs, shown first.
-
-    Raises:
-        UserError: the page cannot be written.
     """
     folder = path.parent
     shown = [

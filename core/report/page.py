@@ -1,4 +1,4 @@
-"""Pages from the templates of this room: static files that need no server and no network.
+"""Make pages from the templates of this room: static, without a server or the network.
 
 A page opens from the disk (file://), travels with its folder, and shows its pictures without
 JavaScript too. The HTML templates escape whatever stems from users: file names, labels, messages.
@@ -25,12 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture on a page.
+    """A picture on a page, by its path relative to the page, with forward slashes.
 
-    Attributes:
-        path: relative to the page, with forward slashes.
-        width: pixels; the page reserves the room before the picture is loaded. 0 if unknown.
-        height: pixels.
+    Width and height are in pixels, 0 if unknown; the page reserves the room before it is loaded.
     """
 
     path: str
@@ -51,21 +48,18 @@ def find_picture(folder: Path, path: str | None) -> Picture | None:
 
 @dataclass(frozen=True)
 class Row:
-    """The pictures of one input side by side, as the lightbox steps through them.
-
-    Attributes:
-        name: heading.
-        pictures: {label: picture}, None where there should be one and is not.
-        anchor: the row's own address on the page, if any.
-        group: the lightbox steps from row to row within a group.
-        note: small text beside the heading.
-    """
+    """The pictures of one input side by side, as the lightbox steps through them."""
 
     name: str
+    """Heading."""
     pictures: Mapping[str, Picture | None]
+    """{label: picture}, None where there should be one and is not."""
     anchor: str = ""
+    """The row's own address on the page, if any."""
     group: str = ""
+    """The lightbox steps from row to row within a group."""
     note: str = ""
+    """Small text beside the heading."""
 
 
 def duration(seconds: float | None) -> str:
@@ -97,16 +91,9 @@ def _environment() -> jinja2.Environment:
 
 
 def write_page(path: Path, template: str, title: str, **values: Any) -> None:
-    """Fill a template in and write the page as a whole.
+    """Fill a template of `templates/` in with `values` and write the page as a whole.
 
-    Args:
-        path: the file; replaced if it exists.
-        template: file name below `templates/`.
-        title: heading, and the browser's tab.
-        **values: what else the template shows.
-
-    Raises:
-        UserError: the file cannot be written.
+    The title is the heading and the browser's tab.
     """
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     page = _environment().get_template(template).render(title=title, now=now, **values)

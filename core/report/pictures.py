@@ -1,16 +1,15 @@
-"""From network output to pictures: 8-bit conversion, sample grids, strips, GIFs, safe writing.
+"""Make pictures of network output: 8-bit conversion, sample grids, strips, GIFs, safe writing.
 
-Nothing here stretches an image to its own range: a grey result stays grey. `to_uint8` rounds to
-the nearest level where the official CycleGAN and pix2pix code truncates (`util/util.py`,
-`tensor2im`), which darkens a saved image by half a level; `rounding="truncate"` gives their pixels.
+Nothing here stretches an image to its own range: a grey result stays grey. `to_uint8` rounds to the
+nearest level where the official CycleGAN and pix2pix code truncates (`util/util.py`, `tensor2im`),
+which darkens a saved image by half a level; `rounding="truncate"` gives their pixels.
 """
-
-from __future__ import annotations
 
 import math
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -36,19 +35,11 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def to_uint8(images: Tensor, rounding: Literal["nearest", "truncate"] = "nearest") -> Tensor:
-    """Map float [-1, 1] to uint8 0..255, the inverse of `core.family.to_float`.
+    """Map float [-1, 1], of any shape, to uint8 0..255, the inverse of `core.family.to_float`.
 
-    Args:
-        images: [N, C, H, W] or [C, H, W], any float dtype; values outside [-1, 1], infinities
-            included, are clipped.
-        rounding: "nearest" restores every 8-bit image exactly; "truncate" cuts the fraction of
-            (x + 1) / 2 * 255 off, pixel for pixel the official way.
-
-    Returns:
-        uint8 of the same shape, on the same device.
-
-    Raises:
-        UserError: there is a NaN among the values; 8 bits have no way to say so.
+    Values outside [-1, 1], infinities included, are clipped; NaN is refused, as 8 bits have no way
+    to say so. "nearest" restores every 8-bit image exactly; "truncate" cuts the fraction of (x + 1)
+    / 2 * 255 off, pixel for pixel the official way.
     """
     assert images.is_floating_point(), f"float images in [-1, 1] expected, not {images.dtype}"
     num_nan = int(images.isnan().sum())
@@ -92,17 +83,10 @@ def to_rgb(image: Tensor) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """Turn one image into a Pillow image.
+    """Turn one image [C, H, W], uint8, or float in [-1, 1] without NaN, into a Pillow image.
 
-    Args:
-        image: [C, H, W], uint8, or float in [-1, 1] (rounded to nearest); C is 1 (gray), 3 (RGB)
-            or 4 (RGBA, alpha in the same range as the colours).
-
-    Returns:
-        Mode L, RGB or RGBA.
-
-    Raises:
-        UserError: another number of channels, or a NaN among the values.
+    One channel is gray (mode L), three are RGB, four RGBA, alpha in the same range as the colours;
+    other numbers are refused.
     """
     assert image.ndim == 3, f"one image [C, H, W] expected, not {tuple(image.shape)}"
     channels = image.shape[0]
@@ -135,7 +119,7 @@ def _cell(image: Tensor) -> Image.Image:
 
 
 def grid(columns: Mapping[str, Tensor], *, max_rows: int, labels: bool = True) -> Image.Image:
-    """Lay samples out as a table: one row per sample, one column per key.
+    """Lay samples out as a table, an RGB picture: one row per sample, one column per key.
 
     Images keep their pixels: columns of different sizes are centred in their cells, never
     resampled. NaN pixels come out magenta rather than as an error, for the grid of a run that
@@ -146,24 +130,14 @@ def grid(columns: Mapping[str, Tensor], *, max_rows: int, labels: bool = True) -
             and W may differ between columns; cells that a shorter column lacks stay empty.
         max_rows: samples shown at most, from the first.
         labels: whether a header names the columns.
-
-    Returns:
-        RGB picture.
-
-    Raises:
-        UserError: a column with a number of channels that is no picture.
     """
     assert max_rows >= 1, max_rows
     cells = {
         label: [_cell(image) for image in images.detach()[:max_rows].cpu()]
         for label, images in columns.items()
     }
-    num_rows = max((len(column) for column in cells.values()), default=0)
-    assert num_rows, "a grid needs at least one image"
-    rows = [
-        [column[row] if row < len(column) else None for column in cells.values()]
-        for row in range(num_rows)
-    ]
+    rows = [*zip_longest(*cells.values())]
+    assert rows, "a grid needs at least one image"
     return table(rows, list(cells) if labels else ())
 
 
@@ -201,14 +175,9 @@ def captioned(picture: Image.Image, caption: str) -> Image.Image:
 
 
 def table(rows: Sequence[Sequence[Image.Image | None]], labels: Sequence[str] = ()) -> Image.Image:
-    """Lay pictures out in rows and columns, each centred in its cell.
+    """Lay pictures of any size and mode out in rows and columns, each centred in its cell, as RGB.
 
-    Args:
-        rows: pictures of any size and mode; None, or a short row, leaves cells empty.
-        labels: of the columns, for a header; none without.
-
-    Returns:
-        RGB picture.
+    None, or a short row, leaves cells empty. `labels` of the columns make a header.
     """
     num_columns = max(len(row) for row in rows)
     full = [[*row, *[None] * (num_columns - len(row))] for row in rows]
@@ -245,27 +214,18 @@ def table(rows: Sequence[Sequence[Image.Image | None]], labels: Sequence[str] = 
 def sheet(
     rows: Sequence[Sequence[Image.Image | Path | None]], labels: Sequence[str] = ()
 ) -> Image.Image:
-    """Lay pictures of any sizes out as a `table` in which the longer side of each is the same.
+    """Lay pictures, or their files, out as a `table` in which the longer side of each is the same.
 
     It is that of the largest picture, between 128 and 256 pixels.
-
-    Args:
-        rows: pictures or their files; None, or a short row, leaves cells empty.
-        labels: of the columns, for a header; none without.
-
-    Raises:
-        UserError: a file is no readable picture.
     """
-    cells = [[_thumbnail(cell) for cell in row] for row in rows]
+    opened = (
+        (open_image(cell) if isinstance(cell, Path) else cell for cell in row) for row in rows
+    )
+    cells = [[cell and thumbnail(cell) for cell in row] for row in opened]
     longest = max((max(cell.size) for row in cells for cell in row if cell is not None), default=1)
     side = longest * math.ceil(_LEAST_SIDE / longest)
     even = [[cell and scaled(cell, side / max(cell.size)) for cell in row] for row in cells]
     return table(even, labels)
-
-
-def _thumbnail(cell: Image.Image | Path | None) -> Image.Image | None:
-    picture = open_image(cell) if isinstance(cell, Path) else cell
-    return picture and thumbnail(picture)
 
 
 def square_columns(images: Tensor) -> dict[str, Tensor]:
@@ -275,13 +235,9 @@ def square_columns(images: Tensor) -> dict[str, Tensor]:
 
 
 def strip(images: Sequence[Image.Image]) -> Image.Image:
-    """Put pictures side by side, vertically centred, with thin gutters between them.
+    """Put pictures of any size and mode side by side, centred, with thin gutters between them.
 
-    Args:
-        images: at least one picture of any size and mode.
-
-    Returns:
-        RGB picture as high as the highest of them, without an outer margin.
+    The result is RGB, as high as the highest of them, without an outer margin.
     """
     assert images, "a strip needs at least one image"
     framed, gutter = table([images]), _gutter(max(image.height for image in images))
@@ -291,13 +247,9 @@ def strip(images: Sequence[Image.Image]) -> Image.Image:
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that its readers see the old content or the new, never half of it.
 
-    The content goes to a temporary file beside `path`, which then takes its name. Missing folders
-    are made. It is not forced to the disk (no fsync): a picture is not worth the wait, and after a
-    power failure it can be drawn again.
-
-    Args:
-        path: the file; replaced if it exists.
-        write: writes the content to the open binary file it is given.
+    The content, which `write` puts into the open binary file it is given, goes to a temporary file
+    beside `path`, which then takes its name. Missing folders are made. It is not forced to the disk
+    (no fsync): a picture is not worth the wait, and after a power failure it can be drawn again.
 
     Raises:
         UserError: the folder is not writable, the disk is full, or the like.
@@ -319,29 +271,15 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write `image` as PNG, by way of a temporary file (see `write_file`).
-
-    Args:
-        image: picture of mode L, RGB or RGBA.
-        path: the file, whatever its suffix; replaced if it exists.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write `image`, of mode L, RGB or RGBA, as PNG whatever the suffix; see `write_file`."""
     write_file(path, lambda file: image.save(file, format="PNG"))
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> None:
-    """Write frames as a GIF that loops forever, by way of a temporary file.
+    """Write frames of one size as a GIF that loops forever; see `write_file`.
 
-    Args:
-        frames: at least one picture; all of one size.
-        path: the file; replaced if it exists.
-        milliseconds: time per frame, at least 20: the format counts in hundredths of a second, and
-            browsers slow anything below two of them down to ten.
-
-    Raises:
-        UserError: frames of different sizes, too short a time, or an unwritable file.
+    A frame takes at least 20 `milliseconds`: the format counts in hundredths of a second, and
+    browsers slow anything below two of them down to ten. Other frames and times are refused.
     """
     assert frames, "a GIF needs at least one frame"
     if milliseconds < 20:

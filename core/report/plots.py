@@ -1,4 +1,4 @@
-"""Plots as SVG inside a page: they take the page's colours, light or dark, and its font.
+"""Plot as SVG inside a page: in the page's colours, light or dark, and its font.
 
 Methods are told apart by colour, dash pattern and marker together, so that colour is never needed.
 Colours: Okabe and Ito 2008, "Color Universal Design", those that stand out from white and black.
@@ -54,21 +54,17 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity over the steps of a training.
-
-    Attributes:
-        name: of the quantity.
-        svg: the drawing, without axes.
-        last: latest value, which need not be finite.
-        low: least finite value drawn; 0 without any.
-        high: greatest one.
-    """
+    """One quantity over the steps of a training."""
 
     name: str
     svg: str
+    """The drawing, without axes."""
     last: float
+    """Latest value, which need not be finite."""
     low: float
+    """Least finite value drawn; 0 without any."""
     high: float
+    """Greatest one."""
 
     @property
     def is_finite(self) -> bool:
@@ -78,28 +74,20 @@ class Curve:
 
 @dataclass(frozen=True)
 class Series:
-    """One method in a chart.
-
-    Attributes:
-        label: its name.
-        place: among all methods of the report, so that it looks the same in every chart.
-        points: (x, y); one, or a line of several.
-    """
+    """One method in a chart."""
 
     label: str
     place: int
+    """Among all methods of the report, so that it looks the same in every chart."""
     points: Sequence[tuple[float, float]]
+    """(x, y); one, or a line of several."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Methods in a drawing with axes.
+    """Methods in a drawing with axes; the page names them below it.
 
-    Attributes:
-        title: what it shows.
-        svg: the drawing; the page names the methods below it.
-        series: what is drawn.
-        has_baseline: whether there is a line to compare with.
+    `has_baseline` is whether there is a line to compare with.
     """
 
     title: str
@@ -153,11 +141,7 @@ def _thinned(points: Sequence[tuple[int, float]]) -> tuple[np.ndarray, np.ndarra
 
 
 def curves(records: Mapping[int, Mapping[str, float]]) -> list[Curve]:
-    """Draw a small curve of each quantity.
-
-    Args:
-        records: {step: {name: value}}; values that are not finite leave gaps.
-    """
+    """Draw a small curve of each quantity of {step: {name: value}}; what is not finite is a gap."""
     quantities: dict[str, list[tuple[int, float]]] = {}
     for step, values in records.items():
         for name, value in values.items():
@@ -198,14 +182,10 @@ def chart(
     baseline: float | None = None,
     log_x: bool = False,
 ) -> Chart | None:
-    """Draw points and lines; None if there is nothing finite to draw.
+    """Draw points and lines, with `labels` of the x and the y axis; None without a finite point.
 
-    Args:
-        title: what the chart shows.
-        labels: of the x and the y axis.
-        series: points that are not finite (or not positive, where logarithmic) are left out.
-        baseline: y of a horizontal line to compare with.
-        log_x: logarithmic x.
+    Points that are not finite (or not positive, where x is logarithmic) are left out. `baseline` is
+    y of a horizontal line to compare with.
     """
     from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415
 

@@ -1,6 +1,4 @@
-"""What a run has written down in log.jsonl, read back."""
-
-from __future__ import annotations
+"""Read back what a run has written down in log.jsonl."""
 
 import json
 import math
@@ -9,25 +7,22 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, by the latest line that says so; None where no line does.
-
-    Attributes:
-        step: of the latest line.
-        num_steps: of the whole training.
-        epoch: from 0.
-        steps_per_second: over the latest window.
-        elapsed_seconds: wall time of the training, resumed pieces added up.
-        device: what it runs on.
-    """
+    """How far a run is, by the latest line that says so; None where no line does."""
 
     step: int = 0
     num_steps: int | None = None
+    """Of the whole training."""
     epoch: float | None = None
+    """From 0."""
     steps_per_second: float | None = None
+    """Over the latest window."""
     elapsed_seconds: float | None = None
+    """Wall time of the training, resumed pieces added up."""
     device: str | None = None
 
     @property
@@ -40,35 +35,25 @@ class Progress:
 
 @dataclass
 class RunRecord:
-    """The lines of a log, by step.
-
-    Attributes:
-        losses: {step: {term: mean of its window}}; NaN where it was not finite.
-        measures: {step: {measure: value}}, likewise.
-        seconds: {step: wall time of the training up to it, resumed pieces added up}.
-        peak_memory_bytes: most bytes that any piece of the run held; 0 where unknown.
-        alarms: (step, sentence).
-        progress: how far the run is.
-        num_unreadable: lines cut off by a crash; not fatal, since the run goes on.
-    """
+    """The lines of a log, by step."""
 
     losses: dict[int, dict[str, float]] = field(default_factory=dict)
+    """{step: {term: mean of its window}}; NaN where it was not finite."""
     measures: dict[int, dict[str, float]] = field(default_factory=dict)
+    """{step: {measure: value}}, likewise."""
     seconds: dict[int, float] = field(default_factory=dict)
+    """{step: wall time of the training up to it, resumed pieces added up}."""
     peak_memory_bytes: float = 0.0
+    """Most bytes that any piece of the run held; 0 where unknown."""
     alarms: list[tuple[int, str]] = field(default_factory=list)
+    """(step, sentence)."""
     progress: Progress = Progress()
     num_unreadable: int = 0
+    """Lines cut off by a crash; not fatal, since the run goes on."""
 
-    def add(self, step: int, record: Mapping[str, Any], latest: int) -> None:
-        """Take up one line.
-
-        Args:
-            step: of the line.
-            record: the line.
-            latest: step of the line before.
-        """
-        if step < latest:
+    def add(self, step: int, record: Mapping[str, Any]) -> None:
+        """Take up one line; where the step falls back, forget the lines that it overtakes."""
+        if step < self.progress.step:
             self.forget(step)
         for kept, key in ((self.losses, "losses"), (self.measures, "measures")):
             if record.get(key):
@@ -94,29 +79,22 @@ class RunRecord:
 
     def seconds_at(self, step: int) -> float | None:
         """Interpolate the wall time up to a step between log lines; None before the first."""
-        before = max((s for s in self.seconds if s <= step), default=None)
-        after = min((s for s in self.seconds if s >= step), default=None)
-        if before is None or after is None:
-            return None if before is None else self.seconds[before]
-        if before == after:
-            return self.seconds[before]
-        share = (step - before) / (after - before)
-        return self.seconds[before] + share * (self.seconds[after] - self.seconds[before])
+        steps = sorted(self.seconds)
+        if not steps or step < steps[0]:
+            return None
+        return float(np.interp(step, steps, [self.seconds[s] for s in steps]))
 
 
 def read_record(path: Path) -> RunRecord:
     """Read a log.jsonl; an empty record where there is none."""
-    record, latest = RunRecord(), -1
+    record = RunRecord()
     if not path.exists():
         return record
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
                 entry = json.loads(line)
-                step = int(entry["step"])
-                record.add(step, entry, latest)
+                record.add(int(entry["step"]), entry)
             except (ValueError, KeyError, TypeError, AttributeError):
                 record.num_unreadable += 1
-            else:
-                latest = step
     return record

@@ -1,10 +1,8 @@
 """Command lines: the options that scripts share, and what each script does around its work.
 
-A script is `main = partial(cli.main, parse, work)`. Nothing here imports torch, and `work` imports
-what it needs only when it is called, so that `--help` and a mistake are answered at once.
+A script is `main = partial(cli.main, __doc__, options, work)`. Nothing here imports torch, and
+`work` imports what it needs after its checks, so that `--help` and a mistake are answered at once.
 """
-
-from __future__ import annotations
 
 import argparse
 import sys
@@ -15,6 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from core.errors import UserError
+
+Parser = argparse.ArgumentParser
+Args = argparse.Namespace
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--checkpoint": {"type": Path, "required": True, "help": "file, run folder or hf://owner/name"},
@@ -58,25 +59,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Options with the same meaning in several scripts, as `add_argument` takes them."""
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Make a parser that describes a script by the first line of its docstring."""
-    return argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-
-
-def add(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *names: str, **changes: Any
-) -> None:
+def add(parser: Parser | argparse._ArgumentGroup, *names: str, **changes: Any) -> None:
     """Add shared options to a parser, with some of their settings changed."""
     for name in names:
         parser.add_argument(name, **(OPTIONS[name] | changes))
 
 
-def require_at_least(args: argparse.Namespace, **least: int) -> None:
-    """Refuse numbers below the given least ones; an option that was left out (None) passes.
+def chosen(args: Args, *names: str) -> dict[str, Any]:
+    """Return {name: value} of some options, for functions that call them the same."""
+    return {name: getattr(args, name) for name in names}
 
-    Raises:
-        UserError: names the option and its value.
-    """
+
+def require_at_least(args: Args, **least: int) -> None:
+    """Refuse numbers below the given least ones; an option that was left out (None) passes."""
     for name, number in least.items():
         value = getattr(args, name)
         if value is not None and value < number:
@@ -84,27 +79,31 @@ def require_at_least(args: argparse.Namespace, **least: int) -> None:
 
 
 def main(
-    parse: Callable[[list[str] | None], argparse.Namespace],
-    work: Callable[[argparse.Namespace], int | None],
+    doc: str | None,
+    options: Callable[[Parser], None],
+    work: Callable[[Args], int | None],
     argv: list[str] | None = None,
 ) -> int:
     """Read the command line, do the work, and say what a user can mend in one line on stderr.
 
     Args:
-        parse: turns the command line into arguments; may refuse them with a `UserError`.
-        work: does what they ask for and returns an exit code (None is 0).
+        doc: the script's docstring; `--help` shows its first line.
+        options: adds the script's options.
+        work: checks them, does what they ask for, and returns an exit code (None is 0).
         argv: the command line without the script's name; None takes the process's own.
 
     Returns:
         `work`'s code; 2 for bad input, a full disk or too little GPU memory; 130 after Ctrl-C.
-        Anything else is our bug and keeps its stack trace.
+            Anything else is our bug and keeps its stack trace.
     """
     message, code = "", 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file's name may be no text: escape, don't stop
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = work(parse(argv)) or 0
+        parser = Parser(description=(doc or "").splitlines()[0])
+        options(parser)
+        code = work(parser.parse_args(argv)) or 0
         if processes := _processes():
             processes.barrier()  # nobody leaves while another still waits for it
     except UserError as error:

@@ -1,7 +1,5 @@
 """torch.distributed under torchrun; one process is the special case of every function here."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys
@@ -61,8 +59,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 def start(device: str = "auto") -> World:
     """Read torchrun's environment and join the process group (nccl on GPUs, gloo on CPUs).
 
-    Args:
-        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+    `device` is as in `pick_device`.
     """
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     place = pick_device(device)
@@ -106,7 +103,7 @@ def rank() -> int:
 
 
 def num_processes() -> int:
-    """Processes of this training."""
+    """Return the number of processes of this training."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -132,7 +129,7 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 @torch.no_grad()
 def average_buffers(networks: Iterable[nn.Module]) -> None:
-    """Mean of the floating-point buffers (batch norm statistics), so that processes agree."""
+    """Average the floating-point buffers (batch norm statistics), so that processes agree."""
     if not dist.is_initialized():
         return
     buffers = [b for net in networks for b in net.buffers() if b.is_floating_point()]
@@ -172,7 +169,7 @@ def add_up(tensor: Tensor) -> None:
 
 
 def gather_states(state: dict[str, Any], world: World) -> list[dict[str, Any]]:
-    """Every process's state (tensors and plain containers), in rank order; [] off rank 0.
+    """Return every process's state (tensors and plain containers), in rank order; [] off rank 0.
 
     The states travel as bytes of `torch.save` and are read with `weights_only=True`: no pickle is
     executed between processes either.

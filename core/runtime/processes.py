@@ -1,7 +1,5 @@
 """Work in a process of its own, so that the peak memory that it reports is its own."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from multiprocessing import get_context

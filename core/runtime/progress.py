@@ -1,7 +1,5 @@
 """How fast a run goes and how much memory it takes."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator
@@ -15,24 +13,20 @@ if sys.platform != "win32":
 
 
 class Window:
-    """Speed and data-wait share since the last log line.
-
-    Args:
-        step: steps done when the window opens.
-    """
+    """Speed and data-wait share since the last log line; `step` steps are done when it opens."""
 
     def __init__(self, step: int) -> None:
         self._step, self._start, self._wait = step, time.perf_counter(), 0.0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Within, time counts as waiting for data."""
+        """Count the time within as waiting for data."""
         start = time.perf_counter()
         yield
         self._wait += time.perf_counter() - start
 
     def finish(self, step: int) -> tuple[float, float]:
-        """Steps per second, and the share of the time spent waiting for data."""
+        """Return steps per second, and the share of the time spent waiting for data."""
         seconds = max(time.perf_counter() - self._start, 1e-9)
         return (step - self._step) / seconds, self._wait / seconds
 
@@ -46,7 +40,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> float:
-    """Most bytes held so far: allocated on the GPU, or resident on the CPU (0 where unknown)."""
+    """Return most bytes held so far: allocated on the GPU, or resident on the CPU (0: unknown)."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":

@@ -1,6 +1,4 @@
-"""Every random generator of a process: seed them, save them, bring them back."""
-
-from __future__ import annotations
+"""Seed every random generator of a process, save their states, bring them back."""
 
 import os
 import random
@@ -12,11 +10,9 @@ from torch import Tensor
 
 
 def seed_all(seed: int, *, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and torch (CPU and every GPU).
+    """Seed Python, NumPy and torch (CPU and every GPU); processes should pass different seeds.
 
-    Args:
-        seed: any int; processes should pass different ones.
-        deterministic: also allow only deterministic kernels.
+    `deterministic` also allows only deterministic kernels.
     """
     if deterministic:
         # cuBLAS is deterministic only with a fixed workspace, which it reads when first used.
@@ -30,13 +26,13 @@ def seed_all(seed: int, *, deterministic: bool = False) -> None:
 
 
 def get_torch_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """State of torch's generators on the CPU and on a GPU."""
+    """Return the state of torch's generators on the CPU and on a GPU."""
     on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), on_gpu
 
 
 def set_torch_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
-    """Inverse of `get_torch_state`."""
+    """Bring back what `get_torch_state` returned."""
     on_cpu, on_gpu = state
     torch.set_rng_state(on_cpu)
     if device.type == "cuda" and on_gpu is not None:
@@ -44,7 +40,7 @@ def set_torch_state(state: tuple[Tensor, Tensor | None], device: torch.device) -
 
 
 def get_state(device: torch.device) -> dict[str, Any]:
-    """States of the generators of this process, as tensors and plain containers."""
+    """Return the states of this process's generators, as tensors and plain containers."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, words, gauss_next = random.getstate()
     on_cpu, on_gpu = get_torch_state(device)
@@ -57,7 +53,7 @@ def get_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any], device: torch.device) -> None:
-    """Inverse of `get_state`."""
+    """Bring back what `get_state` returned."""
     set_torch_state((state["torch"], state["cuda"]), device)
     keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))

@@ -1,6 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to finish the step, save and leave."""
-
-from __future__ import annotations
+"""Take Ctrl-C and SIGTERM as a request to finish the step, save and leave."""
 
 import signal
 from collections.abc import Iterator
@@ -27,7 +25,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Within, the two signals set the returned request and do nothing else."""
+    """Let the two signals within set the yielded request and do nothing else."""
     request = StopRequest()
     before = {number: signal.signal(number, request._handle) for number in _SIGNALS}
     try:

@@ -1,6 +1,4 @@
-"""How long scripts take to answer, as ratios to the time of `python -c "import torch"`."""
-
-from __future__ import annotations
+"""Measure how long scripts take to answer, as ratios to the time of `python -c "import torch"`."""
 
 import os
 import statistics
@@ -22,18 +20,11 @@ _TORCH = "import torch"
 
 
 def measure(folder: Path, repeats: int) -> dict[str, Any]:
-    """Time `--help` and a wrong option of every script, and what some import for their work.
+    """Time `--help` and a wrong option of every script in `folder`, and what some import for work.
 
-    Args:
-        folder: of the scripts.
-        repeats: of each command, all in turn, so that a busy machine slows them alike.
-
-    Returns:
-        `import_torch_seconds`, and `ratios` to it: {script: {"help", "usage error", "work"}}, of
-        medians.
-
-    Raises:
-        UserError: a command ends with another exit code than expected.
+    Each command is run `repeats` times, all in turn, so that a busy machine slows them alike. The
+    medians are returned: `import_torch_seconds`, and `ratios` to it: {script: {"help", "usage
+    error", "work"}}. A command with another exit code than expected is an error.
     """
     commands: dict[tuple[str, str], tuple[list[str], int]] = {(_TORCH, ""): (["-c", _TORCH], 0)}
     for file in sorted(folder.glob("*.py")):
@@ -54,11 +45,7 @@ def measure(folder: Path, repeats: int) -> dict[str, Any]:
 
 
 def run_time(command: list[str], code: int) -> float:
-    """Return the seconds that a command takes.
-
-    Raises:
-        UserError: it ends with another exit code than `code`.
-    """
+    """Return the seconds that a command takes; refuse another exit code than `code`."""
     # Compiled modules are kept, as they are for users: only the first repeat compiles them.
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()

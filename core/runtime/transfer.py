@@ -5,8 +5,6 @@ is a piece of. A later attempt asks the server for the rest under the condition 
 still the same (RFC 9110, If-Range), and begins anew where the server cannot promise that.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json
@@ -36,12 +34,10 @@ TIMEOUT_SECONDS = 30.0
 
 
 def require_digest(path: Path, sha256: str, source: object, advice: str) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits, if it begins with the expected ones.
+    """Return the SHA-256 of a file, 64 hexadecimal digits, if it begins with `sha256`.
 
-    The error names the file `source` and ends with `advice`: what to do about another file.
-
-    Raises:
-        UserError: the file has another digest.
+    Otherwise an error names the file `source` and ends with `advice`: what to do about another
+    file.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,10 +1,8 @@
-"""Statistics over the whole picture, and the norms that are built on them, for tiled images.
+"""Statistics over the whole picture of tiled images, and the norms that are built on them.
 
 The table of means and variances is small and complete before the first pixel is normalised; the
 normalisation itself is a pointwise recipe.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -19,22 +17,22 @@ Dims = int | Sequence[int] | None
 
 
 def _var_mean(
-    call: str, input: TiledTensor, dim: Dims, keepdim: bool, lost: float = 0, root: bool = False
+    call: str, input: TiledTensor, dim: Dims, keepdim: bool, correction: float = 0
 ) -> tuple[Tensor, Tensor]:
-    """Return variance (or its root) and mean over `dim`, which must span the picture.
+    """Return variance, or its root, and mean over `dim`, which must span the picture.
 
-    `call` is the refused function's name, `lost` torch's `correction`.
+    `call` is torch's name of the function: of `std` and `std_mean` the root is asked for.
     """
     given = range(4) if dim is None else (dim,) if isinstance(dim, int) else dim
     dims = tuple(each % 4 for each in given)
     if not {2, 3} <= set(dims):
         raise refusal(f"{call}(dim={dim})")
     moments = input.source.moments.pooled([each for each in (0, 1) if each in dims])
-    var = (moments.var * moments.count).div(moments.count - lost)
-    var, mean = (
-        table[..., None, None].to(input.source.plan.compute_dtype)
-        for table in (var.sqrt() if root else var, moments.mean)
-    )
+    var = (moments.var * moments.count).div(moments.count - correction)
+    if call.startswith("std"):
+        var = var.sqrt()
+    dtype = input.source.plan.compute_dtype
+    var, mean = (table[..., None, None].to(dtype) for table in (var, moments.mean))
     return (var, mean) if keepdim else (var.squeeze(dims), mean.squeeze(dims))
 
 
@@ -43,7 +41,7 @@ def _mean(input: TiledTensor, dim: Dims = None, keepdim: bool = False) -> Tensor
     return _var_mean("mean", input, dim, keepdim)[1]
 
 
-def _spread(call: str, *, with_mean: bool) -> Handler:
+def _spread(call: str) -> Handler:
     def handler(
         input: TiledTensor,
         dim: Dims = None,
@@ -55,16 +53,15 @@ def _spread(call: str, *, with_mean: bool) -> Handler:
         if isinstance(dim, bool):  # the overload var(unbiased)
             unbiased, dim = dim, None
         lost = unbiased if correction is None else correction
-        result = _var_mean(call, input, dim, keepdim, lost, root=call.startswith("std"))
-        return result if with_mean else result[0]
+        result = _var_mean(call, input, dim, keepdim, lost)
+        return result if call.endswith("_mean") else result[0]
 
     return handler
 
 
-handles(torch.var, Tensor.var)(_spread("var", with_mean=False))
-handles(torch.std, Tensor.std)(_spread("std", with_mean=False))
-handles(torch.var_mean)(_spread("var_mean", with_mean=True))
-handles(torch.std_mean)(_spread("std_mean", with_mean=True))
+for _name in ("var", "std", "var_mean", "std_mean"):
+    _functions = (getattr(place, _name) for place in (torch, Tensor) if hasattr(place, _name))
+    handles(*_functions)(_spread(_name))
 
 
 @handles(F.adaptive_avg_pool2d)

@@ -1,9 +1,7 @@
-"""Padding, resizing, joining, convolution and pooling of tiled images.
+"""Pad, resize, join, convolve and pool tiled images.
 
 Importing this module fills the table of `core.tiling.tensor`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any

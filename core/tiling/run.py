@@ -1,13 +1,11 @@
-"""Images of any size through a convolutional network, without seams, and whether that is needed.
+"""Run images of any size through a convolutional network, without seams, if that is needed.
 
 `run_tiled` runs the network layer by layer: each convolution over all tiles, with the halo that it
 needs, before the next one starts. Activations wait in host memory, and a norm gathers its
-statistics over the whole image before it is applied, so that the result is that of the
-whole-image forward up to rounding, whatever the tile. The network is not changed: its forward
-runs on a `core.tiling.tensor.TiledTensor`. The device holds one tile at a time.
+statistics over the whole image before it is applied, so that the result is that of the whole-image
+forward up to rounding, whatever the tile. The network is not changed: its forward runs on a
+`core.tiling.tensor.TiledTensor`. The device holds one tile at a time.
 """
-
-from __future__ import annotations
 
 import os
 import re
@@ -52,25 +50,19 @@ def run_tiled(
     replicate), nearest and bilinear resizing, instance, batch and group norm, pointwise functions,
     sums and products of images, concatenation of channels, crops, and mean or variance over the
     picture (which give ordinary tensors). Dropout and batch norm must be in evaluation mode.
+    Anything else is refused by name.
 
-    Autocast around the call acts on the convolutions as usual. Host memory holds what a
-    whole-image forward would hold on the device at its peak (`estimate_peak_bytes`).
+    Autocast around the call acts on the convolutions as usual. Host memory holds what a whole-image
+    forward would hold on the device at its peak (`estimate_peak_bytes`).
 
     Args:
-        network: Its parameters are on `device`; not changed.
-        image: [N, C, H, W], float, on the CPU.
-        tile: Side of the tiles in pixels of each operation's output. Time falls and device memory
-            grows with it: about `tile`^2 * (inputs + outputs) of the widest convolution, for the
-            N images together.
-        device: Where tiles are computed.
-        dtype: Type in which activations wait in host memory; a 16-bit type halves it.
-
-    Returns:
-        The network's result on the CPU, in the type of `image`.
-
-    Raises:
-        UserError: The image or the tile is not as described, or the network calls something that
-            cannot be computed tile by tile; the message names it.
+        network: its parameters are on `device`; not changed.
+        image: [N, C, H, W], float, on the CPU, as the result will be.
+        tile: side of the tiles in pixels of each operation's output. Time falls and device memory
+            grows with it: about `tile`^2 * (inputs + outputs) of the widest convolution, for the N
+            images together.
+        device: where tiles are computed.
+        dtype: type in which activations wait in host memory; a 16-bit type halves it.
     """
     if image.ndim != 4 or not image.is_floating_point():
         shape = f"{image.dtype} {tuple(image.shape)}"
@@ -92,11 +84,9 @@ def run_tiled(
 def estimate_peak_bytes(network: Network, shape: Sequence[int], device: torch.device) -> int:
     """Return the bytes that the whole-image forward would hold at its peak.
 
-    The forward is run at full size on tensors without memory, and the live ones are added up after
-    each operation: the input counts, the parameters do not, as they are there already. Workspaces
-    inside an operation are not seen (see `SAFETY`).
-
-    The network's parameters and the image, float32 of `shape` [N, C, H, W], are on `device`.
+    The forward of a float32 image of `shape` [N, C, H, W] on `device`, where the parameters are, is
+    run on tensors without memory, and the live ones are added up after each operation: the input
+    counts, the parameters do not. Workspaces inside an operation are not seen (see `SAFETY`).
     """
     with _eager(), FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live:
         network(torch.empty(tuple(shape), device=device))
@@ -107,10 +97,7 @@ def available_bytes(device: torch.device) -> int:
     """Return the bytes that can be had on a device now.
 
     CUDA: what the driver has free and what PyTorch keeps without using it. CPU: the kernel's
-    `MemAvailable`, or, where there is no /proc/meminfo, the free pages.
-
-    Raises:
-        UserError: Another kind of device.
+    `MemAvailable`, or, where there is no /proc/meminfo, the free pages. Other devices are refused.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -125,9 +112,9 @@ def available_bytes(device: torch.device) -> int:
 
 
 def fits(network: Network, shape: Sequence[int], device: torch.device) -> bool:
-    """Tell whether the whole-image forward fits in the device's free memory, with a margin.
+    """Tell whether the whole-image forward fits in the free memory of a GPU or CPU, with a margin.
 
-    Arguments are those of `estimate_peak_bytes`; the device is a GPU (CUDA) or the CPU.
+    Arguments are those of `estimate_peak_bytes`.
     """
     return estimate_peak_bytes(network, shape, device) * SAFETY <= available_bytes(device)
 

@@ -1,4 +1,4 @@
-"""Images that are read window by window: what stands behind a `TiledTensor`.
+"""Read images window by window: what stands behind a `TiledTensor`.
 
 A `Source` is a [N, C, H, W] image of which any window can be had on the compute device. `Stored`
 keeps its pixels in host memory; the others are recipes over further sources (pointwise functions,
@@ -36,17 +36,14 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How one tiled forward is run.
-
-    Attributes:
-        tile: Side, in pixels of an operation's output, of the tiles it is computed in.
-        device: Where tiles are computed; the network's parameters live there.
-        dtype: What activations are stored as between operations, in host memory.
-    """
+    """How one tiled forward is run."""
 
     tile: int
+    """Side, in pixels of an operation's output, of the tiles it is computed in."""
     device: torch.device
+    """Where tiles are computed; the network's parameters live there."""
     dtype: torch.dtype
+    """What activations are stored as between operations, in host memory."""
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -64,10 +61,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and biased variance of groups of `count` values each.
-
-    Both are float64 of one shape, [N, C] unless pooled.
-    """
+    """Mean and biased variance, float64, [N, C] unless pooled, of groups of `count` values each."""
 
     count: int
     mean: Tensor
@@ -225,14 +219,10 @@ def sweep(
 ) -> Stored:
     """Fill a new image [N, C, H, W] in host memory, tile by tile.
 
-    Args:
-        plan: Gives the tiles.
-        shape: Of the new image.
-        compute: Window of the new image -> its pixels [N, C, h, w] on the device.
-        dtype: Type of the new image; default: the plan's storage type.
-        measure: Gather the moments on the way, before rounding to the storage type, which spares
-            a norm its pass over the image. Tiles are overwritten: `compute` must return tensors
-            of its own, not views.
+    `compute` makes the pixels [N, C, h, w] of a window on the device; they are stored as `dtype`,
+    by default the plan's. `measure` gathers the moments on the way, before rounding to the storage
+    type, which spares a norm its pass over the image. Tiles are then overwritten: `compute` must
+    return tensors of its own, not views.
     """
     stored = Stored(plan, torch.empty(tuple(shape), dtype=dtype or plan.dtype, device="cpu"))
     parts = []

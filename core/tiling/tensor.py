@@ -1,17 +1,15 @@
-"""Torch's image operations, tile by tile, behind the tensor that a network's forward runs on.
+"""Run torch's image operations tile by tile, behind the tensor that a network's forward sees.
 
 `TiledTensor` looks like an image on the compute device but holds no memory there. Every torch
 function that is called on it is looked up in a table of tiled versions. Convolutions and pooling
 walk over output tiles, read the input they need with its halo and store the result in host memory;
-everything pointwise, padding, resizing and concatenation stay recipes (`core.tiling.sources`)
-until the next convolution reads them. A function without a tiled version is refused by name.
+everything pointwise, padding, resizing and concatenation stay recipes (`core.tiling.sources`) until
+the next convolution reads them. A function without a tiled version is refused by name.
 """
-
-from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -54,10 +52,10 @@ class TiledTensor(Tensor):
     is_crop: bool
 
     @staticmethod
-    def __new__(cls, source: Source, *, is_crop: bool = False) -> TiledTensor:
+    def __new__(cls, source: Source, *, is_crop: bool = False) -> Self:
         """Make a handle on `source` without memory of its own."""
         plan = source.plan
-        self: TiledTensor = torch.Tensor._make_wrapper_subclass(
+        self: Self = torch.Tensor._make_wrapper_subclass(
             cls, source.shape, dtype=plan.dtype, device=plan.device
         )
         self.source = source

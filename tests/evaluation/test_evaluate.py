@@ -396,7 +396,7 @@ def test_weights_are_checked_and_named(tmp_path: Path, monkeypatch: pytest.Monke
     items = []
     for item in (weights.INCEPTION, weights.ALEXNET):
         digest = hashlib.sha256(item.url.encode()).hexdigest()
-        items.append(weights.Published(item.name, item.url, digest, item.size))
+        items.append(weights.Published(item.url, digest, item.size))
     monkeypatch.setattr(weights, "INCEPTION", items[0])
     monkeypatch.setattr(weights, "ALEXNET", items[1])
     with pytest.raises(UserError, match="SHA-256"):

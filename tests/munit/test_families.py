@@ -13,7 +13,7 @@ from core.family import ImageBatch
 from core.tiling.run import run_tiled
 from core.training.update import Updater
 from munit.family import MUNIT
-from munit.perceptual import PerceptualLoss
+from munit.losses import PerceptualLoss
 from tests.small import SMALL, TABLE, batch, family
 from tests.training.test_steps import Watched, snapshot
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from core.procedural.label_agreement import label_agreement, rgb_to_lab
+from core.procedural.known_truth import label_agreement, rgb_to_lab
 
 
 def test_lab_equals_skimage() -> None:

@@ -10,9 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.nn.vgg import vgg_input
-from munit.losses import domain_invariant_distance, multi_scale_dis_loss, multi_scale_gen_loss
+from munit.losses import (
+    PerceptualLoss,
+    domain_invariant_distance,
+    multi_scale_dis_loss,
+    multi_scale_gen_loss,
+)
 from munit.official import from_official, infer_discriminator, infer_generator
-from munit.perceptual import PerceptualLoss
 from tests.reference.cases import Case, agree, close, each
 from tests.reference.munit_cases import (
     assert_gradients,

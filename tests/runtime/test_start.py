@@ -87,7 +87,7 @@ def test_what_a_user_can_mend_is_one_line(
     def work(_: argparse.Namespace) -> None:
         raise error
 
-    assert cli.main(cli.parser("doc").parse_args, work, []) == code
+    assert cli.main("doc", lambda parser: None, work, []) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(message)
 
@@ -98,7 +98,7 @@ def test_our_bugs_keep_their_trace(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        cli.main(cli.parser("doc").parse_args, work, [])
+        cli.main("doc", lambda parser: None, work, [])
 
 
 def test_numbers_below_the_least_are_refused() -> None:

@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 from tests.wgan.separate import SeparateWGAN
 from wgan import official
 from wgan.config import Model
-from wgan.critic_schedule import CriticSchedule
+from wgan.critic_schedule import trains_generator
 from wgan.family import WGAN
 from wgan.networks import Cifar10Critic, ResidualBlock, ResidualCritic, ResidualGenerator
 
@@ -122,8 +122,7 @@ def published_schedule(model: Model, steps: int) -> list[bool]:
 
 
 def our_schedule(model: Model, steps: int) -> list[bool]:
-    schedule = CriticSchedule(model)
-    return [schedule.trains_generator(step) for step in range(steps)]
+    return [trains_generator(model, step) for step in range(steps)]
 
 
 def test_schedule_of_the_official_warm_up() -> None:

@@ -5,8 +5,6 @@ training the discriminators may not object. Losses look healthy; the pictures ar
 correlation of input and output luminance tells at a glance.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from core.evaluation.metrics.correlation import check_pair, luminance, pixel_correlation
@@ -17,20 +15,11 @@ winter) keep most of the layout and stay above 0, although a single image may di
 
 
 def color_inversion(x: Tensor, y: Tensor) -> Tensor:
-    """Return the Pearson correlation of the luminance of input and translation, per image.
+    """Correlate the luminance of inputs [N, C, H, W] and translations [N, C', H, W].
 
-    Near 1 the translation keeps light light and dark dark; near -1 it is the colour-inverted input.
-    See `ALARM_BELOW`.
-
-    Args:
-        x: input, [N, C, H, W], any range, float or uint8.
-        y: translation, [N, C', H, W]; the result does not depend on scale and offset.
-
-    Returns:
-        [N], float64, in [-1, 1]; 0 where either image is flat.
-
-    Raises:
-        ValueError: the shapes differ in more than the number of channels.
+    Returns [N], float64, in [-1, 1]: near 1 a translation keeps light light and dark dark, near -1
+    it is the colour-inverted input (see `ALARM_BELOW`), 0 where either image is flat. Range, scale
+    and offset of the images do not matter; float or uint8.
     """
     check_pair("color_inversion", x, y)
     return pixel_correlation(luminance(x), luminance(y))

@@ -1,7 +1,5 @@
 """Correlate two images over their pixels."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

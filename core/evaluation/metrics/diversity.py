@@ -1,7 +1,5 @@
 """Measure how much the translations of one image differ from style to style."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import torch
@@ -13,11 +11,8 @@ from core.nn.random_features import random_features
 def pixel_distance(outputs: Tensor) -> Tensor:
     """Average the absolute pixel difference over all pairs of styles and all images.
 
-    Args:
-        outputs: [K, N, C, H, W], N images in K >= 2 styles, float in [-1, 1].
-
-    Returns:
-        Scalar in [0, 2].
+    `outputs` [K, N, C, H, W] are N images in K >= 2 styles, float in [-1, 1]; the scalar is in [0,
+    2].
     """
     distances = [(x - y).abs().mean() for x, y in combinations(outputs, 2)]
     return torch.stack(distances).mean()

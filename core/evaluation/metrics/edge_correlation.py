@@ -5,8 +5,6 @@ is called by what it computes. It sees where things are, not which colours they 
 tell an image from its negative (`core.evaluation.metrics.color_inversion` can).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,14 +33,11 @@ def edge_correlation(x: Tensor, y: Tensor) -> Tensor:
     depends on the data: compare models on the same set.
 
     Args:
-        x: input, [N, C, H, W], any range, float or uint8; sides of at least 12 pixels.
-        y: translation, [N, C', H, W].
+        x: inputs, [N, C, H, W], any range, float or uint8; sides of at least 12 pixels.
+        y: translations, [N, C', H, W].
 
     Returns:
         [N], float64, in [-1, 1]; a level on which either image is flat counts 0.
-
-    Raises:
-        ValueError: the shapes differ in more than the number of channels, or are too small.
     """
     check_pair("edge_correlation", x, y)
     if min(x.shape[2:]) < MINIMUM:

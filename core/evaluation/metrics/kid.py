@@ -1,7 +1,5 @@
 """Kernel distance between two sets of features."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +11,12 @@ NUM_SUBSETS = 100
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Unbiased estimates on random subsets.
-
-    Attributes:
-        mean: over the subsets; about 0, and as often below as above, for equal distributions.
-        std: over the subsets (of the population); it tells how far `mean` can be trusted.
-    """
+    """Unbiased estimates on random subsets."""
 
     mean: float
+    """Over the subsets; about 0, and as often below as above, for equal distributions."""
     std: float
+    """Over the subsets (of the population); it tells how far `mean` can be trusted."""
 
 
 def kernel_distance(x: Tensor, y: Tensor, subset_size: int, seed: int = 0) -> KernelDistance:
@@ -31,15 +26,9 @@ def kernel_distance(x: Tensor, y: Tensor, subset_size: int, seed: int = 0) -> Ke
     2018, "Demystifying MMD GANs", section 4. Unlike FID it has no bias that falls with the number
     of images. Subsets are drawn as torch-fidelity draws them, so that a seed gives its numbers.
 
-    Args:
-        x: [N, D], any float type.
-        y: [M, D]; the two may be exchanged, up to the draw of the subsets.
-        subset_size: features of either set in each of the 100 subsets; from 2 to min(N, M). At N =
-            M every subset is the whole set, and `std` 0.
-        seed: of the draw.
-
-    Raises:
-        ValueError: the shapes do not fit, or `subset_size` is out of range.
+    The features [N, D] and [M, D] may be exchanged, up to the draw. Each of the 100 subsets has
+    `subset_size` of either, from 2 to min(N, M); at N = M every subset is the whole set, and `std`
+    0.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"kernel_distance: [N, D] and [M, D] needed, got {x.shape}, {y.shape}")

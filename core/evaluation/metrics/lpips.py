@@ -4,8 +4,6 @@ Zhang, Isola, Efros, Shechtman and Wang 2018, "The Unreasonable Effectiveness of
 Perceptual Metric"; the network `alex`, version 0.1, by which MUNIT and DRIT report diversity.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Self
@@ -42,12 +40,8 @@ def _alexnet() -> nn.Sequential:
 class LPIPS(nn.Module):
     """Distances in the features of AlexNet, each channel weighted as learnt.
 
-    Args:
-        trunk: torchvision's AlexNet, or its `features` alone.
-        linear: the published `alex.pth`: `lin0.model.1.weight` [1, 64, 1, 1], ...
-
-    Raises:
-        UserError: either is of another network.
+    `trunk` is torchvision's AlexNet, or its `features` alone, `linear` the published `alex.pth`:
+    `lin0.model.1.weight` [1, 64, 1, 1], ... Others are refused.
     """
 
     shift: Tensor

@@ -1,7 +1,5 @@
 """Structural similarity of image batches."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,17 +31,9 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
     use_sample_covariance=False, channel_axis=...)`. Computed in float64, since the variances are
     small differences of large numbers.
 
-    Args:
-        x: [N, C, H, W], float or uint8, values in [0, data_range]; H and W at least 11.
-        y: like `x`; the two may be exchanged.
-        data_range: distance between the smallest and the largest possible value. Unlike PSNR, SSIM
-            depends on the zero point: shift images in [-1, 1] to [0, 1] first.
-
-    Returns:
-        [N], float64, in [-1, 1]; 1 where the images are equal.
-
-    Raises:
-        ValueError: the shapes differ, are not [N, C, H, W], or are smaller than the window.
+    Images are [N, C, H, W], float or uint8, of at least 11 x 11 pixels, with values in [0,
+    data_range], and may be exchanged. Unlike PSNR, SSIM depends on the zero point: shift images in
+    [-1, 1] to [0, 1] first. The result is [N], float64, in [-1, 1]; 1 where the images are equal.
     """
     if x.shape != y.shape or x.ndim != 4:
         raise ValueError(f"ssim: two equal shapes [N, C, H, W] needed, got {x.shape} and {y.shape}")

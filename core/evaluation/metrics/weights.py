@@ -3,8 +3,6 @@
 Nothing is fetched unless `fetch_missing` is called: what is not there is named instead.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +18,21 @@ from core.runtime.transfer import fetch, require_digest
 class Published:
     """A published file.
 
-    Attributes:
-        name: of the file in the folder of weights.
-        url: where its authors give it out.
-        sha256: its digest, or the digits that its authors have put into the file's name.
-        size: for messages.
+    `sha256` is its digest, or the digits that its authors have put into the file's name; `size` is
+    for messages.
     """
 
-    name: str
     url: str
     sha256: str
     size: str
 
+    @property
+    def name(self) -> str:
+        """Name of the file in the folder of weights."""
+        return self.url.rpartition("/")[2]
+
 
 INCEPTION = Published(
-    "weights-inception-2015-12-05-6726825d.pth",
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth",
     "6726825d",
@@ -42,21 +40,16 @@ INCEPTION = Published(
 )
 """The TensorFlow Inception v3 that FID and KID are defined by, as torch-fidelity converted it."""
 VGG16 = Published(
-    "vgg16-397923af.pth",
     "https://download.pytorch.org/models/vgg16-397923af.pth",
     "397923af",
     "528 MB",
 )
 """torchvision's VGG-16, whose last hidden layer precision and recall were defined in."""
 ALEXNET = Published(
-    "alexnet-owt-7be5be79.pth",
-    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "7be5be79",
-    "233 MB",
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79", "233 MB"
 )
 """torchvision's AlexNet, the trunk of LPIPS."""
 LPIPS_ALEXNET = Published(
-    "alex.pth",
     "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
     "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "6 kB",
