@@ -10,6 +10,7 @@ from core.compare.config import Config
 from core.compare.cost import measure_cost
 from core.compare.drawing import Drawer, Drawing, overview
 from core.compare.entries import Method, Stylizers, prepare
+from core.compare.folder_method import FolderMethod
 from core.compare.report import write_report
 from core.compare.tables import csv_text, markdown, tree
 from core.errors import UserError
@@ -49,12 +50,13 @@ def find_test_set(config: Config) -> EvaluationSet:
 
 def _measure(method: Method, config: Config, test_set: EvaluationSet) -> None:
     """Add cost and quality to a loaded method; what fails is added to its problems."""
-    if method.translator is None or method.source is None:
+    if method.translator is None:
         return
-    sizes = config.inference.sizes or (config.data.size or _DEFAULT_SIZE,)
-    repeats = config.inference.repeats
-    method.cost, problems = measure_cost(method.source, method.translator, sizes, repeats)
-    method.problems += problems
+    if method.source is not None and not isinstance(method.translator, FolderMethod):
+        sizes = config.inference.sizes or (config.data.size or _DEFAULT_SIZE,)
+        repeats = config.inference.repeats
+        method.cost, problems = measure_cost(method.source, method.translator, sizes, repeats)
+        method.problems += problems
     options = EvaluateOptions(**config.evaluate.model_dump())
     try:
         method.evaluation = Evaluator(method.translator, test_set, options)()
@@ -102,7 +104,9 @@ def compare(
             print(f"{entry.name}: {problem}", flush=True)
         methods.append(method)
     if not any(method.translator for method in methods):
-        first = methods[0]
+        first = next((method for method in methods if method.problems), None)
+        if first is None:
+            raise UserError("entries: published figures alone; add something to compare with them")
         raise UserError(f"no entry can be compared; {first.name}: {first.problems[0]}")
     for method in methods:
         _measure(method, config, test_set)

@@ -3,9 +3,19 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from core.options import CountInt, EvaluateOptions, NamedConfig, Options, PositiveInt
+from core.evaluation.scores import is_measure
+from core.options import (
+    CountInt,
+    Direction,
+    EvaluateOptions,
+    FeatureName,
+    NamedConfig,
+    Options,
+    PositiveInt,
+    Resize,
+)
 
 RESERVED = ("input", "example", "truth", "reconstruction")
 """Labels of the pictures beside those of the methods."""
@@ -64,7 +74,7 @@ class Inference(Options):
 
 
 class Entry(Options):
-    """One method: a checkpoint, a training, or a style method."""
+    """One method: a checkpoint, a training, a style method, pictures, or published figures."""
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     checkpoint: str | None = None
@@ -79,10 +89,32 @@ class Entry(Options):
     run: str | None = None
     """Run folder of the training; default `runs/<name of the comparison>/<name of the entry>`."""
 
+    folder: dict[Direction, str] | None = None
+    """Pictures of any program, `AtoB: results/zebras`: folders or lists with one for each input, of
+    equal names."""
+    published: dict[Direction, dict[str, float]] | None = None
+    """Figures of a paper, `AtoB: {fid: 77.2}`, to stand beside one's own."""
+    source: str = ""
+    """Where the published figures are from."""
+
+    @field_validator("published")
+    @classmethod
+    def _known_measures(
+        cls, published: dict[Direction, dict[str, float]] | None
+    ) -> dict[Direction, dict[str, float]] | None:
+        for measures in (published or {}).values():
+            for name in measures:
+                if not is_measure(name):
+                    raise ValueError(f"{name} is no measure; docs/metrics.md lists them")
+        return published
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.checkpoint is None) == (self.config is None):
-            raise ValueError("give either checkpoint or config")
+        sources = (self.checkpoint, self.config, self.folder, self.published)
+        if sum(map(bool, sources)) != 1:
+            raise ValueError("give either checkpoint, config, folder or published")
+        if bool(self.published) != bool(self.source):
+            raise ValueError("published figures need their source, and nothing else does")
         if self.config is None and (self.set or self.run is not None):
             raise ValueError("set and run go with config; a checkpoint states its own options")
         if not slug(self.name):
@@ -97,6 +129,9 @@ class Evaluate(Options):
 
     num_styles: Annotated[int, Field(ge=2)] = EvaluateOptions().num_styles
     kid_subset_size: Annotated[int, Field(ge=2)] = EvaluateOptions().kid_subset_size
+    features: FeatureName = "inception"
+    resize: Resize = "tf1"
+    bootstrap: CountInt = 0
     weights: str | None = None
 
 

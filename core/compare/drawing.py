@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from core.compare.config import RESERVED, Show, slug
 from core.compare.entries import Method
-from core.compare.style_method import StyleMethod
 from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet
 from core.family import to_float
+from core.inference.translator import Translator
 from core.options import Direction
 from core.report.pictures import save_png, sheet, shown, to_pil
 
@@ -122,7 +122,7 @@ class Drawer:
             files = {INPUT: row.images[INPUT]}
             image = to_float(inputs.read(row.number))
             for place, (label, made) in enumerate(
-                self._columns(method, image, direction, examples).items()
+                self._columns(method, row.number, image, direction, examples).items()
             ):
                 # With a dot, which no name of a method brings along.
                 stem = f"{method.slug}.{slug(label)}" if place else method.slug
@@ -142,7 +142,12 @@ class Drawer:
         return path
 
     def _columns(
-        self, method: Method, image: Tensor, direction: Direction, examples: Sequence[Tensor]
+        self,
+        method: Method,
+        number: int,
+        image: Tensor,
+        direction: Direction,
+        examples: Sequence[Tensor],
     ) -> dict[str, Tensor]:
         """Return {label: picture} of one input; the first is what stands for the method."""
         translator = method.translator
@@ -151,12 +156,12 @@ class Drawer:
         for k, example in enumerate(examples, start=1):
             made[f"example {k}"] = translator.in_style_of(image, example, direction)
         if method.kind == "translator":
-            (made["translation"],) = translator.translations(image, direction, 1, seed=0)
+            (made["translation"],) = translator.translations(image, direction, 1, seed=number)
         elif method.kind == "styles" and self._show.num_random:
             # Of one seed: the same styles for every input.
             drawn = translator.translations(image, direction, self._show.num_random, seed=0)
             made |= {f"random {k}": picture for k, picture in enumerate(drawn, start=1)}
-        if reconstruction_label(method) and not isinstance(translator, StyleMethod):
+        if isinstance(translator, Translator) and translator.reconstruction:
             made[RECONSTRUCTION] = translator.reconstruct(image[None], direction)[0]
         return made
 

@@ -10,11 +10,12 @@ from core.checkpoints import store
 from core.checkpoints.which import choose
 from core.compare.config import Config, Entry, slug
 from core.compare.cost import Cost, Loaded, Source
+from core.compare.folder_method import FolderMethod
 from core.compare.style_method import StyleMethod
 from core.config import load_config
 from core.errors import UserError, reading
 from core.evaluation.image_set import EvaluationSet
-from core.evaluation.scores import Evaluation
+from core.evaluation.scores import Evaluation, Measure, Scores
 from core.family import Family, FamilyTable
 from core.inference.loading import load_translator
 from core.report.run_record import RunRecord, read_record
@@ -45,8 +46,9 @@ class Method:
 
     name: str
     source: Source | None = None
-    """How to load it, like all below None if that failed."""
-    translator: Loaded | None = None
+    """How to load it; None of pictures that are there, and like all below if that failed."""
+    translator: Loaded | FolderMethod | None = None
+    """None also for published figures."""
     training: Training | None = None
     """None also for style methods and converted checkpoints."""
     cost: Cost | None = None
@@ -108,6 +110,15 @@ def _is_complete(run_dir: Path, config: Any) -> bool:
     return _finished({**state, "config": config.model_dump(mode="json")})
 
 
+def _published(entry: Entry) -> Evaluation:
+    """Return figures of a paper as if they had been measured; of how many images is not known."""
+    scores: dict[str, Scores] = {
+        direction: Scores(0, 0, {name: Measure.of(name, value) for name, value in figures.items()})
+        for direction, figures in (entry.published or {}).items()
+    }
+    return Evaluation(scores, (f"{entry.name}: figures of {entry.source}",))
+
+
 def prepare(
     entry: Entry,
     config: Config,
@@ -122,7 +133,13 @@ def prepare(
         KeyboardInterrupt: a training was stopped; the same call goes on with it.
     """
     method = Method(entry.name)
+    if entry.published:
+        method.evaluation = _published(entry)
+        return method
     try:
+        if entry.folder:
+            method.translator = FolderMethod(entry.folder, test_set)
+            return method
         place = distributed.start(device).device
         start = Path(entry.checkpoint) if entry.checkpoint is not None else None
         table, own = {**families, **stylizers}, None

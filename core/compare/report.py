@@ -71,8 +71,8 @@ def write_report(
 
     `summary` says in a sentence or two what was compared on what; `notes` are on the measures.
     """
-    names = [method.name for method in methods]
-    # A method that failed leaves its place empty.
+    # A method that failed leaves its place empty; published figures have no pictures.
+    names = [m.name for m in methods if m.translator is not None or m.evaluation is None]
     grids = [
         Row(
             f"{direction}: contents down, styles or stages across",

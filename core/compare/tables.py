@@ -114,7 +114,7 @@ def _number(key: str, value: float) -> str:
 
 def cost_table(methods: Sequence[Method]) -> Table:
     """Build the table of what a training took and what an image takes, method by method."""
-    failed = [m.name for m in methods if m.translator is None]
+    failed = [m.name for m in methods if m.translator is None and m.evaluation is None]
     sizes = sorted({timing.size for m in methods if m.cost for timing in m.cost.timings})
     columns = {
         "method": Column("method", lambda n: f"{n} (not compared)" if n in failed else n),

@@ -85,47 +85,79 @@ def load_segmenter(name: str) -> Segmenter:
     return found
 
 
-def pictures_of(path: Path, max_images: int | None = None) -> Pictures:
-    """Find the pictures of a folder (with those inside), a list `.txt`, as RGB of their own size.
+def pictures_of(
+    path: Path, max_images: int | None = None, options: DataOptions | None = None
+) -> Pictures:
+    """Find the pictures of a folder (with those inside), or of a list `.txt`, as RGB.
+
+    They come in their own size, or by the rule of the resize of `options`.
 
     Raises:
         UserError: none there.
     """
     files = find_single(path, max_images)
     root = path if path.is_dir() else path.parent
-    options = as_they_are(DataOptions(root=str(root)))
+    options = options or as_they_are(DataOptions(root=str(root)))
     return Pictures(Source(root.name, root, tuple((file,) for file in files), (3,), False, options))
 
 
-class _Partners:
-    """The pictures of another folder by the names of the generated, whatever their endings."""
+class Partners:
+    """Pictures found by the names of others, whatever their endings.
 
-    def __init__(self, path: Path, what: str) -> None:
-        self._pictures, self._what, self._path = pictures_of(path), what, path
-        self._places = {_stem(self._pictures, i): i for i in range(len(self._pictures))}
-        if len(self._places) != len(self._pictures):
-            raise UserError(f"{path}: two pictures of one name with different endings; keep one")
+    Args:
+        pictures: the ones to be found.
+        what: they are called in messages.
 
-    def of(self, generated: Pictures, i: int) -> Tensor:
-        """Return the partner of a generated picture, uint8 [1, 3, H, W]."""
-        place = self._places.get(_stem(generated, i))
+    Raises:
+        UserError: two have the same name.
+    """
+
+    def __init__(self, pictures: Pictures, what: str) -> None:
+        self._pictures, self._what = pictures, what
+        self._places = {_stem(pictures, i): i for i in range(len(pictures))}
+        if len(self._places) != len(pictures):
+            root = pictures.source.root
+            raise UserError(f"{root}: two pictures of one name with different endings; keep one")
+
+    def place(self, others: Pictures, i: int) -> int:
+        """Return the number of the partner of picture `i` of others.
+
+        Raises:
+            UserError: there is none.
+        """
+        place = self._places.get(_stem(others, i))
         if place is None:
             raise UserError(
-                f"{self._path}: no {self._what} for {generated.name(i)}; partners have equal names"
+                f"{self._pictures.source.root}: no {self._what} for {others.name(i)}; partners "
+                "have equal names"
             )
-        picture = to_rgb(in_8_bits(self._pictures.read(place)))[None]
-        made = generated.read(i)
-        if picture.shape[2:] != made.shape[1:]:
+        return place
+
+    def read(self, others: Pictures, i: int) -> Tensor:
+        """Return the partner of picture `i` of others, [C, H, W]."""
+        return self._pictures.read(self.place(others, i))
+
+    def of(self, others: Pictures, i: int, picture: Tensor) -> Tensor:
+        """Return the partner of a picture, uint8 [1, 3, H, W], of the same size.
+
+        Raises:
+            UserError: there is none, or it has another size.
+        """
+        found = to_rgb(in_8_bits(self.read(others, i)))[None]
+        if found.shape != picture.shape:
             raise UserError(
-                f"{generated.name(i)}: {made.shape[2]}x{made.shape[1]} px, its {self._what} "
-                f"{picture.shape[3]}x{picture.shape[2]} px; both must be of one size"
+                f"{others.name(i)}: {picture.shape[3]}x{picture.shape[2]} px, its {self._what} "
+                f"{found.shape[3]}x{found.shape[2]} px; both must be of one size"
             )
-        return picture
+        return found
 
 
 def _stem(pictures: Pictures, i: int) -> str:
-    path = Path(pictures.source.files[i][0])
-    return same(relative_name(path.with_suffix(""), pictures.source.root))
+    """Return a picture's name without its ending, below the folder of its domain."""
+    source = pictures.source
+    path, domain = Path(source.files[i][0]), source.root / source.label
+    root = domain if path.is_relative_to(domain) else source.root
+    return same(relative_name(path.with_suffix(""), root))
 
 
 def evaluate_folders(
@@ -206,12 +238,12 @@ class _Partnered:
         device: torch.device,
     ) -> None:
         self._made, self._labels = made, labels
-        self._truths = _Partners(truth, "truth") if truth is not None else None
-        self._sources = _Partners(source, "source") if source is not None else None
+        self._truths = Partners(pictures_of(truth), "truth") if truth is not None else None
+        self._sources = Partners(pictures_of(source), "source") if source is not None else None
         self._pairs = PairMeasures(options, device, name="lpips" if truth is not None else "")
         self._table: defaultdict[str, list[Measure]] = defaultdict(list)
         if labels is not None:
-            self._maps = _Partners(labels.truth, "label map")
+            self._maps = Partners(pictures_of(labels.truth), "label map")
             self._by_colour = nearest_colour(labels.colours)
             self._confusion = Confusion(len(labels.colours))
 
@@ -224,13 +256,13 @@ class _Partnered:
         """Measure a picture, uint8 [1, 3, H, W]."""
         found: dict[str, float] = {}
         if self._truths is not None:
-            found |= self._pairs.with_truth(picture, self._truths.of(self._made, i))
+            found |= self._pairs.with_truth(picture, self._truths.of(self._made, i, picture))
         if self._sources is not None:
-            found |= self._pairs.with_source(self._sources.of(self._made, i), picture)
+            found |= self._pairs.with_source(self._sources.of(self._made, i, picture), picture)
         for name, value in found.items():
             self._table[name].append(Measure.of(name, value))
         if self._labels is not None:
-            truth = self._by_colour(self._maps.of(self._made, i))
+            truth = self._by_colour(self._maps.of(self._made, i, picture))
             classes = (self._labels.segmenter or self._by_colour)(picture)
             if classes.shape != truth.shape:
                 raise UserError(

@@ -39,10 +39,22 @@ _OF_PICTURES: dict[str, Better] = {
 }
 
 
+_KNOWN = OF_SETS | _OF_PICTURES
+
+
+def _base(measure: str) -> str:
+    """Return the measure's name without that of a network."""
+    return measure if measure in _KNOWN else measure.rpartition("_")[0]
+
+
+def is_measure(name: str) -> bool:
+    """Return whether there is a measure of this name."""
+    return _base(name) in _KNOWN
+
+
 def better(measure: str) -> Better:
     """Return which way a measure is better; empty for a spread."""
-    known = OF_SETS | _OF_PICTURES
-    return known[measure if measure in known else measure.rpartition("_")[0]]
+    return _KNOWN[_base(measure)]
 
 
 def is_better(measure: str, value: float, than: float) -> bool:
