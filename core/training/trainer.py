@@ -34,6 +34,7 @@ from core.training.schedule import Schedule
 from core.training.sizes import check_size
 from core.training.step import Stepper
 from core.training.stop import StopAgreement
+from core.training.trackers import require_packages
 
 
 class Trainer:
@@ -64,6 +65,7 @@ class Trainer:
             raise UserError(
                 "the checkpoint was converted for testing and has no optimizers to resume with"
             )
+        require_packages(config.log.trackers)
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         self.family = family = kind.build(config)
         # A family completes its options by what only the data tells, e.g. a vocabulary.
@@ -110,7 +112,8 @@ class Trainer:
         self._write_config()
         processes = f"{self.world.size} x " if self.world.size > 1 else ""
         about = {"num_steps": self.num_steps, "device": processes + device_name(self.device)}
-        self.log = RunLog(self.run_dir if self.world.is_main else None, self.step, **about)
+        folder = self.run_dir if self.world.is_main else None
+        self.log = RunLog(folder, self.step, self.config, **about)
         self.alarms = Alarms()
         if not self.world.is_main:
             return
