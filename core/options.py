@@ -26,6 +26,7 @@ Preprocess = Literal[
     "scale_and_center_crop",
     "none",
 ]
+TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
 
 
@@ -198,7 +199,10 @@ class LogOptions(Options):
     """What is written while training; counts are in steps where they do not say otherwise."""
 
     every: PositiveInt = 100
-    """Loss terms, averaged over this many steps, to log.jsonl and TensorBoard."""
+    """Loss terms, averaged over this many steps, to log.jsonl and the trackers."""
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """Where numbers, sample grids and options go besides the run folder's log and page; all but
+    TensorBoard are extras of the same names (docs/training.md)."""
     samples_every: CountInt = 1000
     """Sample grid on fixed inputs; 0: never."""
     samples_every_epochs: CountInt = 0

@@ -1,4 +1,4 @@
-"""What a run writes down: log.jsonl, TensorBoard, and messages above the progress bar."""
+"""What a run writes down: log.jsonl, its trackers, and messages above the progress bar."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from core.options import RunConfig
+from core.training.trackers import Trackers
 
 
 class RunLog:
@@ -26,19 +25,28 @@ class RunLog:
     Args:
         run_dir: the run folder; None writes nothing (ranks other than 0).
         step: the step that is resumed from; later lines of an older log are dropped.
+        config: options of the run, with `log.trackers`; None has none.
         **about: what holds for the whole run; log.jsonl repeats it in each window's line.
     """
 
-    def __init__(self, run_dir: Path | None, step: int = 0, **about: Any) -> None:
+    def __init__(
+        self,
+        run_dir: Path | None,
+        step: int = 0,
+        config: RunConfig | None = None,
+        **about: Any,
+    ) -> None:
         self._terms: dict[str, list[Tensor]] = {}
         self._about = about
         self._path = run_dir / "log.jsonl" if run_dir else None
-        self._board: SummaryWriter | None = None
-        if run_dir is not None and self._path is not None:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (only when training)
-
+        self._step, self._trackers = step, None
+        if run_dir is not None:
             self._drop_after(step)
-            self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
+            if config is not None:
+                self._trackers = Trackers(run_dir, config, step, self._leave_out)
+
+    def _leave_out(self, step: int, text: str) -> None:
+        self.message(step, "notice", text)
 
     def _drop_after(self, step: int) -> None:
         assert self._path is not None
@@ -83,18 +91,18 @@ class RunLog:
         """One window: loss terms under `loss/`, rates and speeds under `progress/`."""
         entry = {"step": step, "time": time.time(), "losses": dict(terms)}
         self._line({**entry, **progress, **self._about})
-        if self._board is not None:
-            for name, value in terms.items():
-                self._board.add_scalar(f"loss/{name}", value, step)
-            for name, value in progress.items():
-                self._board.add_scalar(f"progress/{name}", value, step)
+        tagged = {f"loss/{name}": value for name, value in terms.items()}
+        self._track(step, tagged | {f"progress/{name}": value for name, value in progress.items()})
+
+    def _track(self, step: int, values: Mapping[str, float]) -> None:
+        self._step = step
+        if self._trackers is not None:
+            self._trackers.scalars(step, values)
 
     def measures(self, step: int, values: Mapping[str, float]) -> None:
         """What was measured on pictures at a step, under `measure/`."""
         self._line({"step": step, "time": time.time(), "measures": dict(values)})
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"measure/{name}", value, step)
+        self._track(step, {f"measure/{name}": value for name, value in values.items()})
 
     def message(self, step: int, kind: str, text: str) -> None:
         """An alarm or notice: on the screen and as a line of the log."""
@@ -107,19 +115,19 @@ class RunLog:
         self._line({"step": step, "time": time.time(), kind: text})
 
     def picture(self, step: int, tag: str, image: Image.Image) -> None:
-        """A grid for TensorBoard."""
-        if self._board is not None:
-            self._board.add_image(tag, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+        """Give a grid to the trackers."""
+        if self._trackers is not None:
+            self._trackers.picture(step, tag, image.convert("RGB"))
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
-        if self._board is not None:
-            self._board.flush()
+        if self._trackers is not None:
+            self._trackers.flush(self._step)
 
     def close(self) -> None:
         """Write what is left and release the files."""
-        if self._board is not None:
-            self._board.close()
+        if self._trackers is not None:
+            self._trackers.close(self._step)
 
 
 def _without_nonfinite(value: Any) -> Any:

@@ -40,6 +40,7 @@ from core.training.schedule import Schedule
 from core.training.sizes import check_size
 from core.training.step import Stepper
 from core.training.stop import StopAgreement
+from core.training.trackers import require_packages
 
 
 class Trainer:
@@ -73,6 +74,7 @@ class Trainer:
                 "the checkpoint was converted and has no optimizers to resume with; begin a run "
                 "with its weights: --init CHECKPOINT --config FILE"
             )
+        require_packages(config.log.trackers)
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         config = with_white(config, kind.layout, resume and resume["config"])
         self.family = family = kind.build(config)
@@ -126,7 +128,8 @@ class Trainer:
             write_config(self.config, self.run_dir)
         processes = f"{self.world.size} x " if self.world.size > 1 else ""
         about = {"num_steps": self.num_steps, "device": processes + device_name(self.device)}
-        self.log = RunLog(self.run_dir if self.world.is_main else None, self.step, **about)
+        folder = self.run_dir if self.world.is_main else None
+        self.log = RunLog(folder, self.step, self.config, **about)
         self.alarms = Alarms()
         if not self.world.is_main:
             return

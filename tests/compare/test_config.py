@@ -42,8 +42,8 @@ ONE = {"name": "one", "checkpoint": "runs/one"}
     ("change", "parts"),
     [
         ({"entries": []}, ["entries", "at least 1"]),
-        ({"entries": [{"name": "x"}]}, ["entries.0", "either checkpoint, config, folder or published"]),
-        ({"entries": [ONE | {"config": "y"}]}, ["entries.0", "either checkpoint, config, folder or published"]),
+        ({"entries": [{"name": "x"}]}, ["entries.0", "either checkpoint, config, folder"]),
+        ({"entries": [ONE | {"config": "y"}]}, ["entries.0", "either checkpoint, config, folder"]),
         ({"entries": [ONE | {"set": ["a=1"]}]}, ["entries.0", "set and run go with config"]),
         ({"entries": [ONE | {"name": "Truth"}]}, ["entries.0", "input, example, truth"]),
         ({"entries": [ONE | {"name": "?!"}]}, ["entries.0", "a letter or a digit"]),
