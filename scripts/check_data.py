@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
 
 from core.runtime import cli
 
@@ -19,6 +20,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--split", type=float, metavar="SHARE", help="first move this share of train to test"
     )
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw images of each folder here")
     cli.add(parser, "--max-pixels")
     return parser.parse_args(argv)
 
@@ -35,6 +37,10 @@ def check(args: argparse.Namespace) -> int:
         print("\n".join(split_off(expanded(args.folder), args.split)))
     report = check_folder(args.folder)
     print("\n".join(report.lines()))
+    if args.sheet is not None:
+        from core.jobs.contact_sheet import write_contact_sheet
+
+        write_contact_sheet(report.parts, args.sheet)
     return 0 if report.usable else 2
 
 
