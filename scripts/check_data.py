@@ -5,6 +5,7 @@ exit code is 0 where the data set can be used as it is, 2 otherwise.
 """
 
 from functools import partial
+from pathlib import Path
 
 from core.runtime import cli
 
@@ -14,6 +15,7 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("folder", metavar="DIR", help="the data set's folder (data.root)")
     moved = "first move this share of train to test"
     parser.add_argument("--split", type=float, metavar="SHARE", help=moved)
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw images of each folder here")
     cli.add(parser, "--max-pixels")
 
 
@@ -29,6 +31,10 @@ def check(args: cli.Args) -> int:
         print("\n".join(split_off(expanded(args.folder), args.split)))
     report = check_folder(args.folder)
     print("\n".join(report.lines()))
+    if args.sheet is not None:
+        from core.jobs.contact_sheet import write_contact_sheet
+
+        write_contact_sheet(report.parts, args.sheet)
     return 0 if report.usable else 2
 
 

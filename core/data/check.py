@@ -39,6 +39,8 @@ class Part:
         modes: Pillow's mode of each readable image, as stored.
         span: Smallest and largest value of the images of more than 8 bits; None if there are none.
         bands: Numbers of channels that occur, without alpha.
+        histogram: Mean over the images of their shares of values, from black to white.
+        files: The readable images, where they are files.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Part:
     modes: tuple[str, ...]
     span: Span | None = None
     bands: frozenset[int] = frozenset()
+    histogram: tuple[float, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def lines(self) -> list[str]:
         """Describe number, sizes and modes in two lines for a person."""
@@ -60,6 +64,8 @@ class Part:
             f"  width {_range(widths)}, height {_range(heights)}, "
             f"most common {size[0]} x {size[1]} ({share})",
         ]
+        if self.histogram:
+            lines.append(f"  black {_bars(self.histogram)} white")
         if self.span:
             lines.append(f"  values {self.span[0]:g} to {self.span[1]:g} in more than 8 bits")
         return lines
@@ -280,7 +286,10 @@ def _add_part(report: Report, name: str, files: Sequence[Path]) -> dict[Path, tu
     sizes = {path: one.size for path, one in found.items()}
     modes = tuple(one.mode for one in found.values())
     bands = frozenset(one.bands for one in found.values())
-    report.parts.append(Part(name, tuple(sizes.values()), modes, span, bands))
+    shares = zip(*(one.histogram for one in found.values()), strict=True)
+    histogram = tuple(sum(share) / len(found) for share in shares)
+    part = Part(name, tuple(sizes.values()), modes, span, bands, histogram, tuple(found))
+    report.parts.append(part)
     if span is not None:
         _note_depth(report, name, deep, span)
     return sizes
@@ -305,6 +314,12 @@ def _note_depth(report: Report, name: str, deep: Sequence[Description], span: Sp
     else:
         return
     report.white = "auto"
+
+
+def _bars(shares: Sequence[float]) -> str:
+    """Draw shares as bars of one character each; only an empty one has no height."""
+    top = max(shares) or 1.0
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * share / top))] if share else " " for share in shares)
 
 
 def _range(lengths: Sequence[int]) -> str:

@@ -68,6 +68,8 @@ class Description:
         levels: Black and white, where the file or its type states them.
         deep: Whether there are more than 8 bits.
         span: Smallest and largest stored value.
+        histogram: Share of its values in 16 equal steps from black to white, or over its span where
+            nobody knows what is white.
     """
 
     size: tuple[int, int]
@@ -75,7 +77,8 @@ class Description:
     bands: int
     levels: Levels | None
     deep: bool
-    span: tuple[float, float]
+    span: Span
+    histogram: tuple[float, ...]
 
 
 def has_image_extension(path: Path) -> bool:
@@ -158,7 +161,10 @@ def describe_image(path: Path) -> Description:
         else (f"{stored.mode} of {int(levels.white).bit_length()} bits")
     )
     span = (float(values.min()), float(values.max())) if deep else (0.0, 255.0)
-    return Description((width, height), mode, bands, levels, deep, span)
+    ends = (levels.black, levels.white) if levels else span
+    counts, _ = np.histogram(values, 16, ends if ends[0] < ends[1] else None)
+    histogram = tuple((counts / max(1, counts.sum())).tolist())
+    return Description((width, height), mode, bands, levels, deep, span, histogram)
 
 
 def open_image(path: Path) -> Image.Image:

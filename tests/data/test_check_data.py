@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from core.data.check import check_folder
 from core.errors import UserError
@@ -113,3 +114,34 @@ def test_a_missing_folder_is_one_line(tmp_path: Path, script: Script) -> None:
     assert done.returncode == 2 and done.stderr.startswith("error: ")
     with pytest.raises(UserError, match="no images found"):
         check_folder(tmp_path)
+
+
+def test_depth_and_spread_are_said_and_a_sheet_is_drawn(tmp_path: Path, script: Script) -> None:
+    for folder, top in (("trainA", 1000), ("trainB", 60000)):
+        (tmp_path / folder).mkdir()
+        values = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
+        for name in ("0.png", "1.png"):
+            Image.fromarray(values).save(tmp_path / folder / name)
+    done = script("check_data", tmp_path, "--sheet", tmp_path / "sheet.png")
+    assert (
+        "trainA: 2 images use less than half of their depth (values from 0 to 1000)" in done.stdout
+    )
+    assert "trainB: 2 images use" not in done.stdout
+    assert f"  black █{' ' * 15} white" in done.stdout, "1000 of 65535 is one step of 16"
+    lines = done.stdout.splitlines()
+    config = yaml.safe_load("\n".join(lines[lines.index("config:") + 1 : -1]))
+    assert config["data"]["white"] == "auto" and "cache" not in config["data"]
+    assert config["model"] == {"input_nc": 1, "output_nc": 1}
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 2 * 128 and sheet.height > 2 * 128
+
+
+def test_values_without_a_white_are_a_problem_that_the_config_mends(tmp_path: Path) -> None:
+    for folder in ("trainA", "trainB"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.linspace(-3, 5, 64, dtype=np.float32).reshape(8, 8)).save(
+            tmp_path / folder / "0.tif"
+        )
+    report = check_folder(tmp_path)
+    assert "have no agreed black and white (F, values from -3 to 5)" in report.problems[0]
+    assert not report.usable and "    white: auto" in report.lines()
