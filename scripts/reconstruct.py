@@ -15,7 +15,7 @@ from pathlib import Path
 from core.errors import UserError
 from core.runtime import cli
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_random.yaml"
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_student.yaml"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
