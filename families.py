@@ -11,6 +11,7 @@ import dcgan.official
 import drit.official
 import munit.official
 import pix2pix.official
+import style.distil.official
 import style.photo.official
 import wgan.official
 from core.convert.official import OfficialModule
@@ -26,7 +27,9 @@ from drit.family import DRIT
 from munit.family import MUNIT
 from munit.unit import UNIT
 from pix2pix.family import Pix2Pix
+from style.distil.family import Distillation
 from style.family import PhotoWCTDecoders
+from style.fast.family import FastStyle
 from style.neural.stylizer import NeuralStyle
 from style.photo.stylizer import PhotoStylizer
 from wgan.family import WGAN
@@ -41,6 +44,8 @@ FAMILIES: dict[str, type[Family]] = {
     "unit": UNIT,
     "wgan": WGAN,
     "style": PhotoWCTDecoders,
+    "vgg_student": Distillation,
+    "fast_style": FastStyle,
 }
 """name -> family."""
 
@@ -54,6 +59,7 @@ OFFICIAL: dict[str, OfficialModule] = {
     "unit": munit.official,
     "wgan": wgan.official,
     "style": style.photo.official,
+    "vgg_student": style.distil.official,
 }
 """name -> reader and writer of its released checkpoints."""
 

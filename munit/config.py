@@ -78,6 +78,9 @@ class _Model(Options):
     """Reconstruction of an image from its own codes."""
     vgg_w: Weight = 0.0
     """Domain-invariant perceptual loss; 1 for street scenes (512 px)."""
+    vgg: Literal["vgg16", "vgg16_student"] = "vgg16"
+    """Whose features it compares: VGG-16's at relu5_3, as published, or at relu4_2 those of its
+    student that the project carries (`core.nn.student`), which needs no file."""
     vgg_weights: str | None = None
     """File of VGG-16 weights in torchvision's layout or under the published names `conv1_1`, ...;
     none: torchvision's, downloaded on first use."""

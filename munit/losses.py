@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.losses import GanMode, average, dis_loss, full_precision, gen_loss
 from core.nn.norms import instance_norm
+from core.nn.student import VGGStudent
 from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
 from munit.config import GanType
 
@@ -48,6 +49,7 @@ def domain_invariant_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 LAYER = "relu5_3"
+STUDENT_LAYER = "relu4_2"
 
 
 class PerceptualLoss:
@@ -55,25 +57,31 @@ class PerceptualLoss:
 
     The VGG is no network of the family: it is neither trained nor saved. It is loaded at the first
     call, so that nothing but training needs its weights (a file, or torchvision's), and lives where
-    the images are. `expected` is what those weights expect of an image.
+    the images are. `expected` is what those weights expect of an image; `student` takes the
+    project's student instead, at relu4_2.
     """
 
-    def __init__(self, weights: str | None, expected: VGGInput) -> None:
-        self.weights, self.expected = weights, expected
-        self._vgg: VGG | None = None
+    def __init__(self, weights: str | None, expected: VGGInput, *, student: bool = False) -> None:
+        self.weights, self.expected, self.student = weights, expected, student
+        self._vgg: VGG | VGGStudent | None = None
 
-    def vgg(self) -> VGG:
-        """Load the network at first; its fourth pooling is left out, as in the published one."""
-        if self._vgg is None:
+    def vgg(self) -> VGG | VGGStudent:
+        """Load the network at first; VGG's fourth pooling is left out, as in the published one."""
+        if self._vgg is None and self.student:
+            self._vgg = VGGStudent.load(STUDENT_LAYER)
+        elif self._vgg is None:
             vgg = VGG(16, LAYER, pooled=(1, 2, 3))
             load_vgg(vgg, self.weights)
             self._vgg = vgg
+        assert self._vgg is not None
         return self._vgg
 
     def features(self, images: Tensor) -> Tensor:
-        """Map [N, 1 or 3, H, W] in [-1, 1] to features [N, 512, H / 8, W / 8]."""
+        """Map [N, 1 or 3, H, W] in [-1, 1] to features [N, 512, H / 8, W / 8]; the student: 96."""
         images = full_precision(images)
         vgg = self.vgg().to(images.device, images.dtype)
+        if self.student:
+            return vgg(images.expand(-1, 3, -1, -1), [STUDENT_LAYER])[STUDENT_LAYER]
         return vgg(vgg_input(images, self.expected), [LAYER])[LAYER]
 
     def __call__(self, translated: Tensor, source: Tensor) -> Tensor:

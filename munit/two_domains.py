@@ -37,7 +37,10 @@ class TwoDomains(Generic[ConfigT, GenT]):
             "dis": adam([networks["dis_a"], networks["dis_b"]], config.optim),
         }
         self.state: dict[str, Any] = {}
-        self.perceptual_loss = PerceptualLoss(config.model.vgg_weights, config.model.vgg_input)
+        model = config.model
+        self.perceptual_loss = PerceptualLoss(
+            model.vgg_weights, model.vgg_input, student=model.vgg == "vgg16_student"
+        )
 
     @classmethod
     def build(cls, config: ConfigT) -> Self:

@@ -12,7 +12,7 @@ from pathlib import Path
 from core.errors import UserError
 from core.runtime import cli
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_random.yaml"
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "style" / "neural_student.yaml"
 
 
 def options(parser: cli.Parser) -> None:

@@ -10,6 +10,7 @@ from shutil import copyfileobj
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import save
 
 from core import __version__
 from core.checkpoints import store
@@ -134,10 +135,15 @@ def export_official(
     """Write a checkpoint's networks in the official layout; returns the files."""
     state, file = load_state(source)
     family = from_state(state, families, file)
+    if family.name not in modules:
+        raise UserError(f"{file}: {family.name} has no official files; use --format safetensors")
     files = modules[family.name].to_files(family)
     for name, weights in files.items():
         content = io.BytesIO()  # torch.save itself does not say why a disk refuses
-        torch.save(weights, content)
+        if name.endswith(".safetensors"):
+            content.write(save(dict(weights)))
+        else:
+            torch.save(weights, content)
         content.seek(0)
         write_file(folder / name, partial(copyfileobj, content))
     return [folder / name for name in files]

@@ -98,7 +98,7 @@ class Translator:
     def channels(self, direction: Direction) -> tuple[int, int]:
         """Return the channels in and out."""
         config = self.family.config
-        a, b = config.channels
+        a, b = config.channels[0], config.channels[-1]
         return (a, b) if direction == config.data.direction else (b, a)
 
     def check_direction(self, direction: Direction | None) -> Direction:

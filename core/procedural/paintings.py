@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from core.report.pictures import save_png
 
-PaintingKind = Literal["whirls", "dabs", "mosaic"]
+PaintingKind = Literal["whirls", "dabs", "mosaic", "ink"]
 KINDS: tuple[PaintingKind, ...] = get_args(PaintingKind)
 
 _OVERSAMPLING = 2
@@ -22,6 +22,7 @@ _PALETTES: dict[PaintingKind, tuple[tuple[int, int, int], ...]] = {
     "whirls": ((16, 28, 74), (30, 66, 140), (60, 120, 180), (240, 205, 80), (225, 235, 220)),
     "dabs": ((214, 92, 60), (240, 170, 70), (120, 60, 110), (70, 130, 120), (250, 225, 180)),
     "mosaic": ((20, 90, 100), (200, 60, 50), (240, 200, 120), (40, 40, 60), (120, 170, 130)),
+    "ink": ((238, 228, 205), (196, 176, 150), (120, 96, 84), (66, 52, 60), (28, 26, 44)),
 }
 
 
@@ -53,7 +54,7 @@ def draw_painting(kind: PaintingKind, size: int, seed: int = 0) -> NDArray[np.ui
     palette = np.array(_PALETTES[kind])
     picture = Image.new("RGB", (side, side), tuple(palette[0].tolist()))
     pen = ImageDraw.Draw(picture)
-    num = {"whirls": 80, "dabs": 70, "mosaic": 44}[kind]
+    num = {"whirls": 80, "dabs": 70, "mosaic": 44, "ink": 90}[kind]
     step = 1.1 * side / num  # strokes begin outside too
     places = rng.permutation(num * num)
     jitters = rng.uniform(-0.4, 0.4, (num * num, 2))
@@ -72,12 +73,15 @@ def draw_painting(kind: PaintingKind, size: int, seed: int = 0) -> NDArray[np.ui
             corners = _tile(x, y, 0.85 * step, flow[row, column])
             pen.polygon(corners, fill=colour, outline="black", width=max(1, round(0.12 * step)))
         else:
+            # Ink is hatched, across the flow too where it is dark; paint is broad.
+            across = kind == "ink" and hue > 0.5 and place % 2
+            width = 0.16 if kind == "ink" else 0.8
             line = [(x, y)]
             for _ in range(9):
-                angle = flow[_inside(y, side), _inside(x, side)]
+                angle = flow[_inside(y, side), _inside(x, side)] + (math.pi / 2 if across else 0)
                 x, y = x + 0.5 * step * math.cos(angle), y + 0.5 * step * math.sin(angle)
                 line.append((x, y))
-            pen.line(line, fill=colour, width=max(1, round(0.8 * step)), joint="curve")
+            pen.line(line, fill=colour, width=max(1, round(width * step)), joint="curve")
     return np.asarray(picture.resize((size, size), Image.Resampling.BOX))
 
 

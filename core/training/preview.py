@@ -94,6 +94,8 @@ class Preview:
         return grid(columns, max_rows=self._config.log.num_samples)
 
     def _inputs(self, direction: Direction) -> Tensor:
+        if isinstance(self.batch, SampleBatch):
+            return self.batch.images
         fixed = cast("ImageBatch", self.batch)
         return fixed.a if direction == self._config.data.direction else fixed.b
 

@@ -31,23 +31,29 @@ class Model(Options):
         "vgg19_torchvision",
         "vgg16_caffe",
         "vgg16_torchvision",
+        "vgg16_student",
         "random_filters",
     ] = "vgg19_caffe"
     """The weights that the published numbers were tuned for; torchvision's, whose activations
-    differ by orders of magnitude; the same of the shallower network; or filters drawn at random
-    (Ustyuzhaninov et al. 2017)."""
+    differ by orders of magnitude; the same of the shallower network; its student, which the
+    project carries (`core.nn.student`); or filters drawn at random (Ustyuzhaninov et al. 2017)."""
     weights: str | None = None
     """VGG file; default: the published one, fetched on first use."""
     pooling: Pooling = "max"
     """Pooling of VGG; the pyramid of random filters is always averaged."""
     content_layers: Layers = ("relu4_2",)
-    """Default: of both depths of VGG; likewise `style_layers`."""
+    """Default: of both depths of VGG and of the student; likewise `style_layers`."""
     style_layers: Layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
     @model_validator(mode="after")
     def _options_of_vgg(self) -> Self:
         if self.encoder not in VGG_INPUTS and self.weights is not None:
-            raise ValueError("weights is for VGG; random_filters are drawn, not read")
+            raise ValueError(
+                "weights is for VGG; random_filters are drawn, not read, and vgg16_student has "
+                "those of the project"
+            )
+        if self.encoder == "vgg16_student" and self.pooling == "average":
+            raise ValueError("pooling: average is for VGG; vgg16_student has no poolings")
         if self.encoder == "random_filters" and self.pooling == "max":
             raise ValueError("the pyramid of random_filters is averaged: set pooling: average")
         return self

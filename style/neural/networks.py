@@ -1,6 +1,6 @@
-"""The networks that look at the images: VGG, and multi-scale random filters.
+"""The networks that look at the images: VGG, its student, and multi-scale random filters.
 
-Both take images in Caffe's space (`style.neural.images`), with sides of at least `minimum` pixels,
+All take images in Caffe's space (`style.neural.images`), with sides of at least `minimum` pixels,
 and give features by layer name. Their parameters are frozen and they are the same function in train
 and eval mode.
 """
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.nn.padding import reflection_pad
+from core.nn.student import LAYERS, VGGStudent
 from core.nn.vgg import VGG, VGGInput, load_vgg, vgg_input
 from style.neural.config import VGG_INPUTS, Model, Run
 from style.neural.images import MEAN_BGR
@@ -40,6 +41,25 @@ class VGGEncoder(nn.Module):
         if self.expected == "torchvision":
             image = vgg_input(to_unit(image), "torchvision")
         features: dict[str, Tensor] = self.vgg(image, layers)
+        return features
+
+
+class StudentEncoder(nn.Module):
+    """The student of VGG-16 behind the conversion to its input.
+
+    Args:
+        student: up to the deepest layer that is needed.
+    """
+
+    minimum = VGGStudent.minimum
+
+    def __init__(self, student: VGGStudent) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """Return {layer: features [1, C, H, W]} of an image [1, 3, H, W] in Caffe's space."""
+        features: dict[str, Tensor] = self.student(to_unit(image), layers)
         return features
 
 
@@ -107,7 +127,7 @@ class RandomFilters(nn.Module):
         return features
 
 
-Encoder = VGGEncoder | RandomFilters
+Encoder = VGGEncoder | StudentEncoder | RandomFilters
 
 
 def to_unit(image: Tensor) -> Tensor:
@@ -119,6 +139,8 @@ def layer_names(model: Model) -> list[str]:
     """Return the names of an encoder's layers, shallow to deep."""
     if model.encoder == "random_filters":
         return RandomFilters.names()
+    if model.encoder == "vgg16_student":
+        return [layer.name for layer in LAYERS]
     return list(VGG(VGG_INPUTS[model.encoder][0], "relu1_1").layers)
 
 
@@ -138,6 +160,8 @@ def make_encoder(model: Model, *, trained: bool = True) -> Encoder:
     last = max(wanted, key=names.index, default=names[1])
     if model.encoder == "random_filters":
         return RandomFilters(names.index(last) + 1)
+    if model.encoder == "vgg16_student":
+        return StudentEncoder(VGGStudent.load(last))
     depth, expected = VGG_INPUTS[model.encoder]
     vgg = VGG(depth, last, pooling=model.pooling)
     if trained:

@@ -60,6 +60,8 @@ class PhotoConfig(StylizerConfig):
     relations: str | None = None
     """`.npy` file with the similarity of class ids (official `ade20k_semantic_rel.npy`): small
     classes join similar ones, and classes that one map lacks become similar ones that it has."""
+    segment: Annotated[int, Field(ge=2, le=64)] | None = None
+    """Classes of automatic masks (`style.segment`) where none are given; none: one region."""
     smoothing: Literal["matting", "guided", "none"] = "matting"
     """`guided` is the official `--fast`."""
     crop_border: bool = True

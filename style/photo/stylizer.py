@@ -32,6 +32,7 @@ from style.photo.config import PhotoConfig
 from style.photo.guided import guided_filter
 from style.photo.labels import Regions, match_classes, merge_small
 from style.photo.matting import propagate
+from style.segment import segment
 
 _EDGE = 2
 """Pixels that the published matting cuts off and puts back by repeating the edge."""
@@ -113,7 +114,7 @@ class PhotoStylizer:
     ) -> Image.Image:
         """Give `content` the style of one photo; see `core.stylizer.Stylizer`.
 
-        Masks are given for both images or for neither.
+        Masks are given for both images or for neither; then `segment` may make them.
         """
         if len(styles) != 1:
             raise UserError(f"style: photo style transfer takes one style image, not {len(styles)}")
@@ -128,6 +129,9 @@ class PhotoStylizer:
                     f"{MIN_SIDE}"
                 )
         maps = read_maps(content, [style], content_mask, style_masks)
+        if maps is None and self.config.segment is not None:
+            of_content, *of_style = segment([content, style], self.config.segment)
+            maps = of_content, of_style
         regions = self.regions(maps[0], maps[1][0]) if maps else None
         stages: list[Callable[[Image.Image], Image.Image]] = [
             partial(self.transfer, style=style, regions=regions)

@@ -181,16 +181,17 @@ def test_channels(name: str) -> None:
     assert built.translate(images.a, "AtoB").shape == images.b.shape
 
 
+@pytest.mark.parametrize("vgg", ["vgg16", "vgg16_student"])
 @pytest.mark.parametrize("name", NAMES)
 def test_perceptual_loss_is_neither_trained_nor_saved(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, vgg: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("munit.perceptual.load_vgg", lambda *_: None)  # random weights will do
-    built = family(name, {"vgg_w": 1.0})
+    monkeypatch.setattr("munit.losses.load_vgg", lambda *_: None)  # random weights will do
+    built = family(name, {"vgg_w": 1.0, "vgg": vgg})
     terms = built.training_step(batch(), 1, Updater())
     assert terms["vgg_a"] > 0 and terms["vgg_b"] > 0
-    vgg = built.perceptual_loss.vgg()
-    assert all(p.grad is None and not p.requires_grad for p in vgg.parameters())
+    network = built.perceptual_loss.vgg()
+    assert all(p.grad is None and not p.requires_grad for p in network.parameters())
     assert built.networks.keys() == {"gen_a", "gen_b", "dis_a", "dis_b"} and not built.state
 
 

@@ -227,7 +227,7 @@ def test_demo_paints_summers(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> N
         made = of_64_px(getattr(core.procedural.demo, name))
         monkeypatch.setattr(core.procedural.demo, name, made)
     assert run(demo, "--config", "small.yaml", "--output", "shown", "--device", "cpu") == 0
-    assert len(list((inputs / "shown" / "images").iterdir())) == 8
+    assert len(list((inputs / "shown" / "images").iterdir())) == 10
     assert (inputs / "shown" / "grid.png").is_file()
 
 
