@@ -33,7 +33,8 @@ def options(parser: cli.Parser) -> None:
     folders.add_argument("--save-statistics", type=Path, help="of --real, .npz")
     cli.add(parser, "--output", required=False, help="JSON file; default: beside what is measured")
     cli.add(parser, "--max-images")
-    parser.add_argument("--features", default="inception", choices=["inception", "vgg16", "random"])
+    networks = ["inception", "vgg16", "student", "random"]
+    parser.add_argument("--features", default="inception", choices=networks)
     parser.add_argument("--resize", default="tf1", choices=["tf1", "clean", "legacy"])
     parser.add_argument("--kid-subset-size", type=int, default=100, help="default: 100")
     parser.add_argument("--neighbours", type=int, default=3, help="k of precision; default: 3")

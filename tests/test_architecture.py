@@ -108,7 +108,11 @@ def test_acceleration_has_one_door() -> None:
         if room(target) == "core.cpu" != room(name)
     }
     door = "core.cpu.accelerate"
-    rooms = ("core.evaluation.networks", "core.training.step", "style.neural.networks")
+    rooms = (
+        "core.evaluation.networks",
+        "core.training.step",
+        "style.neural.networks",
+    )
     assert callers == {(room, door) for room in rooms}
 
 

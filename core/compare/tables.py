@@ -26,6 +26,7 @@ TITLES = {
     "ms_ssim": "MS-SSIM",
     "l1": "L1",
     "lpips": "LPIPS",
+    "student_distance": "student's distance",
     "edge_correlation": "edges kept",
     "color_inversion": "light kept",
     "structure_distance": "structure lost",

@@ -92,7 +92,8 @@ class Evaluator:
         names = [*self._distances.names(), "detail_distance"]
         if direction in self._set.truths:
             names += ["psnr", "ssim", "ms_ssim", "l1", *(["lpips"] if learnt else [])]
-        names += ["edge_correlation", "color_inversion"]
+            names += ["student_distance"]
+        names += ["edge_correlation", "color_inversion", "structure_distance"]
         if self._translator.has_styles:
             names += [*(["lpips_diversity"] if learnt else []), "diversity", "diversity_features"]
         return tuple(names)

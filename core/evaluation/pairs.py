@@ -14,9 +14,13 @@ from core.evaluation.metrics import lpips, weights
 from core.evaluation.metrics.color_inversion import color_inversion
 from core.evaluation.metrics.psnr import psnr
 from core.evaluation.metrics.ssim import MULTI_SCALE_MINIMUM, RADIUS, SIGMA, ms_ssim, ssim
+from core.evaluation.metrics.structure import structure_distance
+from core.evaluation.networks import load_student
 from core.family import to_float
+from core.nn.student import VGGStudent, perceptual_distance
 from core.options import EvaluateOptions
 
+_STRUCTURE = "relu3_1"
 RULES = {
     "ssim": f"Gaussian window of {2 * RADIUS + 1} px, sigma {SIGMA}, mean over RGB",
     "images": "8-bit RGB",
@@ -50,6 +54,7 @@ class PairMeasures:
         """Load LPIPS if `name`, that of what needs it, is given."""
         self.notes: list[str] = []
         self.lpips: lpips.LPIPS | None = None
+        self._student = load_student(device)
         self._device = device
         if name:
             try:
@@ -70,11 +75,21 @@ class PairMeasures:
             x, y = (to_float(image).to(self._device) for image in (made, truth))
             with torch.inference_mode():
                 found["lpips"] = float(self.lpips(x, y))
+        if min(made.shape[2:]) >= VGGStudent.minimum:
+            x, y = (to_float(image).to(self._device) for image in (made, truth))
+            with torch.inference_mode():
+                found["student_distance"] = float(perceptual_distance(self._student, x, y))
         return found
 
     def with_source(self, source: Tensor, made: Tensor) -> dict[str, float]:
         """Tell how much of the content of its source a picture keeps."""
-        return {
+        found = {
             "edge_correlation": float(edges.edge_correlation(source, made)),
             "color_inversion": float(color_inversion(source, made)),
         }
+        if min(made.shape[2:]) >= VGGStudent.minimum:
+            both = torch.cat([to_float(image).to(self._device) for image in (source, made)])
+            with torch.inference_mode():
+                x, y = self._student(both, [_STRUCTURE])[_STRUCTURE].split(1)
+            found["structure_distance"] = float(structure_distance(x, y))
+        return found

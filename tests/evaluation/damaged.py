@@ -36,6 +36,9 @@ DAMAGES: dict[str, Callable[[Pictures, Pictures], Pictures]] = {
 """What is done to winters that are true to their summers, and have a style of their own."""
 
 
+KEPT = ("edge_correlation", "color_inversion", "structure_distance")
+
+
 def _blurred(picture: Pictures) -> Pictures:
     small = Image.fromarray(picture).resize([side // 2 for side in picture.shape[:2]], Image.BOX)
     return np.asarray(small.resize(picture.shape[:2], Image.BILINEAR))
@@ -68,13 +71,13 @@ def write_sets(root: Path, number: int, size: int) -> None:
 
 def measured(root: Path, name: str) -> dict[str, Measure]:
     """What is measured of a set, with features that need no download."""
-    options = EvaluateOptions(features="random", cache="", weights=str(root))
+    options = EvaluateOptions(features="student", cache="", weights=str(root))
     device = torch.device("cpu")
     sets = evaluate_folders(root / name, options, device, real=root / "real")
     pairs = evaluate_folders(
         root / name, options, device, real=root / "truth", paired=True, source=root / "source"
     )
-    paired = ("psnr", "ssim", "l1", "edge_correlation", "color_inversion")
+    paired = ("psnr", "ssim", "l1", "student_distance", *KEPT)
     of_pairs = pairs.directions["generated"].measures
     found = dict(sets.directions["generated"].measures)
     return {**found, **{each: of_pairs[each] for each in paired}}

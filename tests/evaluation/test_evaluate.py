@@ -118,8 +118,8 @@ def test_scores_that_can_be_told_by_hand(unpaired: Path) -> None:
     there, back = result.directions["AtoB"], result.directions["BtoA"]
     assert (there.num_images, there.num_real, back.num_images) == (3, 4, 4)
     scores = by_name(there)
-    kept = ["edge_correlation", "color_inversion"]
-    assert list(scores) == ["detail_distance", "psnr", "ssim", "l1", *kept]
+    kept = ["edge_correlation", "color_inversion", "structure_distance"]
+    assert list(scores) == ["detail_distance", "psnr", "ssim", "l1", "student_distance", *kept]
     assert scores["l1"].value == pytest.approx(1 / 255, rel=0.02)
     # A negative has the energy of its original, on every scale.
     detail = scores["detail_distance"]

@@ -15,7 +15,9 @@ def self_similarity(features: Tensor) -> Tensor:
     Features of more than `GRID` places along a side are averaged to that many.
     """
     size = (min(features.shape[2], GRID), min(features.shape[3], GRID))
-    places = F.normalize(F.adaptive_avg_pool2d(features, size).flatten(2), dim=1)  # [N, C, P]
+    places = F.adaptive_avg_pool2d(features, size).flatten(2)  # [N, C, P]
+    # Without the picture's mean, by which all of its places look alike.
+    places = F.normalize(places - places.mean(dim=2, keepdim=True), dim=1)
     return places.transpose(1, 2) @ places
 
 
