@@ -18,7 +18,6 @@ from core.losses import full_precision
 from core.nn.discriminators import PatchDiscriminator
 from core.nn.factory import make_discriminator, num_residual_blocks
 from core.nn.init import init_layer, init_weights
-from core.nn.padding import ReflectionPad2d
 from core.nn.resnet import ResnetGenerator
 from core.noise import shared
 from cyclegan.cut.config import Model
@@ -31,13 +30,42 @@ def outer_filter(*taps: float, sum_to: float) -> Tensor:
     return square * (sum_to / square.sum())
 
 
+def halved(x: Tensor, filt: Tensor) -> Tensor:
+    """Filter [N, C, H, W], mirrored at the edges, by [C, 1, 3, 3] at every second pixel."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    return F.conv2d(padded, filt, stride=2, groups=len(filt))
+
+
+class _Halved(torch.autograd.Function):
+    """`halved`, which keeps no image for its gradient; a convolution keeps its padded input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filt: Tensor) -> Tensor:
+        ctx.save_for_backward(filt)
+        ctx.odd = [size % 2 for size in x.shape[2:]]
+        return halved(x, filt)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (filt,), (gradient,) = ctx.saved_tensors, gradients
+        filt = filt.to(gradient.dtype)  # which autocast chose
+        rest = [1 - odd for odd in ctx.odd]
+        to_x = F.conv_transpose2d(gradient, filt, stride=2, output_padding=rest, groups=len(filt))
+        for dim in (2, 3):  # what went to the mirrored edges belongs to the pixels beside them
+            end = to_x.shape[dim] - 1
+            inner = to_x.narrow(dim, 1, end - 1).clone()
+            inner.select(dim, 1).add_(to_x.select(dim, 0))
+            inner.select(dim, -2).add_(to_x.select(dim, end))
+            to_x = inner
+        return to_x, None
+
+
 class BlurDown(nn.Module):
     """The filter 1 2 1 in both directions, mirrored at the edges, at every second pixel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.pad = ReflectionPad2d(1)
 
     def filt(self) -> Tensor:
         """Return the official buffer, [channels, 1, 3, 3] float32."""
@@ -46,7 +74,10 @@ class BlurDown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W], H and W at least 2, to [N, C, ceil(H / 2), ceil(W / 2)]."""
         filt = self.filt().to(x.device, x.dtype)
-        return F.conv2d(self.pad(x), filt, stride=2, groups=self.channels)
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            y: Tensor = _Halved.apply(x, filt)
+            return y
+        return halved(x, filt)
 
 
 class BlurUp(nn.Module):

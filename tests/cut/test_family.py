@@ -145,6 +145,14 @@ def test_nonfinite_batch_leaves_everything_as_it_was() -> None:
             assert torch.equal(value, state[key]), (network, key)
 
 
+@pytest.mark.parametrize("size", [(7, 10), (2, 3)])
+def test_gradient_of_a_blur(size: tuple[int, int]) -> None:
+    """Also its own gradient, which a gradient penalty takes."""
+    x = torch.rand(2, 3, *size).double().requires_grad_()
+    assert torch.autograd.gradcheck(BlurDown(3), x)
+    assert torch.autograd.gradgradcheck(BlurDown(3), x)
+
+
 def test_blurs_are_the_filters_of_their_files() -> None:
     x = torch.rand(2, 3, 7, 10).double()
     down, up = BlurDown(3), BlurUp(3)
