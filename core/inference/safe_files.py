@@ -84,6 +84,19 @@ def load_safetensors(path: Path) -> dict[str, Any]:
     return state
 
 
+def is_ours(path: Path) -> bool:
+    """Tell a file or folder of this form, or the address of one, from files of others."""
+    if _ADDRESS.fullmatch(str(path)) or (path / WEIGHTS).is_file():
+        return True
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def _options(text: str | bytes, source: Path) -> dict[str, Any]:
     try:
         options = json.loads(text)

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from core.checkpoints import store
 from core.config import differing
-from core.convert.official import OfficialModule
+from core.convert.official import OfficialModule, read_official
+from core.convert.structure import NOTHING_TOLD
 from core.errors import UserError
 from core.family import Family
+from core.inference import safe_files
+from core.inference.loading import load_state
 
 
 @dataclass(frozen=True)
@@ -74,26 +77,31 @@ class Initial:
 
 
 def read_initial(
-    path: Path, config: Any, official: Mapping[str, OfficialModule], only: tuple[str, ...] = ()
+    path: Path,
+    kind: type[Family],
+    config: Any,
+    official: Mapping[str, OfficialModule],
+    only: tuple[str, ...] = (),
 ) -> Initial:
     """Read the networks of a checkpoint of ours, or of files that `scripts/convert.py` reads.
 
     Args:
-        path: our file or run folder (its newest intact checkpoint), or official file or folder.
-        config: options of the run to begin.
+        path: as of `core.inference.loading.load_state`; or official files, or a single file with
+            generators of another code, as of `core.convert.official.read_official`.
+        kind: the family of the run to begin.
+        config: its options.
         official: {family: reader of its released files}.
         only: as in `Initial`.
 
     Raises:
         UserError: nothing readable there.
     """
-    if store.is_ours(path):
-        file, _ = store.find(path)
-        state = store.load(file)
+    if store.is_ours(path) or safe_files.is_ours(path):
+        state, file = load_state(path)
         return Initial(str(file), state["networks"], only, state["config"].get("model"))
     if config.family not in official:
         raise UserError(f"{path}: not a checkpoint of this project")
-    module = official[config.family]
-    family = module.from_official(module.read(path), config.data.direction, path)
+    module, direction = official[config.family], config.data.direction
+    family, _ = read_official(path, kind, module, direction, NOTHING_TOLD)
     networks = {name: network.state_dict() for name, network in family.networks.items()}
     return Initial(str(path), networks, only)

@@ -80,8 +80,9 @@ def find_start(
         assert options is not None and folder is not None
         if store.listed(folder / "checkpoints"):
             raise UserError(f"{folder}: holds a run already; add --resume, or another --run-dir")
-        initial = read_initial(init, options, official or {}, init_only) if init else None
-        return Start(families[options.family], options, folder, None, initial=initial)
+        kind = families[options.family]
+        initial = read_initial(init, kind, options, official or {}, init_only) if init else None
+        return Start(kind, options, folder, None, initial=initial)
     assert where is not None
     file, damaged = store.find(where)
     state = store.load(file)

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from core.errors import UserError
+from core.family import Family
 from core.runtime import distributed
 
 
 class EpochObjective:
-    """Values of one loss term since the last `mean`."""
+    """Values of a family's objective since the last `mean`."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: Family) -> None:
+        self._family = family
         self._values: list[Tensor] = []
 
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def add(self, value: Tensor) -> None:
-        """Keep a step's detached scalar; nothing waits for the device."""
-        self._values.append(value)
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Keep a step's objective, if it is among its terms; nothing waits for the device."""
+        if self._family.objective in terms:
+            self._values.append(terms[self._family.objective])
 
     def mean(self) -> float:
-        """Return the mean of the finite values over all processes, and begin anew."""
+        """Return the mean of the finite values over all processes, and begin anew.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self._values:
+            raise UserError(
+                f"optim.policy: plateau follows the loss {self._family.objective}, which "
+                f"{self._family.name} did not compute in this epoch; use another policy"
+            )
         values = torch.stack(self._values).double()
         finite = torch.isfinite(values)
         sums = torch.stack([values[finite].sum(), finite.sum().double()])

@@ -87,6 +87,22 @@ class Trainer:
         train = config.train
         self.stepper = Stepper(family, train, self.device)
         self.ema = Ema({n: family.networks[n] for n in family.ema_networks}, train.ema_decay)
+        self._open_data()
+        self._objective = EpochObjective(family)
+        self._whole_step, self._saved_step = True, -1
+        measure = config.checkpoint.best
+        self.best = Best(measure) if measure is not None else None
+        self.guard = NonfiniteGuard(run_dir, self.world.rank, train.max_nonfinite_steps)
+        # From here on each process draws its own noise.
+        rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
+        if resume is not None:
+            self._load(resume)
+        self._open_run_folder()
+
+    def _open_data(self) -> None:
+        """Open the data, on which the lengths of epochs and so of the training depend."""
+        config, family = self.config, self.family
+        train = config.train
         self.by_step = train.num_steps is not None
         hold = train.num_steps if train.num_steps is not None else train.num_epochs
         decay = train.num_steps_decay if self.by_step else train.num_epochs_decay
@@ -109,17 +125,7 @@ class Trainer:
             f"{decay:,} of decay"
         )
         """What the options ask for, for a person."""
-        self._objective = EpochObjective()
         self.calendar = Calendar(config, self.loader.batches_per_epoch)
-        self._whole_step, self._saved_step = True, -1
-        measure = config.checkpoint.best
-        self.best = Best(measure) if measure is not None else None
-        self.guard = NonfiniteGuard(run_dir, self.world.rank, train.max_nonfinite_steps)
-        # From here on each process draws its own noise.
-        rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
-        if resume is not None:
-            self._load(resume)
-        self._open_run_folder()
 
     def _open_run_folder(self) -> None:
         """Lock the folder, bring what it holds to the present step, and get ready to write."""
@@ -239,26 +245,16 @@ class Trainer:
         self.step += 1
         self._whole_step = True
         self.log.add(terms)
-        if self.config.optim.policy == "plateau" and self.family.objective in terms:
-            self._objective.add(terms[self.family.objective])
+        if self.config.optim.policy == "plateau":
+            self._objective.add(terms)
         return StepFlag.send(self.step, batch, self.stepper.update.skipped, terms)
 
     def _advance_schedule(self) -> None:
         plateau = self.config.optim.policy == "plateau"  # its patience is counted in epochs
         position = self.step + 1 if self.by_step and not plateau else self.loader.epoch + 1
         if position != self.schedule.position:
-            self.schedule.advance(position, self._mean_objective() if plateau else None)
-
-    def _mean_objective(self) -> float | None:
-        """Mean objective of the epoch that ends, over all processes; None before the first."""
-        if not self.step:
-            return None
-        if not len(self._objective):
-            raise UserError(
-                f"optim.policy: plateau follows the loss {self.family.objective}, which "
-                f"{self.family.name} did not compute in this epoch; use another policy"
-            )
-        return self._objective.mean()
+            metric = self._objective.mean() if plateau and self.step else None
+            self.schedule.advance(position, metric)
 
     @property
     def elapsed_seconds(self) -> float:
