@@ -54,7 +54,7 @@ _TIFF = frozenset({".tif", ".tiff"})
 _TIFF_STARTS = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})
 _PAGED_FORMATS = frozenset({"GIF", "TIFF"})
 _BITS, _PLANAR = 258, 284  # TIFF tags
-_said: set[Path] = set()
+_said: set[str | None] = set()
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def picture_of(image: Image.Image, span: Span | None = None, name: str = "image"
     Of 16-bit colours the lower bytes are there only if it was not loaded yet.
     """
     try:
-        stored = of_pillow(image.copy() if not raw_mode(image) else image, name)
+        stored = of_pillow(image, name)
     except Exception as error:  # see _refusing
         raise UserError(f"{name}: cannot be decoded ({_reason(error)})") from error
     return _picture(stored, span, name)
@@ -279,9 +279,11 @@ def _pillow_is_whole(path: Path) -> bool:
 
 
 def _say_first_frame(path: Path, image: Image.Image) -> None:
-    if path not in _said:
-        _said.add(path)
-        log.warning("%s: %d frames; the first is taken", path, getattr(image, "n_frames", 1))
+    """Log, once for a format, that further frames are left out."""
+    if image.format not in _said:
+        _said.add(image.format)
+        number = getattr(image, "n_frames", 1)
+        log.warning("%s: %d frames; the first is taken, as in all such files", path, number)
 
 
 @contextmanager

@@ -56,11 +56,11 @@ def of_pillow(image: Image.Image, name: object) -> Stored:
     halved = _HALVED.fullmatch(raw)
     lower = _lower_bytes(image, halved[1], halved[2]) if halved else None
     image.load()
-    mode = image.mode
+    mode, kind = image.mode, image.format
     if lower is not None:
         return _of_halves(image, lower, name, gray=raw.startswith("LA"))
-    ImageOps.exif_transpose(image, in_place=True)
-    if mode.startswith("I;16") or (mode == "I" and image.format in {"PNG", "PPM"}):
+    image = _upright_image(image)
+    if mode.startswith("I;16") or (mode == "I" and kind in {"PNG", "PPM"}):
         values = np.asarray(image).astype(np.uint16)[..., None]
         levels = replace(SIXTEEN_BITS, white=2 ** tags.get(_BITS_PER_SAMPLE, (16,))[0] - 1)
         if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
@@ -68,7 +68,8 @@ def of_pillow(image: Image.Image, name: object) -> Stored:
         return Stored(values, _keyed(values, image), levels, mode)
     if mode in {"I", "F"}:
         values = np.asarray(image)[..., None]
-        return Stored(values.astype(np.int16) if raw == "I;16S" else values, None, None, mode)
+        numbers = of_numbers(values.astype(np.int16) if raw == "I;16S" else values, alpha=False)
+        return replace(numbers, mode=mode)
     return _of_8_bits(image, name, mode)
 
 
@@ -90,6 +91,13 @@ def raw_mode(image: Image.Image) -> str:
         return ""
     arguments = tiles[0][3]
     return str(arguments if isinstance(arguments, str) else next(iter(arguments or ()), ""))
+
+
+def _upright_image(image: Image.Image) -> Image.Image:
+    """Return the image itself where EXIF does not turn it; never change it."""
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def _tags(image: Image.Image) -> Any:
@@ -117,9 +125,8 @@ def _lower_bytes(image: Image.Image, mode: str, order: str) -> Image.Image:
 
 def _of_halves(image: Image.Image, lower: Image.Image, name: object, *, gray: bool) -> Stored:
     """Join the two bytes of 16-bit samples."""
-    for half in (image, lower):
-        ImageOps.exif_transpose(half, in_place=True)
-    first, second = (np.asarray(half).astype(np.uint16) for half in (image, lower))
+    halves = (_upright_image(half) for half in (image, lower))
+    first, second = (np.asarray(half).astype(np.uint16) for half in halves)
     values = second[..., 0::2] * 256 + second[..., 1::2] if gray else first * 256 + second
     if image.info.get("icc_profile") and not gray:  # Pillow's colour management has 8 bits
         rounded = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

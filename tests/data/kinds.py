@@ -170,7 +170,7 @@ KINDS = [
     Kind("float.tif", _tif(UNIT), rounded(UNIT, 1), white=1),
     Kind("double.tif", _tif(UNIT.astype(np.float64)), rounded(UNIT, 1), white=1),
     Kind("no_white.tif", _tif(UNIT), refused="no agreed black and white"),
-    Kind("nan.tif", _tif(np.full((SIDE, SIDE), np.nan)), refused="not finite", white=1),
+    Kind("nan.tif", _tif(np.full((SIDE, SIDE), np.nan, np.float32)), refused="not finite", white=1),
     Kind("rgb.jpg", _pil(RGB)),
     Kind("rgb.webp", _pil(RGB, lossless=True), RGB),
     Kind("rgb.tga", _pil(RGB), RGB),

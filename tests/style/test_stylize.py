@@ -148,6 +148,29 @@ def test_transparency_returns(inputs: Path) -> None:
     assert (np.asarray(Image.open(made).getchannel("A")) == expected).all()
 
 
+@pytest.mark.parametrize("name", ["neural", "photo_wavelet"])
+def test_hidden_colours_do_not_matter(inputs: Path, name: str) -> None:
+    """What is transparent gives no style: neither its hidden colours nor the white they become."""
+    path = inputs / "small.yaml" if name == "neural" else ROOT / "configs/style/photo_wavelet.yaml"
+    config = load_config(path, STYLIZERS)
+    stylizer = STYLIZERS[config.family].build(config, torch.device("cpu"))
+    generator = np.random.default_rng(0)
+    alpha = np.zeros((36, 40, 1), np.uint8)
+    alpha[:20] = 255
+    visible = generator.integers(0, 128, (36, 40, 3), dtype=np.uint8)
+
+    def styled(hidden: int, opaque: bool = False) -> np.ndarray:
+        pixels = np.where(alpha > 0, visible, hidden).astype(np.uint8)
+        layers = [pixels] if opaque else [pixels, alpha]
+        picture = Image.fromarray(np.dstack(layers))
+        result = stylizer.stylize(picture.convert("RGBA"), [picture.transpose(0)])
+        return np.asarray(result.convert("RGB"), dtype=float)[:18]
+
+    first = styled(0)
+    assert np.array_equal(first, styled(200))
+    assert np.abs(first - styled(255, opaque=True)).mean() > 1
+
+
 def test_unreadable_images_are_left_out_and_named(inputs: Path) -> None:
     config = load_config(inputs / "small.yaml", STYLIZERS)
     (inputs / "content" / "b.png").write_bytes(b"no picture")
