@@ -15,7 +15,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Direction = Literal["AtoB", "BtoA"]
-FeatureName = Literal["inception", "vgg16", "student", "random"]
+FeatureName = Literal["inception", "vgg16", "dinov2", "student", "random"]
 Resize = Literal["tf1", "clean", "legacy"]
 Preprocess = Literal[
     "resize_and_crop",

@@ -22,7 +22,7 @@ def options(parser: cli.Parser) -> None:
     cli.add(what, "--preprocess", default="official")
     what.add_argument("--num-styles", type=int, default=10, metavar="N", help="default: 10")
     cli.add(what, "--precision", "--eval")
-    folders = parser.add_argument_group("pictures that are there, folders or lists .txt")
+    folders = parser.add_argument_group("pictures that are there: folders, lists .txt, shards .tar")
     folders.add_argument("--generated", type=Path, help="what is measured")
     folders.add_argument("--real", type=Path, help="real pictures, or their statistics .npz")
     folders.add_argument("--paired", action="store_true", help="--real has truths of equal names")
@@ -33,7 +33,7 @@ def options(parser: cli.Parser) -> None:
     folders.add_argument("--save-statistics", type=Path, help="of --real, .npz")
     cli.add(parser, "--output", required=False, help="JSON file; default: beside what is measured")
     cli.add(parser, "--max-images")
-    networks = ["inception", "vgg16", "student", "random"]
+    networks = ["inception", "vgg16", "dinov2", "student", "random"]
     parser.add_argument("--features", default="inception", choices=networks)
     parser.add_argument("--resize", default="tf1", choices=["tf1", "clean", "legacy"])
     parser.add_argument("--kid-subset-size", type=int, default=100, help="default: 100")

@@ -17,6 +17,7 @@ from core.data.folders import find_single
 from core.data.names import same
 from core.data.parallel import read_ahead
 from core.data.readers.files import Source, relative_name
+from core.data.readers.shards import ShardSource, is_shard
 from core.errors import UserError
 from core.evaluation.features import FeatureDistances, require_size
 from core.evaluation.image_set import Pictures, as_they_are
@@ -88,13 +89,16 @@ def load_segmenter(name: str) -> Segmenter:
 def pictures_of(
     path: Path, max_images: int | None = None, options: DataOptions | None = None
 ) -> Pictures:
-    """Find the pictures of a folder (with those inside), or of a list `.txt`, as RGB.
+    """Find the pictures of a folder (with those inside), a list `.txt` or tar shards, as RGB.
 
     They come in their own size, or by the rule of the resize of `options`.
 
     Raises:
         UserError: none there.
     """
+    if is_shard(path):
+        options = options or as_they_are(DataOptions(root=str(path.parent)))
+        return Pictures(ShardSource.open(path, 3, options, max_images))
     files = find_single(path, max_images)
     root = path if path.is_dir() else path.parent
     options = options or as_they_are(DataOptions(root=str(root)))
@@ -155,6 +159,8 @@ class Partners:
 def _stem(pictures: Pictures, i: int) -> str:
     """Return a picture's name without its ending, below the folder of its domain."""
     source = pictures.source
+    if isinstance(source, ShardSource):
+        return same(source.member(i))
     path, domain = Path(source.files[i][0]), source.root / source.label
     root = domain if path.is_relative_to(domain) else source.root
     return same(relative_name(path.with_suffix(""), root))

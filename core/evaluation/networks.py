@@ -69,6 +69,8 @@ def load_network(options: EvaluateOptions, folder: Path | None, device: torch.de
         return RandomFeatures()
     if options.features == "student":
         return StudentFeatures(device)
+    if options.features == "dinov2":
+        return DINOv2Features(device)
     if options.features == "vgg16":
         return VGG16Features(locate(VGG16, folder), device)
     return Inception(locate(INCEPTION, folder), device, options.resize)
@@ -82,12 +84,14 @@ def _fidelity(name: str) -> type[nn.Module]:
     """
     try:
         from torch_fidelity import (  # noqa: PLC0415
+            feature_extractor_dinov2,
             feature_extractor_inceptionv3,
             feature_extractor_vgg16,
         )
     except ImportError:
         raise MissingError(_INSTALL) from None
     return {
+        "dinov2": feature_extractor_dinov2.FeatureExtractorDinoV2,
         "inception": feature_extractor_inceptionv3.FeatureExtractorInceptionV3,
         "vgg16": feature_extractor_vgg16.FeatureExtractorVGG16,
     }[name]
@@ -182,6 +186,43 @@ class VGG16Features:
         self.protocol = {
             "features": "vgg16 fc2_relu",
             "weights": path.name,
+            "resize": "tf1, 224 px",
+            "torch-fidelity": version("torch-fidelity"),
+        }
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Features:
+        """See images, uint8 [N, 3, H, W]."""
+        (values,) = self._network(images.to(self._device))
+        return Features(values.cpu())
+
+
+class DINOv2Features:
+    """The class token of DINOv2 ViT-S/14, [N, 384], by torch-fidelity.
+
+    Stein et al. 2023 ("Exposing flaws of generative model evaluation metrics") find distances in
+    DINOv2 nearer to people's judgement than in Inception. Its code and weights are taken from
+    torch.hub's folder, where `torch.hub.load` has put them, and never fetched from here.
+
+    Raises:
+        MissingError: they are not there, or torch-fidelity is not installed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        hub = Path(torch.hub.get_dir())
+        weights = hub / "checkpoints" / "dinov2_vits14_pretrain.pth"
+        for path in (hub / "facebookresearch_dinov2_main", weights):
+            if not path.exists():
+                raise MissingError(
+                    f'{path} is not there; fetch it once with python -c "import torch; '
+                    "torch.hub.load('facebookresearch/dinov2', 'dinov2_vits14')\""
+                )
+        kind = _fidelity("dinov2")
+        self._network = kind("dinov2-vit-s-14", ["dinov2"]).to(device)
+        self._device = device
+        self.protocol = {
+            "features": "dinov2 vits14",
+            "weights": weights.name,
             "resize": "tf1, 224 px",
             "torch-fidelity": version("torch-fidelity"),
         }

@@ -108,7 +108,9 @@ def key_of(files: Iterable[Path], protocol: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, *sorted(protocol.items())]).encode())
     for path in files:
         try:
-            status = split_page(path)[0].stat()
+            # A page, or a picture in a shard, stands for the file that holds it.
+            file = split_page(path)[0]
+            status = next((p for p in file.parents if p.is_file()), file).stat()
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from None
         line = f"{os.fspath(path.absolute())!r} {status.st_size} {status.st_mtime_ns}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_two_folders(sets: Path, script: Script) -> None:
     assert found["psnr"]["value"] == pytest.approx(20 * math.log10(255), abs=1e-6)
     assert found["edge_correlation"]["value"] == pytest.approx(1)
     assert "protocol: features random" in done.stdout and "lpips not measured" in done.stdout
+    # Pictures in a shard are the same pictures.
+    with tarfile.open(sets / "made.tar", "w") as archive:
+        archive.add(sets / "generated" / "inner", "inner")
+    shard = ["--generated", sets / "made.tar", *arguments[2:], "--real", sets / "real", "--paired"]
+    assert script("evaluate", *shard, "--kid-subset-size", 8).returncode == 0
+    of_shard = measures(sets / "made.tar.evaluation.json")
+    assert of_shard["psnr"] == found["psnr"] and of_shard.keys() == found.keys() - {
+        "edge_correlation",
+        "color_inversion",
+        "structure_distance",
+    }
     # Its statistics give the same FID, and nothing that needs the pictures.
     done = script("evaluate", *arguments, "--real", sets / "real.npz", "--output", sets / "o.json")
     again = measures(sets / "o.json")

@@ -146,3 +146,29 @@ def test_random_features_do_not_depend_on_the_batch() -> None:
     alone = torch.cat([RandomFeatures()(image[None]).values for image in images])
     torch.testing.assert_close(together, alone)
     assert together.shape == (3, 448)
+
+
+def test_dinov2_is_taken_from_the_hub_and_never_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pytest.importorskip("torch_fidelity.feature_extractor_dinov2", reason=REASON)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def seen(*names: str) -> torch.nn.Module:
+        class Mean(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x.mean(dim=(2, 3))
+
+        asked.append(names)
+        return Mean()
+
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(module.torch.hub, "load", seen)
+    for path in ("facebookresearch_dinov2_main", "checkpoints/dinov2_vits14_pretrain.pth"):
+        distances = FeatureDistances(EvaluateOptions(features="dinov2"), CPU)
+        assert not asked and path in distances.notes[0] and not distances.names()
+        (tmp_path / path).mkdir(parents=True)
+    network = FeatureDistances(EvaluateOptions(features="dinov2"), CPU).collector()
+    assert network is not None
+    network.add(torch.zeros(3, 20, 20, dtype=torch.uint8))
+    assert network.features().values.shape == (1, 3) and len(asked) == 1
