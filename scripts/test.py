@@ -20,6 +20,8 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--input", type=Path, help="image, folder or data set to translate")
     cli.add(parser, "--output", "--direction", "--max-images", "--precision", "--eval", "--device")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
+    white = "value that is white in more than 8 bits; default: as trained"
+    parser.add_argument("--white", type=float, metavar="VALUE", help=white)
     cli.add(parser, "--preprocess", default="none")
     cli.add(parser, "--seed", help="of styles, of noise, and of dropout in pix2pix")
     styles = parser.add_argument_group("styles (munit, drit)")

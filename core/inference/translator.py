@@ -270,6 +270,14 @@ class Translator:
         a, b = self.family.config.data.spans
         return (a, b) if direction == "AtoB" else (b, a)
 
+    def set_white(self, value: float) -> None:
+        """Take a stored value above 0 as white in more than 8 bits, in place of `data.white`."""
+        if not value > 0:
+            raise UserError(f"--white {value:g}: must be above 0, which is black")
+        config = self.family.config
+        data = config.data.model_copy(update={"white": float(value)})
+        self.family.config = config.model_copy(update={"data": data})
+
     def read(self, path: Path, direction: Direction, *, target: bool = False) -> Picture:
         """Read a file of the direction's source domain, or of its target.
 
@@ -293,9 +301,7 @@ class Translator:
     def _result_levels(self, given: Levels, direction: Direction) -> Levels:
         """Say what results are stored as: like their input, unless the target has its own range."""
         source, target = self._spans(direction)
-        if target is not None:
-            return given.spanning(target)
-        return EIGHT_BITS if source is not None else given
+        return given.spanning(target) if target else EIGHT_BITS if source else given
 
     @contextmanager
     def test_modes(self) -> Iterator[None]:

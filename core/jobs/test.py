@@ -17,6 +17,8 @@ def translate(translator: Translator, args: Namespace, world: World) -> None:
     Raises:
         UserError: options that do not fit the checkpoint, or images that were left out.
     """
+    if args.white is not None:
+        translator.set_white(args.white)
     direction = translator.check_direction(args.direction) if args.direction else None
     jobs = find_jobs(args.input, translator, direction, args.max_images, args.output)
     config = translator.family.config

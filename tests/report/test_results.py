@@ -77,6 +77,9 @@ def test_a_translation_has_the_depth_and_range_of_its_input(tmp_path: Path) -> N
         translate = translator(white)
         result = translate(translate.read(tmp_path / "x.tif", "AtoB"), "AtoB")
         assert np.array_equal(result.stored()[..., 0], values)
+    told = translator()
+    told.set_white(3000)
+    assert told(told.read(tmp_path / "x.tif", "AtoB"), "AtoB").stored().max() == 3000
     given = Image.fromarray(values)
     assert np.array_equal(np.asarray(translator()(given)), values), "PIL in, PIL out"
 
