@@ -372,7 +372,9 @@ class Trainer:
                 f"the checkpoint is of step {self.step:,}, but these options ask for "
                 f"{self.num_steps:,} steps in all; raise train.num_steps (or the epochs)"
             )
-        self._epoch_objective = [torch.tensor(x, device=self.device) for x in state["objective"][0]]
+        with reading("the checkpoint's objective"):
+            kept = [float(x) for x in state["objective"][0]]
+        self._epoch_objective = [torch.tensor(x, device=self.device) for x in kept]
         self.guard.in_a_row = state["nonfinite_in_a_row"]
         if len(state["local"]) != self.world.size:
             raise UserError(
