@@ -382,10 +382,12 @@ class Trainer:
                 f"the checkpoint is of step {self.step:,}, but these options ask for "
                 f"{self.num_steps:,} steps in all; raise train.num_steps (or the epochs)"
             )
-        self._objective.load_state_dict(state["objective"], self.device)
+        with reading("the checkpoint's objective"):
+            self._objective.load_state_dict(state["objective"], self.device)
         self.guard.in_a_row = state["nonfinite_in_a_row"]
         if self.best is not None:
-            self.best.load_state_dict(state.get("best"))
+            with reading("the checkpoint's best step"):
+                self.best.load_state_dict(state.get("best"))
         if len(state["local"]) != self.world.size:
             raise UserError(
                 f"the checkpoint was written by {len(state['local'])} process(es), this run has "

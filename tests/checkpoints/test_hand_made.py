@@ -114,6 +114,7 @@ def test_testing_and_going_on(run: tuple[Tree, Path], tmp_path: Path) -> None:
             from_state(mutant, FAMILIES, "c.pt")
 
     load(state)
+    load(replaced(state, ("objective", 0), [2**70]))
     loaded, refused, wrong = outcomes(state, load, 1)
     assert not wrong, "\n".join(wrong[:20])
     assert refused > 200 and loaded > 10, (loaded, refused)
