@@ -50,6 +50,8 @@ class Train(TrainOptions):
     num_steps: PositiveInt | None = 350
     num_steps_decay: CountInt = 290
     batch_size: PositiveInt = 8
+    accumulate: Literal[1] = 1
+    """What a step draws is for the whole batch."""
 
 
 class Optim(OptimOptions):

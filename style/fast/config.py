@@ -73,6 +73,8 @@ class Train(TrainOptions):
     num_steps: PositiveInt | None = 20000
     num_steps_decay: CountInt = 20000
     batch_size: PositiveInt = 4
+    accumulate: Literal[1] = 1
+    """What a step draws is for the whole batch."""
 
 
 class Optim(OptimOptions):
