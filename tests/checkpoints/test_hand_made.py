@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from core.data.idx import read_idx
 
 from core.checkpoints import store, structure
 from core.convert.official import read_official
 from core.convert.structure import NOTHING_TOLD
+from core.data.readers.idx import read_idx
 from core.errors import UserError
 from core.inference.latent import read_numbers
 from core.inference.loading import from_state, kind_and_config
