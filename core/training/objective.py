@@ -50,4 +50,4 @@ class EpochObjective:
 
     def load_state_dict(self, state: Sequence[Sequence[float]], device: torch.device) -> None:
         """Inverse of `state_dict`."""
-        self._values = [torch.tensor(value, device=device) for value in state[0]]
+        self._values = [torch.tensor(float(value), device=device) for value in state[0]]

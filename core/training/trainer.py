@@ -382,7 +382,8 @@ class Trainer:
                 f"the checkpoint is of step {self.step:,}, but these options ask for "
                 f"{self.num_steps:,} steps in all; raise train.num_steps (or the epochs)"
             )
-        self._objective.load_state_dict(state["objective"], self.device)
+        with reading("the checkpoint's objective"):
+            self._objective.load_state_dict(state["objective"], self.device)
         self.guard.in_a_row = state["nonfinite_in_a_row"]
         if self.best is not None:
             self.best.load_state_dict(state.get("best"))

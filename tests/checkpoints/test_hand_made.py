@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from core.data.idx import read_idx
 
 from core.checkpoints import store, structure
 from core.convert.official import read_official
 from core.convert.structure import NOTHING_TOLD
+from core.data.readers.idx import read_idx
 from core.errors import UserError
 from core.inference.latent import read_numbers
 from core.inference.loading import from_state, kind_and_config
@@ -114,6 +114,7 @@ def test_testing_and_going_on(run: tuple[Tree, Path], tmp_path: Path) -> None:
             from_state(mutant, FAMILIES, "c.pt")
 
     load(state)
+    load(replaced(state, ("objective", 0), [2**70]))
     loaded, refused, wrong = outcomes(state, load, 1)
     assert not wrong, "\n".join(wrong[:20])
     assert refused > 200 and loaded > 10, (loaded, refused)
