@@ -28,10 +28,10 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument(
         "--segment",
         nargs="?",
-        const=4,
+        const=3,
         type=int,
         metavar="K",
-        help="photo style: masks of K classes (4) by colour and place, where there are none",
+        help="photo style: masks of K classes (3) by colour and place, where there are none",
     )
     parser.add_argument("--pairs", type=Path, metavar="FOLDER", help="instead of the four above")
     parser.add_argument("--grid", action="store_true", help="every content with every style")

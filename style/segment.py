@@ -20,7 +20,7 @@ from style.labels import LabelMap, Labels
 Points = npt.NDArray[np.float64]
 _SIDE = 96
 """Pixels; longer side at which pictures are grouped."""
-_PLACE = (1.2, 0.4)
+_PLACE = (3.0, 0.3)
 """Weight of a place down and across (in picture sides) beside colours (in their spreads)."""
 _ROUNDS = 25
 _MAJORITY = 5
