@@ -237,11 +237,17 @@ class PatchSampleF(nn.Module):
         """
         samples = []
         for mlp, feature, at in zip(self.children(), features, positions, strict=True):
-            x = feature.flatten(2).index_select(2, at)  # [N, C, P]
-            x = mlp(x.transpose(1, 2).flatten(0, 1))  # [N * P, nc]
+            x = mlp(_sampled(feature, at).flatten(0, 1))  # [N * P, nc]
             x = full_precision(x)
             samples.append(x / (x.norm(dim=1, keepdim=True) + 1e-7))
         return samples
+
+
+def _sampled(feature: Tensor, at: Tensor) -> Tensor:
+    """Take positions of [N, C, H, W]: [N, P, C]. The gradient comes back in the feature's layout."""
+    if feature.is_contiguous():
+        return feature.flatten(2).index_select(2, at).transpose(1, 2)
+    return feature.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, at)
 
 
 def make_generator(options: Model, *, gradient_checkpointing: bool = False) -> Generator:
