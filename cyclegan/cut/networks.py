@@ -244,7 +244,7 @@ class PatchSampleF(nn.Module):
 
 
 def _sampled(feature: Tensor, at: Tensor) -> Tensor:
-    """Take positions of [N, C, H, W]: [N, P, C]. The gradient comes back in the feature's layout."""
+    """Take positions of [N, C, H, W]: [N, P, C]; the gradient comes back in the same layout."""
     if feature.is_contiguous():
         return feature.flatten(2).index_select(2, at).transpose(1, 2)
     return feature.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, at)
