@@ -11,14 +11,24 @@ from core.report.gallery import MAX_ABREAST
 from core.report.page import Row, find_picture, write_page
 from core.report.plots import COLORS, Chart, Series, chart, curves, swatch
 
+_QUALITY = ("student_distance", "fid", "fid_student", "edge_correlation")
+
 
 def _charts(methods: Sequence[Method], direction: str) -> list[Chart]:
     """Draw quality against the time of the training, of one image, and while training.
 
-    Quality is PSNR where the truth is known, else FID, else how much of the edges is kept.
+    Quality is the student's distance to the truth where that is known (PSNR rewards blur), else
+    FID, else how much of the edges is kept.
     """
     table = quality_table(methods, direction)
-    key = next((k for k in ("psnr", "fid", "edge_correlation") if k in table.columns), None)
+    key = next(
+        (
+            k
+            for k in ("student_distance", "fid", "fid_student", "edge_correlation")
+            if k in table.columns
+        ),
+        None,
+    )
     if key is None:
         return []
     quality = {row["method"]: row.get(key, math.nan) for row in table.rows}

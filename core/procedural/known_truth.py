@@ -24,6 +24,7 @@ from core.evaluation.metrics.ssim import ssim
 from core.family import to_float
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
+from core.nn.student import VGGStudent, perceptual_distance
 from core.options import DataOptions, Direction
 from core.procedural.faces import VisibleAttributes, read_faces
 from core.procedural.sets import Picture
@@ -108,8 +109,9 @@ def label_agreement(images: Tensor, truths: Tensor, labels: Tensor) -> LabelAgre
 class TranslationScores:
     """Mean scores of translations, each beside that of handing back the input unchanged.
 
-    PSNR is in decibels, SSIM at most 1, agreement (of labels) a share of pixels; its ceiling is
-    that of the truths themselves: what a perfect translation reaches.
+    PSNR is in decibels, SSIM at most 1, `student` the distance to the truth as the project's
+    student of VGG-16 sees it (`core.nn.student`), agreement (of labels) a share of pixels; its
+    ceiling is that of the truths themselves: what a perfect translation reaches.
     """
 
     num_images: int
@@ -117,6 +119,8 @@ class TranslationScores:
     psnr_copy: float
     ssim: float
     ssim_copy: float
+    student: float
+    student_copy: float
     agreement: float
     agreement_copy: float
     agreement_ceiling: float
@@ -126,6 +130,7 @@ class TranslationScores:
         rows = [
             ("psnr [dB]", self.psnr, self.psnr_copy, math.inf),
             ("ssim", self.ssim, self.ssim_copy, 1.0),
+            ("student distance", self.student, self.student_copy, 0.0),
             ("label agreement", self.agreement, self.agreement_copy, self.agreement_ceiling),
         ]
         title = f"{self.num_images} images"
@@ -151,7 +156,11 @@ def score_translations(
             f"scores need equal numbers of images, at least one: got {counts[0]} translated, "
             f"{counts[1]} inputs, {counts[2]} truths, {counts[3]} label maps"
         )
-    rows = []
+    student, rows = VGGStudent.load(), []
+
+    def distance(x: Tensor, y: Tensor) -> Tensor:
+        return perceptual_distance(student, *(2 * image.float() - 1 for image in (x, y))).double()
+
     for index, pictures in enumerate(zip(translated, inputs, truths, labels, strict=True)):
         shapes = [picture.shape for picture in pictures]
         if shapes[:3] != [shapes[2]] * 3 or shapes[3] != shapes[2][:2]:
@@ -165,7 +174,9 @@ def score_translations(
         )
         label = torch.from_numpy(pictures[3].astype(np.int64))[None]
         of_output, of_source = (label_agreement(x, truth, label) for x in (output, source))
-        row = [metric(x, truth) for metric in (psnr, ssim) for x in (output, source)]
+        row = [
+            metric(x, truth).double() for metric in (psnr, ssim, distance) for x in (output, source)
+        ]
         rows.append(torch.cat([*row, of_output.image, of_source.image, of_output.ceiling]))
     return TranslationScores(len(rows), *torch.stack(rows).mean(dim=0).tolist())
 
