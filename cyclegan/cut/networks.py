@@ -237,9 +237,12 @@ class PatchSampleF(nn.Module):
         """
         samples = []
         for mlp, feature, at in zip(self.children(), features, positions, strict=True):
-            x = feature.flatten(2).index_select(2, at)  # [N, C, P]
-            x = mlp(x.transpose(1, 2).flatten(0, 1))  # [N * P, nc]
-            x = full_precision(x)
+            # Taken as they lie in memory, so that the gradient lies there likewise.
+            if feature.is_contiguous(memory_format=torch.channels_last):
+                x = feature.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, at)  # [N, P, C]
+            else:
+                x = feature.flatten(2).index_select(2, at).transpose(1, 2)  # [N, P, C]
+            x = full_precision(mlp(x.flatten(0, 1)))  # [N * P, nc]
             samples.append(x / (x.norm(dim=1, keepdim=True) + 1e-7))
         return samples
 
