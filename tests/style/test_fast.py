@@ -14,6 +14,7 @@ from PIL import Image
 from core.config import validate
 from core.errors import UserError
 from core.family import SampleBatch, StyleFamily
+from core.inference.translator import Translator
 from core.training.update import Updater
 from families import load
 from scripts import export, stylize, train
@@ -57,6 +58,8 @@ def test_it_learns_and_knows_its_styles_again(options: dict[str, Any]) -> None:
     with Image.open(options["style"]["images"][1]) as opened:
         again = torch.from_numpy(np.array(opened)).permute(2, 0, 1)[None] / 127.5 - 1
     assert family.encode_style(again, "AtoB").tolist() == [[0.0, 1.0]]
+    whole, tiled = (Translator(family, torch.device("cpu"), tile=t)(images[:1]) for t in (0, 32))
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-3)
     codes = family.random_styles(4)
     assert codes[:2].equal(torch.eye(2)) and torch.allclose(codes.sum(1), torch.ones(4))
 
@@ -108,16 +111,13 @@ def test_train_and_paint_with_ones_own(
     assert "--fast takes no --gif" in capsys.readouterr().err
 
 
-def test_the_carried_one_paints_tiles_and_exports(tmp_path: Path) -> None:
+def test_the_carried_one_paints_and_exports(tmp_path: Path) -> None:
     assert WEIGHTS.stat().st_size <= 2_000_000
-    whole, tiled = load(WEIGHTS, "cpu", tile=0), load(WEIGHTS, "cpu", tile=48)
+    whole = load(WEIGHTS, "cpu", tile=0)
     with Image.open(picture(tmp_path / "photo.png", 4, (60, 44))) as photo:
         codes = torch.eye(4)[[0, 3]]
         results = [np.asarray(x, float) for x in whole.in_styles(photo, codes)]
-        again = [np.asarray(x, float) for x in tiled.in_styles(photo, codes)]
-    for k, (one, other) in enumerate(zip(results, again, strict=True)):
-        assert np.abs(one - other).max() <= 1
-        assert all(np.abs(one - before).mean() > 10 for before in results[:k])
+    assert np.abs(results[1] - results[0]).mean() > 10
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     arguments = ["--checkpoint", str(WEIGHTS), "--output", str(tmp_path / "onnx")]
