@@ -101,7 +101,8 @@ def test_a_cyclegan_generator_as_the_beginning(tmp_path: Path) -> None:
     torch.save(to_official(theirs), tmp_path / "latest_net_G_A.pth")
     for blurs in (False, True):
         built = family("cut", {"antialias": blurs, "antialias_up": blurs})
-        found = read_initial(tmp_path / "latest_net_G_A.pth", built.config, OFFICIAL)
+        file = tmp_path / "latest_net_G_A.pth"
+        found = read_initial(file, type(built), built.config, OFFICIAL)
         if blurs:
             with pytest.raises(UserError, match="no network fits cut: G: "):
                 found.give(built)

@@ -41,7 +41,7 @@ def features(case: Case, name: str, mode: str) -> dict[str, Tensor]:
     return dict(zip(places.values(), found, strict=True))
 
 
-@each("forward")
+@each("cut_generator", "forward")
 def test_outputs_and_running_statistics(case: Case) -> None:
     golden = case.arrays
     statistics = case.data.get("running_statistics_after_one_train_forward", {})
@@ -58,7 +58,7 @@ def test_outputs_and_running_statistics(case: Case) -> None:
     agree(outputs, golden)
 
 
-@each("forward")
+@each("cut_generator", "forward")
 def test_options_are_read_off_the_keys(case: Case) -> None:
     for name in case.data["mode"]:
         d = case.describe(name)
