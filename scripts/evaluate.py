@@ -50,12 +50,7 @@ def measure(args: cli.Args) -> None:
     cli.require_at_least(
         args, max_images=1, num_styles=2, kid_subset_size=2, neighbours=1, bootstrap=0
     )
-    if (args.checkpoint is None) == (args.generated is None):
-        raise UserError("give either --checkpoint or --generated")
-    if args.generated and not (args.real or args.source or args.labels):
-        raise UserError("--generated is measured against --real, --source or --labels")
-    if bool(args.labels) != bool(args.palette):
-        raise UserError("--labels and --palette go together")
+    _refuse_contradictions(args)
     from core.evaluation.metrics.weights import fetch_missing
     from core.options import EvaluateOptions
 
@@ -64,6 +59,24 @@ def measure(args: cli.Args) -> None:
     if args.download:
         fetch_missing(args.weights)
     (_measure_model if args.checkpoint else _measure_folder)(args, measured)
+
+
+def _refuse_contradictions(args: cli.Args) -> None:
+    pictures = {"--real": args.real, "--source": args.source, "--labels": args.labels}
+    if (args.checkpoint is None) == (args.generated is None):
+        raise UserError("give either --checkpoint or --generated")
+    if args.generated and not any(pictures.values()):
+        raise UserError("--generated is measured against --real, --source or --labels")
+    if bool(args.labels) != bool(args.palette):
+        raise UserError("--labels and --palette go together")
+    if args.segmenter and not args.labels:
+        raise UserError("--segmenter goes with --labels")
+    other = {"--data": args.data, "--which": args.which != "last"} if args.generated else pictures
+    if misplaced := [name for name, given in other.items() if given]:
+        kind = "--checkpoint" if args.generated else "--generated"
+        raise UserError(f"{misplaced[0]} goes with {kind}")
+    if (args.paired or args.save_statistics) and (not args.real or args.real.suffix == ".npz"):
+        raise UserError("--paired and --save-statistics need real pictures: --real FOLDER")
 
 
 def _measure_model(args: cli.Args, measured: Any) -> None:

@@ -52,7 +52,12 @@ def options(parser: cli.Parser) -> None:
 
 def stylize(args: cli.Args) -> None:
     """Find, build, stylize, report."""
+    cli.require_at_least(args, every=0, segment=2)
     masks = args.content_mask or args.style_mask
+    if args.segment is not None and args.config == CONFIG:
+        raise UserError(
+            "--segment is for photo style: add --config configs/style/photo_wavelet.yaml"
+        )
     if args.segment is not None:
         args.set.append(f"segment={args.segment}")
     if args.fast is not None:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from core.evaluation.scores import is_measure
 from core.options import (
@@ -79,7 +79,7 @@ class Entry(Options):
     name: Annotated[str, Field(min_length=1, max_length=60)]
     checkpoint: str | None = None
     """Checkpoint file or run folder of a family that translates."""
-    which: str = "last"
+    which: Annotated[str, BeforeValidator(str)] = "last"
     """Of a run folder: `last`, `best`, a step, or `epoch:N` (docs/testing.md)."""
     config: str | None = None
     """Config file: of a family, which is trained first unless it is finished, or of a style

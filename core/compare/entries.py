@@ -87,14 +87,14 @@ def _finished(state: Mapping[str, Any]) -> bool:
     return bool(state["loader"]["epoch"] >= train["num_epochs"] + train["num_epochs_decay"])
 
 
-def _read_run(file: Path, method: Method) -> None:
+def _read_run(file: Path, method: Method, which: str) -> None:
     """Read what the checkpoint and the log beside it say of the training."""
     state = store.load(file)
     if "optimizers" not in state:
         return  # converted: who trained it, how long, is not known
     with reading(f"{file}: its options"):
         finished = _finished(state)
-    if not finished:
+    if not finished and which == "last":
         method.problems.append(f"unfinished: stopped at step {state['step']:,}")
     record = read_record(file.parent.parent / "log.jsonl")
     record.forget(state["step"] + 1)
@@ -157,7 +157,7 @@ def prepare(
         if start is not None:
             file, damaged = store.find(choose(start, entry.which))
             method.problems += [f"damaged: {line}" for line in damaged]
-            _read_run(file, method)
+            _read_run(file, method, entry.which)
             method.source = partial(load_translator, file, dict(families), place)
         assert method.source is not None, "an entry has a config or a checkpoint"
         method.translator = method.source()

@@ -66,21 +66,27 @@ def write_folder(source: Path, folder: Path, families: FamilyTable) -> list[Path
     if samples is not None:
         with samples.open("rb") as picture:
             write_file(folder / SAMPLES, lambda stream: copyfileobj(picture, stream))
-    _write_card(folder / "README.md", family, given, SAMPLES if samples else "")
-    names = [WEIGHTS, OPTIONS, *([SAMPLES] if samples else []), "README.md"]
+    card = folder / "README.md"
+    if card.is_file():  # somebody may have filled in data and licences
+        card = folder / "README.new.md"
+    _write_card(card, family, given, SAMPLES if samples else "")
+    names = [WEIGHTS, OPTIONS, *([SAMPLES] if samples else []), card.name]
     return [folder / name for name in names]
 
 
 def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
     """Copy options with the last name only of paths that begin at the root of a machine."""
-    return {
-        key: _without_folders(value)
-        if isinstance(value, Mapping)
-        else Path(value).name
-        if isinstance(value, str) and Path(value).is_absolute()
-        else value
-        for key, value in options.items()
-    }
+    return {key: _without_folder(value) for key, value in options.items()}
+
+
+def _without_folder(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _without_folders(value)
+    if isinstance(value, list | tuple):
+        return [_without_folder(each) for each in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
+    return value
 
 
 def _newest_samples(checkpoint: Path) -> Path | None:

@@ -14,7 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from core.checkpoints.official_files import is_safetensors, read_file
-from core.convert.structure import Recognised, State, Told, UnfitError, UntoldError, recognise
+from core.convert.structure import (
+    Recognised,
+    State,
+    Told,
+    ToldWrongError,
+    UnfitError,
+    UntoldError,
+    recognise,
+)
 from core.errors import UserError
 
 _DEEPEST = 8
@@ -48,6 +56,8 @@ def read_generators(
     if not fits:
         raise UserError(f"{path}: {_why(found)}")
     chosen = [_named(name, fits, path) for name in names] or list(fits)
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"--network: {' '.join(names)}: the same one twice")
     if len(chosen) != (len(names) or 1):
         raise UserError(
             f"{path}: holds {len(fits)} generators, {', '.join(fits)}; say which with --network"
@@ -111,7 +121,8 @@ def _why(found: Mapping[str, Recognised | UnfitError]) -> str:
     """Say why nothing was recognised: of a part that nearly is, or of the whole."""
     if not found:
         return "holds no convolutions; not a generator's checkpoint"
-    near = (name for name, reason in found.items() if isinstance(reason, UntoldError))
+    kinds = (UntoldError, ToldWrongError)
+    near = (name for name, reason in found.items() if isinstance(reason, kinds))
     name = next(near, next(iter(found)))
     return f"{name}: {found[name]}" if name else str(found[name])
 

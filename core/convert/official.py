@@ -121,9 +121,17 @@ def inference_state(family: Family, step: int) -> dict[str, Any]:
     }
 
 
+def _refuse_suffix(output: Path, other: str) -> None:
+    """Refuse an output named like a file of another form than is written."""
+    if output.suffix == other:
+        hint = "say --format safetensors" if other == ".safetensors" else "leave --format out"
+        raise UserError(f"--output {output}: to write such a file, {hint}")
+
+
 def _write(family: Family, step: int, output: Path, name: str, *, safetensors: bool) -> Path:
     """Write to `output`, or to a file of this name in the folder `output`."""
     suffix, write = (".safetensors", save_safetensors) if safetensors else (".pt", store.save)
+    _refuse_suffix(output, ".pt" if safetensors else ".safetensors")
     path = output if output.suffix == suffix else output / f"{name}{suffix}"
     write(inference_state(family, step), path)
     return path
@@ -133,6 +141,7 @@ def export_official(
     source: Path, folder: Path, families: FamilyTable, modules: Mapping[str, OfficialModule]
 ) -> list[Path]:
     """Write a checkpoint's networks in the official layout; returns the files."""
+    _refuse_suffix(folder, ".safetensors")
     state, file = load_state(source)
     family = from_state(state, families, file)
     if family.name not in modules:

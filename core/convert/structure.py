@@ -34,6 +34,10 @@ class UntoldError(UnfitError):
     """What a state dict does not tell of a generator that can be read otherwise."""
 
 
+class ToldWrongError(UnfitError):
+    """What was said of a generator contradicts what the state dict tells."""
+
+
 @dataclass(frozen=True)
 class Told:
     """What a person says of a network because a file may not show it.
@@ -256,7 +260,7 @@ def _norm(
     if "weight" in found:
         norm: NormName = "batch" if "running_mean" in found else "instance_affine"
         if told.norm:
-            raise UnfitError(f"--norm {told.norm}: its norms have parameters")
+            raise ToldWrongError(f"--norm {told.norm}: its norms have parameters; leave it out")
         return norm
     conv, least = (forward[0], 3) if kind == "ResNet" else (forward[1], 2)
     gap = _gap(conv, state)
@@ -269,7 +273,7 @@ def _norm(
             "--norm instance or --norm none"
         )
     if told.norm == "none" and biased:
-        raise UnfitError(
+        raise ToldWrongError(
             "--norm none: a network without norms has convolutions without biases here"
         )
     return told.norm

@@ -222,8 +222,9 @@ def _picture(stored: Stored, span: Span | None, name: str) -> Picture:
         levels = Levels(stored.values.dtype.name, *span)
     if levels is None:
         raise UserError(
-            f"{name}: {stored.mode} pixels have no agreed black and white; set data.white to the "
-            "value that is white, or to auto, or convert the image to 8 or unsigned 16 bits"
+            f"{name}: {stored.mode} pixels have no agreed black and white; convert the image to 8 "
+            "or unsigned 16 bits, or, where a config says how data are read, set data.white to the "
+            "value that is white, or to auto"
         )
     values, alpha = stored.values, stored.alpha
     if levels.deep:

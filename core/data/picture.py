@@ -136,8 +136,8 @@ class Picture:
         if number == 1 and bands == 3:
             return _luma(opaque)
         raise UserError(
-            f"{self.name}: has {bands} channels, but the model takes {number}; "
-            "set its number of input channels in model, or convert the image"
+            f"{self.name}: has {bands} channels, and {number} are wanted; convert the image, or "
+            "set the number of input channels of the model that is to take it"
         )
 
     def halves(self) -> tuple[Self, Self]:

@@ -21,6 +21,8 @@ def split_off(root: Path, fraction: float) -> list[str]:
     Raises:
         UserError: There is a val or test split, no train split in folders, or a move failed.
     """
+    if not 0 < fraction < 1:
+        raise UserError(f"--split {fraction}: a share between 0 and 1")
     unpaired = splits_present(root, paired=False) == ("train",)
     if not unpaired and splits_present(root, paired=True) != ("train",):
         raise UserError(

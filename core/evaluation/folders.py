@@ -269,7 +269,10 @@ class _Partnered:
             self._table[name].append(Measure.of(name, value))
         if self._labels is not None:
             truth = self._by_colour(self._maps.of(self._made, i, picture))
-            classes = (self._labels.segmenter or self._by_colour)(picture)
+            try:
+                classes = (self._labels.segmenter or self._by_colour)(picture)
+            except Exception as error:  # of code that is not ours
+                raise UserError(f"the segmenter failed: {type(error).__name__}: {error}") from error
             if classes.shape != truth.shape:
                 raise UserError(
                     f"the segmenter gives {tuple(classes.shape)} for a picture of "

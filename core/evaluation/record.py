@@ -39,6 +39,8 @@ def evaluate(
     default `<checkpoint>.evaluation.json`. What cannot be used or written is refused.
     """
     family, file, _ = load_family(checkpoint, families)
+    if data is None and family.config.data.root in ("", "."):
+        raise UserError(f"{file}: was converted and knows no data set; give --data")
     root = data or Path(family.config.data.root)
     if isinstance(family, GenerativeFamily):
         found = evaluate_samples(Sampler(family, device, precision), root, options)

@@ -102,6 +102,13 @@ def read_initial(
     if config.family not in official:
         raise UserError(f"{path}: not a checkpoint of this project")
     module, direction = official[config.family], config.data.direction
-    family, _ = read_official(path, kind, module, direction, NOTHING_TOLD)
+    try:
+        family, _ = read_official(path, kind, module, direction, NOTHING_TOLD)
+    except UserError as error:
+        if "--norm" not in str(error) and "--padding" not in str(error):
+            raise
+        raise UserError(
+            f"{error} to scripts/convert.py, and begin with the checkpoint that it writes"
+        ) from None
     networks = {name: network.state_dict() for name, network in family.networks.items()}
     return Initial(str(path), networks, only)

@@ -54,6 +54,8 @@ class Preview:
     ) -> None:
         self._family, self._config, self._run_dir = family, config, run_dir
         self._device, self._alarms = device, alarms
+        for channels in config.channels:  # whatever draws later would meet the same refusal
+            shown(torch.empty(channels, 1, 1), config.log.bands)
         self.batch = fixed_batch(
             config.data,
             layout=family.layout,

@@ -234,6 +234,10 @@ def test_both_directions_out_of_one_file(script: Script, tmp_path: Path) -> None
     assert done.returncode == 2 and "2 generators, model.G_x, model.G_y" in done.stderr
     done = script(*arguments, "--padding", "reflect", "--network", "G_z")
     assert done.returncode == 2 and "0 generators of this name" in done.stderr
+    done = script(*arguments, "--padding", "reflect", "--network", "G_y", "G_y")
+    assert done.returncode == 2 and "the same one twice" in done.stderr
+    done = script(*arguments, "--padding", "reflect", "--norm", "instance", "--network", "G_y")
+    assert done.returncode == 2 and "its norms have parameters" in done.stderr
     done = script(*arguments, "--padding", "reflect", "--network", "G_y", "model.G_x")
     assert done.returncode == 0, done.stderr
     translator, x = load(tmp_path / "o.pt", "cpu"), torch.rand(1, 3, 16, 16)

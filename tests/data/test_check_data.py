@@ -109,6 +109,12 @@ def test_mnist_files_are_described(tmp_path: Path) -> None:
     assert yaml.safe_load("\n".join(report.config_lines()))["model"] == {"nc": 1}
 
 
+@pytest.mark.parametrize("share", ["nan", "1.5", "-1", "0"])
+def test_a_share_that_is_none(tmp_path: Path, script: Script, share: str) -> None:
+    done = script("check_data", tmp_path, f"--split={share}")
+    assert done.returncode == 2 and "--split" in done.stderr and "between 0 and 1" in done.stderr
+
+
 def test_a_missing_folder_is_one_line(tmp_path: Path, script: Script) -> None:
     done = script("check_data", tmp_path / "nix")
     assert done.returncode == 2 and done.stderr.startswith("error: ")

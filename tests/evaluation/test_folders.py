@@ -115,6 +115,9 @@ def test_label_maps_by_colour_and_by_a_segmenter(
     )
     assert done.returncode == 0, done.stderr
     assert measures(sets / "generated.evaluation.json")["pixel_accuracy"]["value"] == 0.5
+    generated = ["--generated", sets / "generated", *arguments]
+    done = script("evaluate", *generated, "--segmenter", "os.path:join")
+    assert done.returncode == 2 and "the segmenter failed: TypeError" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,13 @@ def test_label_maps_by_colour_and_by_a_segmenter(
         (["--generated", "generated"], "measured against --real, --source or --labels"),
         (["--generated", "generated", "--labels", "real"], "--labels and --palette go together"),
         (["--generated", "real", "--source", "one"], "no source for"),
+        (
+            ["--generated", "real", "--source", "one", "--data", "x"],
+            "--data goes with --checkpoint",
+        ),
+        (["--checkpoint", "x", "--real", "real"], "--real goes with --generated"),
+        (["--generated", "real", "--source", "one", "--paired"], "--paired and --save-statistics"),
+        (["--generated", "real", "--real", "real", "--segmenter", "a:b"], "goes with --labels"),
         (["--generated", "generated", "--source", "other"], "both must be of one size"),
         (["--generated", "generated", "--real", "bad.npz"], "bad.npz"),
         (["--generated", "generated", "--labels", "real", "--palette", "bad.npz"], "palette"),

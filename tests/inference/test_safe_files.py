@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from core.checkpoints import store
+from core.convert.card import _without_folders
 from core.convert.official import inference_state
 from core.errors import UserError
 from core.inference.safe_files import save_safetensors
@@ -86,6 +87,10 @@ def test_the_card(script: Script, tmp_path: Path) -> None:
     done = script("export", "--checkpoint", run, "--output", tmp_path / "maps", "--card")
     texts = [(tmp_path / "maps" / name).read_text() for name in ("README.md", "config.json")]
     assert not any("someone" in text for text in texts) and all("maps" in text for text in texts)
+    (tmp_path / "maps" / "README.md").write_text("filled in by hand")
+    done = script("export", "--checkpoint", run, "--output", tmp_path / "maps", "--card")
+    assert "README.new.md" in done.stdout
+    assert (tmp_path / "maps" / "README.md").read_text() == "filled in by hand"
     code = texts[0].split("```python\n")[1].split("```")[0]
     Image.new("RGB", (16, 16)).save(tmp_path / "photo.jpg")
     local = code.replace("hf://OWNER/NAME", f"{tmp_path}/maps").replace(
@@ -93,6 +98,14 @@ def test_the_card(script: Script, tmp_path: Path) -> None:
     )
     exec(local.replace('"translated', f'"{tmp_path}/translated'))
     assert Image.open(tmp_path / "translated.png").size == (16, 16)
+
+
+def test_folders_leave_paths_within_lists_too() -> None:
+    options = {"style": {"images": ["/home/someone/a.jpg", "b.jpg"]}, "sizes": [64, "/x/y"]}
+    assert _without_folders(options) == {
+        "style": {"images": ["a.jpg", "b.jpg"]},
+        "sizes": [64, "y"],
+    }
 
 
 def _at(root: str) -> Any:
@@ -109,6 +122,8 @@ def test_a_converted_generator_as_safetensors(script: Script, tmp_path: Path) ->
     output = tmp_path / "zebra.safetensors"
     done = script("convert", *arguments, "--output", output, "--format", "safetensors")
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(output)
+    done = script("convert", *arguments, "--output", output)
+    assert done.returncode == 2 and "say --format safetensors" in done.stderr
     assert load(output, "cpu").directions == ("AtoB",)
 
 
