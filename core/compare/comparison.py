@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from core.compare.drawing import Drawer, Drawing, overview
 from core.compare.entries import Method, Stylizers, prepare
 from core.compare.folder_method import FolderMethod
 from core.compare.report import write_report
-from core.compare.tables import csv_text, markdown, tree
+from core.compare.tables import csv_text, directions, markdown, tree
 from core.errors import UserError
 from core.evaluation.image_set import EvaluationSet, as_they_are, evaluation_set
 from core.evaluation.model import Evaluator
@@ -64,9 +65,30 @@ def _measure(method: Method, config: Config, test_set: EvaluationSet) -> None:
         method.problems.append(f"not measured: {' '.join(str(error).split())}")
 
 
+def _too_near(methods: Sequence[Method]) -> list[str]:
+    """Say where FIDs are nearer to each other than so few images allow to tell."""
+    notes = []
+    for direction in directions(methods):
+        fids = sorted(
+            (measure.value, measure.bias)
+            for m in methods
+            if m.evaluation and direction in m.evaluation.directions
+            for name, measure in m.evaluation.directions[direction].measures.items()
+            if name.startswith("fid") and measure.bias is not None
+        )
+        bias = max((bias for _, bias in fids), default=0.0)
+        if any(b - a < bias for (a, _), (b, _) in pairwise(fids)):
+            notes.append(
+                f"{direction}: so few images raise FID by about {bias:.1f}, and some methods are "
+                "nearer to each other than that; read KID and its interval instead"
+            )
+    return notes
+
+
 def _notes(methods: Sequence[Method], test_set: EvaluationSet) -> list[str]:
     """Collect what a reader of the measures should know, each note once."""
     found = [note for m in methods if m.evaluation for note in m.evaluation.notes]
+    found += _too_near(methods)
     if test_set.truths:
         found.append(
             "PSNR and SSIM are taken against the true counterpart of each image; methods with "

@@ -15,6 +15,7 @@ from PIL import Image
 
 from core.checkpoints import store
 from core.compare import entries
+from core.compare.comparison import _too_near
 from core.compare.config import Entry
 from core.compare.entries import Method, Training, prepare
 from core.compare.style_method import StyleMethod
@@ -185,3 +186,14 @@ def test_spreadsheets_and_markdown_take_names_as_text() -> None:
 def test_times() -> None:
     given = [0.0123, 1.25, 61, 7384, None]
     assert [duration(s) for s in given] == ["12.3 ms", "1.2 s", "1 min 01 s", "2 h 03 min", ""]
+
+
+def test_fids_nearer_than_their_bias_are_noted() -> None:
+    def method(name: str, fid: float) -> Method:
+        measures = {"fid_student": Measure(fid, None, "lower", bias=5.0)}
+        return Method(name, evaluation=Evaluation({"AtoB": Scores(9, 9, measures)}, ()))
+
+    near, far = method("a", 60.0), method("b", 70.0)
+    assert _too_near([near, far]) == []
+    (note,) = _too_near([near, far, method("c", 67.0)])
+    assert note.startswith("AtoB: so few images raise FID by about 5.0")

@@ -67,6 +67,20 @@ def test_frechet_distance_equals_torch_fidelity_and_torchmetrics() -> None:
     assert frechet_distance(x, y) == pytest.approx(float(metrics._compute_fid(*parts)), rel=1e-8)
 
 
+def test_equal_clean_fid_on_the_same_features() -> None:
+    """Its FID where the covariances have full rank, for it adds to singular ones; and its KID."""
+    theirs = pytest.importorskip("cleanfid.fid", reason=REASON)
+    x, y = two_sets(400, 300, 12)
+    moments = [
+        each for features in (x, y) for each in (features.mean(0).numpy(), features.T.cov().numpy())
+    ]
+    assert frechet_distance(x, y) == pytest.approx(theirs.frechet_distance(*moments), rel=1e-6)
+    np.random.seed(0)
+    found = theirs.kernel_distance(x.numpy(), y.numpy(), num_subsets=400, max_subset_size=100)
+    ours = kernel_distance(x, y, subset_size=100)
+    assert ours.mean == pytest.approx(found, abs=4 * ours.std / 10)
+
+
 @pytest.mark.parametrize("seed", [0, 2020])
 def test_kernel_distance_equals_torch_fidelity_with_the_same_subsets(seed: int) -> None:
     theirs = pytest.importorskip("torch_fidelity.metric_kid", reason=REASON)

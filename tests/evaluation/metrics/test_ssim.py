@@ -7,6 +7,8 @@ from skimage.metrics import structural_similarity
 
 from core.evaluation.metrics.ssim import MULTI_SCALE_MINIMUM, ms_ssim, ssim
 
+REASON = "pip install -e '.[metrics]'"
+
 
 def reference(x: np.ndarray, y: np.ndarray, data_range: float) -> list[float]:
     return [
@@ -55,7 +57,7 @@ def test_bounds_and_errors() -> None:
 
 @pytest.mark.parametrize("size", [(161, 170), (192, 163)])
 def test_multi_scale_equals_pytorch_msssim(size: tuple[int, int]) -> None:
-    theirs = pytest.importorskip("pytorch_msssim", reason="pip install -e '.[metrics]'")
+    theirs = pytest.importorskip("pytorch_msssim", reason=REASON)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2, 3, *size, generator=generator, dtype=torch.float64)
     y = (x + 0.2 * torch.randn(x.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
@@ -75,11 +77,19 @@ def test_windows_of_other_packages_differ() -> None:
     ours = float(ssim(x, y))
     box = structural_similarity(x[0].numpy(), y[0].numpy(), data_range=1.0, channel_axis=0)
     assert abs(ours - box) > 1e-3
-    metrics = pytest.importorskip(
-        "torchmetrics.functional.image", reason="pip install -e '.[metrics]'"
-    )
+    metrics = pytest.importorskip("torchmetrics.functional.image", reason=REASON)
     whole, places = metrics.structural_similarity_index_measure(
         x, y, data_range=1.0, return_full_image=True
     )
     assert ours == pytest.approx(float(places[..., 5:-5, 5:-5].mean()), abs=1e-6)
     assert abs(ours - float(whole)) > 1e-4
+
+
+def test_multi_scale_is_nearly_piqs() -> None:
+    """It computes in float32."""
+    theirs = pytest.importorskip("piq", reason=REASON)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 3, 192, 192, generator=generator)
+    y = (x + 0.2 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+    expected = float(theirs.multi_scale_ssim(x, y, data_range=1.0))
+    assert float(ms_ssim(x, y).mean()) == pytest.approx(expected, abs=1e-4)
