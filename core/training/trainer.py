@@ -330,7 +330,7 @@ class Trainer:
             "state": {name: item.state_dict() for name, item in family.state.items()},
         }
         locals_ = distributed.gather_states(local, self.world)
-        path = self._checkpoint_path()
+        path, scaler = self._checkpoint_path(), self.stepper.scaler
         if self.world.is_main:
             state = {
                 "version": __version__,
@@ -342,9 +342,7 @@ class Trainer:
                 "ema": self.ema.state_dict(),
                 "optimizers": {n: opt.state_dict() for n, opt in family.optimizers.items()},
                 "schedule": self.schedule.state_dict(),
-                "scaler": self.stepper.scaler.state_dict()
-                if self.stepper.scaler is not None
-                else {},
+                "scaler": scaler.state_dict() if scaler is not None else {},
                 "loader": self.loader.state_dict(),
                 "objective": self._objective.state_dict(),
                 "nonfinite_in_a_row": self.guard.in_a_row,
@@ -352,7 +350,7 @@ class Trainer:
                 "local": locals_,
             }
             store.save(state, path)
-            best_at = self.best.at if self.best is not None else _never
+            best_at = self.best.at if self.best is not None else lambda _: None
             store.prune(path, self.config.checkpoint.keep_last, self.calendar.kept, best_at)
             self.log.flush()
         self._saved_step = self.step
@@ -401,7 +399,3 @@ class Trainer:
             rng.set_state(local["rng"], self.device)
         if store.verify(self._checkpoint_path()) is None:
             self._saved_step = self.step
-
-
-def _never(_step: int) -> None:
-    """No step is the best one where none is looked for."""
