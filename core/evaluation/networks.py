@@ -169,23 +169,14 @@ class Inception:
         return Features(values.cpu(), logits.cpu())
 
 
-class VGG16Features:
-    """The second fully connected layer of torchvision's VGG-16, [N, 4096], by torch-fidelity.
+class _At224:
+    """A network of torch-fidelity that sees images at 224 px, by TensorFlow 1's resize."""
 
-    Kynkäänniemi et al. 2019 define precision and recall in them.
-
-    Raises:
-        MissingError: torch-fidelity is not installed.
-        UserError: not the weights of this network.
-    """
-
-    def __init__(self, path: Path, device: torch.device) -> None:
-        self._network = _extractor("vgg16", ["fc2_relu"], path, "VGG-16").to(device)
-        accelerate([self._network], winograd=True, keep_memory=False)
-        self._device = device
+    def __init__(self, network: nn.Module, device: torch.device, name: str, weights: Path) -> None:
+        self._network, self._device = network, device
         self.protocol = {
-            "features": "vgg16 fc2_relu",
-            "weights": path.name,
+            "features": name,
+            "weights": weights.name,
             "resize": "tf1, 224 px",
             "torch-fidelity": version("torch-fidelity"),
         }
@@ -197,7 +188,23 @@ class VGG16Features:
         return Features(values.cpu())
 
 
-class DINOv2Features:
+class VGG16Features(_At224):
+    """The second fully connected layer of torchvision's VGG-16, [N, 4096], by torch-fidelity.
+
+    Kynkäänniemi et al. 2019 define precision and recall in them.
+
+    Raises:
+        MissingError: torch-fidelity is not installed.
+        UserError: not the weights of this network.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        network = _extractor("vgg16", ["fc2_relu"], path, "VGG-16").to(device)
+        accelerate([network], winograd=True, keep_memory=False)
+        super().__init__(network, device, "vgg16 fc2_relu", path)
+
+
+class DINOv2Features(_At224):
     """The class token of DINOv2 ViT-S/14, [N, 384], by torch-fidelity.
 
     Stein et al. 2023 ("Exposing flaws of generative model evaluation metrics") find distances in
@@ -217,21 +224,8 @@ class DINOv2Features:
                     f'{path} is not there; fetch it once with python -c "import torch; '
                     "torch.hub.load('facebookresearch/dinov2', 'dinov2_vits14')\""
                 )
-        kind = _fidelity("dinov2")
-        self._network = kind("dinov2-vit-s-14", ["dinov2"]).to(device)
-        self._device = device
-        self.protocol = {
-            "features": "dinov2 vits14",
-            "weights": weights.name,
-            "resize": "tf1, 224 px",
-            "torch-fidelity": version("torch-fidelity"),
-        }
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Features:
-        """See images, uint8 [N, 3, H, W]."""
-        (values,) = self._network(images.to(self._device))
-        return Features(values.cpu())
+        network = _fidelity("dinov2")("dinov2-vit-s-14", ["dinov2"]).to(device)
+        super().__init__(network, device, "dinov2 vits14", weights)
 
 
 def load_student(device: torch.device) -> VGGStudent:
