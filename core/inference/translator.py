@@ -31,6 +31,7 @@ from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
 from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
+from core.nn.padding import pad_to_multiple
 from core.options import Direction, Span, other_way
 from core.report.pictures import to_uint8
 from core.tiling.run import fits, run_tiled
@@ -41,25 +42,6 @@ AUTO_TILE = 512
 ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Picture, Tensor)
 Run = Callable[[Tensor], list[Tensor]]
 """Legal images -> their translations, one per style."""
-
-
-def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor, int, int]:
-    """Reflect-pad [N, C, H, W] on all sides to the next legal size, as often as it takes.
-
-    Returns:
-        The padded images, and the rows and columns added at the top and at the left.
-    """
-    starts = []
-    for axis in (2, 3):
-        length = images.shape[axis]
-        missing = max(minimum, -(-length // multiple) * multiple) - length
-        starts.append(missing // 2)
-        if missing:
-            period = max(1, 2 * (length - 1))  # 3 rows go on as 0 1 2 1 0 1 2 ...; one is repeated
-            places = torch.arange(length + missing, device=images.device) - missing // 2
-            index = places.remainder(period)
-            images = images.index_select(axis, torch.minimum(index, period - index))
-    return images, starts[0], starts[1]
 
 
 class Translator:
