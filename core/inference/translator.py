@@ -30,7 +30,7 @@ from core.data.transforms import for_network, for_testing
 from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
 from core.inference.outputs import as_pil, result_of
-from core.inference.padding import legal, pad_to_multiple
+from core.inference.padding import legal
 from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
 from core.nn.padding import pad_to_multiple
@@ -329,6 +329,9 @@ class Translator:
     def _result_levels(self, given: Levels, direction: Direction) -> Levels:
         """Say what results are stored as: like their input, unless the target has its own range."""
         source, target = self.spans(direction)
+        data = self.family.config.data
+        if len(data.a if direction == "AtoB" else data.b) > 1:
+            given = EIGHT_BITS  # a stack has no depth of its own
         return given.spanning(target) if target else EIGHT_BITS if source else given
 
     @contextmanager
