@@ -29,8 +29,10 @@ from core.data.picture import EIGHT_BITS, Levels, Picture, Pixels, alpha_as
 from core.data.transforms import for_network, for_testing
 from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
+from core.inference.batch_function import BatchFunction
 from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
+from core.nn.padding import pad_to_multiple
 from core.options import Direction, Span, other_way
 from core.report.pictures import to_uint8
 from core.tiling.run import fits, run_tiled
@@ -41,25 +43,6 @@ AUTO_TILE = 512
 ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Picture, Tensor)
 Run = Callable[[Tensor], list[Tensor]]
 """Legal images -> their translations, one per style."""
-
-
-def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor, int, int]:
-    """Reflect-pad [N, C, H, W] on all sides to the next legal size, as often as it takes.
-
-    Returns:
-        The padded images, and the rows and columns added at the top and at the left.
-    """
-    starts = []
-    for axis in (2, 3):
-        length = images.shape[axis]
-        missing = max(minimum, -(-length // multiple) * multiple) - length
-        starts.append(missing // 2)
-        if missing:
-            period = max(1, 2 * (length - 1))  # 3 rows go on as 0 1 2 1 0 1 2 ...; one is repeated
-            places = torch.arange(length + missing, device=images.device) - missing // 2
-            index = places.remainder(period)
-            images = images.index_select(axis, torch.minimum(index, period - index))
-    return images, starts[0], starts[1]
 
 
 class Translator:
@@ -74,6 +57,7 @@ class Translator:
             batch norm and dropout both are the same.
         tile: side of the tiles in pixels; 0 never tiles; None tiles where memory would not do.
         origin: checkpoint file and training step, where it was loaded from one.
+        load_again: makes the same translator in another process; small when pickled.
     """
 
     def __init__(
@@ -84,9 +68,11 @@ class Translator:
         test_mode: Literal["published", "eval"] = "published",
         tile: int | None = None,
         origin: str = "",
+        load_again: Callable[[], Translator] | None = None,
     ) -> None:
         self.family, self.device, self.precision = family, device, precision
         self.test_mode, self.tile, self.origin = test_mode, tile, origin
+        self.load_again = load_again
         for network in family.networks.values():
             network.to(device)
 
@@ -222,6 +208,25 @@ class Translator:
     ) -> ImageOrTensor:
         """Translate an image in the style of one of the target domain."""
         return self.in_styles(image, self.encode_style(example, direction), direction)[0]
+
+    def batch_function(
+        self, direction: Direction | None = None, style: Tensor | None = None
+    ) -> BatchFunction:
+        """Return the translation as a function of dicts of uint8 arrays, for other engines.
+
+        Args:
+            direction: by default the first there is.
+            style: one code [style_dim] for all images; by default the first that seed 0 draws.
+
+        Raises:
+            UserError: no generator for the direction, or a style for a family without any.
+        """
+        direction = self.check_direction(direction)
+        if style is not None:
+            self.require_styles("style: ")
+        elif self.has_styles:
+            style = self.random_styles(1, seed=0)[0]
+        return BatchFunction(self, direction, style)
 
     @property
     def reconstruction(self) -> Literal["own style", "there and back", ""]:
