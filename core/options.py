@@ -65,6 +65,9 @@ class DataOptions(Options):
     """Pixels; side (or width, or shorter side) after the resize."""
     crop_size: PositiveInt = 256
     """Pixels; side of the random crop that the networks see."""
+    fit: Literal["refuse", "pad"] = "refuse"
+    """What becomes of images whose sides the networks cannot take, such as 300 px in a U-Net:
+    refused, or mirrored at the borders up to the next size that they can, as in testing."""
     flip: bool = True
     """Mirror left-right with probability 0.5."""
     serial: bool = False
@@ -122,6 +125,8 @@ class SingleDataOptions(DataOptions):
     direction: Literal["AtoB"] = "AtoB"
     """One domain has no other direction."""
     preprocess: Preprocess = "scale_and_center_crop"
+    fit: Literal["refuse"] = "refuse"
+    """The networks make images of `crop_size`, and those they learn from are as large."""
     load_size: PositiveInt = 64
     crop_size: PositiveInt = 64
     """Pixels; side of the images that the networks make."""

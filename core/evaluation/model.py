@@ -7,7 +7,7 @@ stands, where that makes sense, the value of handing back the input unchanged.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import Protocol
@@ -24,12 +24,15 @@ from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
 from core.evaluation.pairs import PairMeasures
 from core.evaluation.protocol import protocol
-from core.evaluation.scores import Evaluation, Measure, Scores, average
+from core.evaluation.scores import Evaluation, Measure, Scores
+from core.evaluation.share import Share, joined
 from core.evaluation.statistics import SetFeatures
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
 from core.report.pictures import MODES, in_8_bits, to_rgb, to_uint8
 
+Shares = Mapping[Direction, Share]
+"""{direction: what one process has measured}."""
 _BATCH_SIZE = 8
 """Images that go through a network at once, where that changes nothing."""
 
@@ -70,6 +73,9 @@ class Evaluator:
     random numbers drawn here (styles, dropout in pix2pix) are the same at every call and leave
     those of the caller as they were. `every` and `max_images` of the options do not count here.
 
+    Attributes:
+        notes: what was not measured of the pictures seen here, and why.
+
     Raises:
         UserError: damaged weights. Weights that are not there only lead to a note in the result.
     """
@@ -85,6 +91,7 @@ class Evaluator:
         with self._own_random_numbers():
             self._distances = FeatureDistances(options, translator.device)
             self._pairs = PairMeasures(options, translator.device, name=" and ".join(wanted))
+        self.notes = self._pairs.notes
 
     def names(self, direction: Direction) -> tuple[str, ...]:
         """Return what a call measures of a direction, of pictures that are large enough."""
@@ -104,9 +111,28 @@ class Evaluator:
         Raises:
             UserError: an image that cannot be read, or is too small to be measured.
         """
+        return self.summary([self.share()])
+
+    def share(self, part: int = 0, parts: int = 1) -> Shares:
+        """Translate and measure one of `parts` parts of every direction's pictures.
+
+        Raises:
+            UserError: as for a call.
+        """
         with self._own_random_numbers():
-            scores: dict[str, Scores] = {d: self._measure(d) for d in self._translator.directions}
-        notes = tuple(dict.fromkeys([*self._distances.notes, *self._pairs.notes]))
+            return {d: self._measure(d, part, parts) for d in self._translator.directions}
+
+    def summary(self, shares: Sequence[Shares]) -> Evaluation:
+        """Put all the parts together, and compare the translations with the real pictures.
+
+        Raises:
+            UserError: a real image that cannot be read, or is too small to be measured.
+        """
+        scores: dict[str, Scores] = {
+            d: self._scores(d, joined([share[d] for share in shares]))
+            for d in self._translator.directions
+        }
+        notes = tuple(dict.fromkeys([*self._distances.notes, *self.notes]))
         return Evaluation(scores, notes, protocol(self._distances))
 
     @contextmanager
@@ -116,15 +142,16 @@ class Evaluator:
             torch.manual_seed(0)
             yield
 
-    def _measure(self, direction: Direction) -> Scores:
-        inputs, reals = self._set.inputs[direction], self._set.reals(direction)
-        table: defaultdict[str, list[Measure]] = defaultdict(list)
-        details: tuple[list[Tensor], ...] = ([], [])  # of inputs, of translations
-        fakes = self._distances.collector()
-        for i, (image, outputs) in enumerate(self._translated(direction)):
+    def _measure(self, direction: Direction, part: int, parts: int) -> Share:
+        number = len(self._set.inputs[direction])
+        numbers = range(number * part // parts, number * (part + 1) // parts)
+        table: defaultdict[str, list[tuple[float, float | None]]] = defaultdict(list)
+        details = [torch.empty(0, 3)], [torch.empty(0, 3)]  # of inputs, of translations
+        fakes = self._distances.collector() if numbers else None
+        for i, (image, outputs) in zip(numbers, self._translated(direction, numbers), strict=True):
             if image.shape[0] not in MODES:
                 looked_at = "three" if image.shape[0] > 3 else "one"
-                self._pairs.notes.append(
+                self.notes.append(
                     f"{direction}: inputs have {image.shape[0]} channels, compared by the first "
                     f"{looked_at}"
                 )
@@ -135,33 +162,40 @@ class Evaluator:
             for bands, picture in zip(details, (x, y), strict=True):
                 bands.append(band_energies(picture))
             measures = self._fidelity(direction, i, image, x, y)
-            for name, value in self._pairs.with_source(x, y).items():
-                measures[name] = Measure.of(name, value)
+            measures |= {name: (v, None) for name, v in self._pairs.with_source(x, y).items()}
             if len(outputs) > 1:
-                measures |= self._diversity(outputs)
-            for name, measure in measures.items():
-                table[name].append(measure)
-        found: dict[str, Measure] = {}
-        if fakes:
-            to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
-            found = self._distances.measures(fakes.features(), *to_reals)
-        reals_bands = self._bands(direction)
-        copied, made = (detail_distance(torch.cat(bands), reals_bands) for bands in details)
-        found["detail_distance"] = Measure.of("detail_distance", made, copied)
-        means = {name: average(measures) for name, measures in table.items()}
-        return Scores(len(inputs), len(reals), {**found, **means})
+                measures |= {name: (v, None) for name, v in self._diversity(outputs).items()}
+            for name, pair in measures.items():
+                table[name].append(pair)
+        inputs, made = (torch.cat(bands) for bands in details)
+        share = Share(dict(table), inputs, made)
+        return share if fakes is None else share.with_features(fakes.features())
 
-    def _translated(self, direction: Direction) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    def _scores(self, direction: Direction, share: Share) -> Scores:
+        inputs, reals = self._set.inputs[direction], self._set.reals(direction)
+        found: dict[str, Measure] = {}
+        if share.seen is not None:
+            to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
+            found = self._distances.measures(share.seen, *to_reals)
+        bands = self._bands(direction)
+        copied, made = (detail_distance(each, bands) for each in (share.inputs, share.outputs))
+        found["detail_distance"] = Measure.of("detail_distance", made, copied)
+        return Scores(len(inputs), len(reals), {**found, **share.means()})
+
+    def _translated(
+        self, direction: Direction, numbers: range
+    ) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """Give each input and its translations; inputs of one size share a pass where they may."""
         inputs, translate = self._set.inputs[direction], self._translator.translations
         num, most = self._options.num_styles, _BATCH_SIZE if self._translator.together else 1
-        images = read_ahead(inputs.read, len(inputs), f"evaluate {direction}")
-        done = 0
-        for _, alike in groupby(images, key=lambda image: image.shape):
+        done = numbers.start
+        read = read_ahead(lambda i: inputs.read(numbers[i]), len(numbers), f"evaluate {direction}")
+        for _, alike in groupby(read, key=lambda image: image.shape):
             while batch := list(islice(alike, most)):
                 for i, image in enumerate(batch, start=done):
                     require_size(image, inputs.name(i))
                 given = [to_float(image) for image in batch]
+                torch.manual_seed(done)  # of dropout: each image has its own, whoever shares
                 if most > 1:
                     (results,) = translate(torch.stack(given), direction, num, seed=done)
                     yield from zip(batch, ([result] for result in results), strict=True)
@@ -171,7 +205,7 @@ class Evaluator:
 
     def _fidelity(
         self, direction: Direction, i: int, image: Tensor, x: Tensor, y: Tensor
-    ) -> dict[str, Measure]:
+    ) -> dict[str, tuple[float, float | None]]:
         """Compare input x and translation y, uint8 [1, 3, H, W], with the truth where known."""
         if direction not in self._set.truths:
             return {}
@@ -188,22 +222,20 @@ class Evaluator:
                 "one size"
             )
         copied = self._pairs.with_truth(x, truth)
-        return {
-            name: Measure.of(name, value, copied[name])
-            for name, value in self._pairs.with_truth(y, truth).items()
-        }
+        made = self._pairs.with_truth(y, truth)
+        return {name: (value, copied[name]) for name, value in made.items()}
 
-    def _diversity(self, outputs: list[Tensor]) -> dict[str, Measure]:
+    def _diversity(self, outputs: list[Tensor]) -> dict[str, float]:
         images = torch.stack([to_float(to_rgb(to_uint8(output))) for output in outputs])
         values, metric = {}, self._pairs.lpips
         if metric is not None and min(images.shape[2:]) < lpips.MINIMUM:
-            self._pairs.notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
+            self.notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
         elif metric is not None:
             distance = lpips.lpips_diversity(metric, images.to(self._translator.device))
             values["lpips_diversity"] = float(distance)
         values["diversity"] = float(pixel_distance(images[:, None]))
         values["diversity_features"] = float(feature_distance(images[:, None]))
-        return {name: Measure.of(name, value) for name, value in values.items()}
+        return values
 
     def _input_features(self, direction: Direction) -> SetFeatures | None:
         """Return features of the real images of a source domain, extracted once."""

@@ -28,6 +28,7 @@ from core.report.gallery import FILM, RunGallery
 from core.report.pictures import grid, save_gif, save_png, shown, square_columns
 from core.training.alarms import Alarms
 from core.training.run_log import RunLog
+from core.training.sizes import fitted
 
 NUM_STYLES = 4
 """Styles whose distances are logged as diversity: six pairs for each input."""
@@ -56,12 +57,14 @@ class Preview:
         self._device, self._alarms = device, alarms
         for channels in config.channels:  # whatever draws later would meet the same refusal
             shown(torch.empty(channels, 1, 1), config.log.bands)
-        self.batch = fixed_batch(
+        batch = fixed_batch(
             config.data,
             layout=family.layout,
             channels=config.channels,
             num_images=config.log.num_samples,
-        ).to(device, channels_last=config.train.channels_last)
+        )
+        layout = config.train.channels_last
+        self.batch = fitted(batch, family, config.data).to(device, channels_last=layout)
         self.gallery = RunGallery(run_dir)
 
     def draw(self, step: int, log: RunLog) -> None:

@@ -37,7 +37,7 @@ from core.training.run_folder import clear_checkpoints, write_config
 from core.training.run_lock import RunLock
 from core.training.run_log import RunLog
 from core.training.schedule import Schedule
-from core.training.sizes import check_size
+from core.training.sizes import fitted
 from core.training.step import Stepper
 from core.training.stop import StopAgreement
 from core.training.trackers import require_packages
@@ -137,16 +137,15 @@ class Trainer:
         folder = self.run_dir if self.world.is_main else None
         self.log = RunLog(folder, self.step, self.config, **about)
         self.alarms = Alarms()
+        if self.config.evaluate.every:
+            self.evaluation = ScheduledEvaluation(self.family, self.world)
         if not self.world.is_main:
             return
         if self.taken:
             self.log.record(self.step, "notice", "; ".join(line.strip() for line in self.taken))
         clear_checkpoints(self.run_dir, self.step, self.log)
         self.preview = Preview(self.family, self.config, self.run_dir, self.device, self.alarms)
-        check_size(self.preview.batch, self.family, self.config.data)
         self.preview.gallery.resume(self.step)
-        if self.config.evaluate.every:
-            self.evaluation = ScheduledEvaluation(self.family, self.device)
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -214,7 +213,7 @@ class Trainer:
             self._advance_schedule()
             with window.waiting():
                 batch = next(batches)
-            check_size(batch, self.family, self.config.data)
+            batch = fitted(batch, self.family, self.config.data)
             flying = self._train_step(batch)
             # Read the flag of the step before on a GPU: its own would wait for the whole queue.
             self._check_flag(pending if self.device.type == "cuda" else flying)
@@ -300,14 +299,10 @@ class Trainer:
         on_main(draw)
 
     def _evaluate(self) -> None:
-        found: dict[str, float] = {}
-
-        def measure() -> None:
-            with self.ema.applied():
-                found.update(self.evaluation.measure(self.step, self.log))
+        with self.ema.applied():
+            found = self.evaluation.measure(self.step, self.log)
+        if self.world.is_main:
             self.preview.gallery.write()
-
-        on_main(measure)
         if self.best is None:
             return
         value = distributed.from_main(found.get(self.best.measure, math.nan), self.device)
