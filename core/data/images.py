@@ -10,6 +10,7 @@ are kept, and every suffix that Pillow knows is found.
 
 from __future__ import annotations
 
+import io
 import logging
 import stat
 import warnings
@@ -113,6 +114,26 @@ def read_picture(path: Path, span: Span | None = None) -> Picture:
             no `span`.
     """
     return _picture(_decode(path), span, str(path))
+
+
+def decode_picture(content: bytes, name: str, span: Span | None = None) -> Picture:
+    """Decode the content of a picture file, such as a member of a shard; the first of its pages.
+
+    `name` has the file's suffix and is what messages call it; for the rest see `read_picture`.
+    """
+    path, stream = Path(name), io.BytesIO(content)
+    if not content:
+        raise UserError(f"{name}: empty (0 bytes); remove or replace it")
+    with _refusing(path):
+        if path.suffix.lower() in ARRAYS:
+            stored = of_array(stream, path)
+        elif content[:4] in _TIFF_STARTS and not _opens_whole(stream):
+            stored = of_tiff(stream, 0, path)
+        else:
+            image = Image.open(stream, formats=FORMATS)
+            require_pixels(*image.size, path)
+            stored = of_pillow(image, path)
+    return _picture(stored, span, name)
 
 
 def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
@@ -256,10 +277,10 @@ def _decode(path: Path) -> Stored:
     """Decode a picture, upright, as stored."""
     with _refusing(path):
         if path.suffix.lower() in ARRAYS:
-            return of_array(path)
+            return of_array(path, path)
         if path.suffix.lower() in _TIFF and not _pillow_is_whole(path):
             file, number = split_page(path)
-            return of_tiff(file, tiff_directory(file, number))
+            return of_tiff(file, tiff_directory(file, number), file)
         with _open(path) as image:
             if getattr(image, "is_animated", False) and image.format not in _PAGED_FORMATS:
                 _say_first_frame(path, image)
@@ -270,13 +291,25 @@ def _pillow_is_whole(path: Path) -> bool:
     """Tell whether Pillow opens a TIFF file, and leaves no band and no byte out."""
     try:
         with _open(path) as image:
-            tags: Any = getattr(image, "tag_v2", {})
-            planar = tags.get(_PLANAR, 1) == 2 and max(tags.get(_BITS, (8,))) > 8
-            return not planar and raw_mode(image) != "LX"
+            return _keeps_all(image)
     except Image.UnidentifiedImageError:
         # Text and other files of this suffix: Pillow's words for them are the better ones.
         file, _ = split_page(path)
         return file.open("rb").read(4) not in _TIFF_STARTS
+
+
+def _opens_whole(stream: io.BytesIO) -> bool:
+    """Tell of a TIFF file in memory what `_pillow_is_whole` tells of one on disk."""
+    try:
+        return _keeps_all(Image.open(stream, formats=["TIFF"]))
+    except Image.UnidentifiedImageError:
+        return False
+
+
+def _keeps_all(image: Image.Image) -> bool:
+    tags: Any = getattr(image, "tag_v2", {})
+    planar = tags.get(_PLANAR, 1) == 2 and max(tags.get(_BITS, (8,))) > 8
+    return not planar and raw_mode(image) != "LX"
 
 
 def _say_first_frame(path: Path, image: Image.Image) -> None:

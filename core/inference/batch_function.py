@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +20,7 @@ from torch import Tensor
 
 from core.data.picture import Picture
 from core.errors import UserError
-from core.family import to_float
 from core.options import Direction
-from core.report.pictures import to_uint8
 
 Image = npt.NDArray[np.uint8]
 """[H, W, C]."""
@@ -38,40 +36,61 @@ class Translates(Protocol):
     device: torch.device
     load_again: Callable[[], Any] | None
 
-    def channels(self, direction: Direction) -> tuple[int, int]:
-        """Return the channels in and out."""
-
-    def __call__(self, image: Tensor, direction: Direction) -> Tensor:
-        """Translate a batch."""
-
-    def in_styles(self, image: Tensor, styles: Tensor, direction: Direction) -> list[Tensor]:
-        """Translate a batch in each style."""
-
-    def test_modes(self) -> AbstractContextManager[None]:
-        """Run networks as for testing within."""
+    @property
+    def has_styles(self) -> bool:
+        """Whether one image has many translations."""
 
     @property
     def drops_out(self) -> bool:
         """Whether dropout is active."""
 
+    def check_direction(self, direction: Direction | None) -> Direction:
+        """Return the direction itself, or the first there is."""
+
+    def require_styles(self, asked: str = "") -> object:
+        """Refuse a family without styles."""
+
+    def random_styles(self, num: int, seed: int) -> Tensor:
+        """Draw codes [num, style_dim]."""
+
+    def test_modes(self) -> AbstractContextManager[None]:
+        """Run networks as for testing within."""
+
+    def legal_size(self, picture: Picture) -> tuple[int, int]:
+        """Return the size to which a picture is padded."""
+
+    def pictures(
+        self, pictures: Sequence[Picture], direction: Direction, styles: Tensor | None = None
+    ) -> list[list[Picture | UserError]]:
+        """Translate pictures of one legal size in one pass."""
+
 
 class BatchFunction:
     """A translation of the column `image` of a batch; made by `Translator.batch_function`.
 
-    A picture's result does not depend on the others of its batch. Pictures of one size go through
-    the network together; where dropout is active they go one by one, each drawing by a seed made
-    of its own pixels.
+    A picture's result does not depend on the others of its batch: those of one size share a pass,
+    but where dropout is active each goes alone, drawn by a seed made of its own pixels.
 
     Args:
         translator: what translates.
-        direction: one that it has.
-        style: code [style_dim] for all pictures; None in a family without styles.
+        direction: by default the first there is.
+        style: one code [style_dim] for all pictures; by default the first that seed 0 draws.
+
+    Raises:
+        UserError: no generator for the direction, or a style for a family without any.
     """
 
-    def __init__(self, translator: Translates, direction: Direction, style: Tensor | None) -> None:
+    def __init__(
+        self, translator: Translates, direction: Direction | None, style: Tensor | None
+    ) -> None:
+        self.direction = translator.check_direction(direction)
+        if style is not None:
+            translator.require_styles("style: ")
+        elif translator.has_styles:
+            style = translator.random_styles(1, seed=0)[0]
+        self.style = style
         self._translator: Translates | None = translator
         self._load_again = translator.load_again
-        self.direction, self.style = direction, style
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the networks at home."""
@@ -84,15 +103,15 @@ class BatchFunction:
 
         Args:
             batch: {column: values of the rows}. `image` is uint8 [N, H, W, C], or a sequence or
-                object array of N pictures [H, W, C] of any sizes; C is 1 (gray), 3 (RGB), 4 (RGBA,
-                laid over white unless the network takes four channels), or the network's.
+                object array of N pictures [H, W, C] of any sizes; C is 1 (gray), 3 (RGB), 4 (RGBA)
+                or the number of the network's bands.
 
         Returns:
-            The other columns as given. `image` is uint8 [N, H, W, channels of the network] if it
-            was such an array, else an object array of N pictures.
+            The other columns as given. `image` is uint8 [N, H, W, C] if it was such an array, else
+            an object array of N pictures; as everywhere, transparency comes back.
 
         Raises:
-            UserError: values of another kind.
+            UserError: values of another kind, or NaN in a result.
         """
         given = batch["image"]
         translated = self.translate([_checked(image) for image in given])
@@ -113,28 +132,39 @@ class BatchFunction:
         return self._translator
 
     def translate(self, images: Sequence[Image]) -> list[Image]:
-        """Translate pictures uint8 [H, W, C] of any sizes; results [H, W, channels], in order."""
-        translator = self.translator
-        channels = translator.channels(self.direction)[0]
-        seen = [_as_seen(image, channels) for image in images]
-        with translator.test_modes():
-            drops_out = translator.drops_out
-        results: dict[int, Image] = {}
-        for places in _groups([image.shape for image in seen], one_by_one=drops_out):
-            stacked = np.stack([seen[place] for place in places])
-            with _seeded(stacked, translator.device) if drops_out else nullcontext():
-                results.update(zip(places, self._run(stacked), strict=True))
-        return [results[place] for place in range(len(seen))]
+        """Translate pictures uint8 [H, W, C] of any sizes, and return them in their order.
 
-    def _run(self, images: Image) -> Image:
-        """Translate uint8 [N, H, W, C]."""
-        batch = to_float(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
-        if self.style is None:
-            result = self.translator(batch, self.direction)
-        else:
-            (result,) = self.translator.in_styles(batch, self.style[None], self.direction)
-        pixels: Image = to_uint8(result).permute(0, 2, 3, 1).contiguous().numpy()
-        return pixels
+        Raises:
+            UserError: NaN in a result.
+        """
+        pictures = [_as_picture(image) for image in images]
+        results: dict[int, Image] = {}
+        for places in self._passes(pictures):
+            results.update(zip(places, self._run([pictures[i] for i in places]), strict=True))
+        return [results[place] for place in range(len(images))]
+
+    def _passes(self, pictures: Sequence[Picture]) -> Iterable[list[int]]:
+        """Return the places of the pictures that share a pass."""
+        with self.translator.test_modes():
+            if self.translator.drops_out:
+                return [[place] for place in range(len(pictures))]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for place, picture in enumerate(pictures):
+            groups.setdefault(self.translator.legal_size(picture), []).append(place)
+        return groups.values()
+
+    def _run(self, pictures: Sequence[Picture]) -> list[Image]:
+        codes = None if self.style is None else self.style.expand(len(pictures), 1, -1)
+        device = self.translator.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(zlib.crc32(pictures[0].pixels.tobytes()))
+            made = self.translator.pictures(pictures, self.direction, codes)
+        results: list[Image] = []
+        for (result,) in made:
+            if isinstance(result, UserError):
+                raise result
+            results.append(result.stored())
+        return results
 
 
 def _checked(image: Any) -> Image:
@@ -146,26 +176,6 @@ def _checked(image: Any) -> Image:
     return array
 
 
-def _as_seen(image: Image, channels: int) -> Image:
-    """Return what a network of so many channels sees, [H, W, channels]."""
+def _as_picture(image: Image) -> Picture:
     has_alpha = image.shape[2] == 4
-    alpha = image[..., 3:] if has_alpha else None
-    picture = Picture(image[..., :3] if has_alpha else image, alpha)
-    return np.array(picture.channels(channels), dtype=np.uint8)
-
-
-def _groups(shapes: Sequence[tuple[int, ...]], *, one_by_one: bool) -> Iterator[list[int]]:
-    """Give the places of the pictures that go together: those of one shape, or each by itself."""
-    if one_by_one:
-        yield from ([place] for place in range(len(shapes)))
-        return
-    for shape in dict.fromkeys(shapes):
-        yield [place for place, other in enumerate(shapes) if other == shape]
-
-
-@contextmanager
-def _seeded(images: Image, device: torch.device) -> Iterator[None]:
-    """Draw within from a seed made of the pixels; outside, the generators go on as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(zlib.crc32(images.tobytes()))
-        yield
+    return Picture(image[..., :3], image[..., 3:]) if has_alpha else Picture(image)

@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from core.checkpoints import structure
 from core.errors import UserError
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 WEIGHTS = "model.safetensors"
 OPTIONS = "config.json"

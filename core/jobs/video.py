@@ -36,7 +36,7 @@ from core.jobs.video_files import (
     read_frames,
 )
 from core.options import Direction
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 
 @dataclass

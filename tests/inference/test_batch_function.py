@@ -82,7 +82,8 @@ def test_gray_alpha_and_what_is_no_picture() -> None:
     (gray,) = pictures((20, 24), channels=1)
     clear = np.concatenate([np.repeat(gray, 3, axis=2), np.full_like(gray, 255)], axis=2)
     results = work({"image": [gray, clear, np.repeat(gray, 3, axis=2)]})["image"]
-    assert all(np.array_equal(result, results[0]) for result in results)
+    assert [result.shape[2] for result in results] == [3, 4, 3], "transparency comes back"
+    assert all(np.array_equal(result[..., :3], results[0]) for result in results)
     assert work({"image": []})["image"].shape == (0,)
     for wrong in (gray[..., 0], gray / 255):
         with pytest.raises(UserError, match=r"a row is one picture, uint8 \[H, W, C\]"):

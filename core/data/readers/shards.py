@@ -7,7 +7,6 @@ hundred shards.
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 from collections.abc import Iterator
@@ -15,9 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from PIL import Image
-
-from core.data.images import FORMATS, has_image_extension, picture_of
+from core.data.images import decode_picture, has_image_extension
 from core.data.picture import Pixels
 from core.data.readers.files import Source, relative_name
 from core.data.transforms import for_network
@@ -45,8 +42,8 @@ class ShardSource(Source):
         Raises:
             UserError: a shard is missing, damaged or no tar file, or there are no pictures.
         """
-        members = (place for shard in expand(pattern) for place in _members(shard))
-        found = list(islice(members, max_images))
+        places = (place for shard in expand(pattern) for place in members(shard))
+        found = list(islice(places, max_images))
         if not found:
             raise UserError(f"{pattern}: no pictures in these shards")
         return cls(
@@ -75,11 +72,10 @@ class ShardSource(Source):
         try:
             with shard.open("rb") as file:
                 file.seek(offset)
-                image = Image.open(io.BytesIO(file.read(size)), formats=FORMATS)
+                content = file.read(size)
         except OSError as error:
-            reason = error.strerror or "not an image, or of a format that Pillow cannot read"
-            raise UserError(f"{name}: {reason}") from None
-        picture = picture_of(image, self.spans[0], str(name))
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from None
+        picture = decode_picture(content, str(name), self.spans[0])
         return (for_network(picture, self.channels[0], self.options),)
 
 
@@ -106,7 +102,7 @@ def expand(pattern: Path) -> list[Path]:
     ]
 
 
-def _members(shard: Path) -> Iterator[tuple[Path, str, int, int]]:
+def members(shard: Path) -> Iterator[tuple[Path, str, int, int]]:
     """Give shard, name, offset and size of each picture; links and folders are passed by."""
     try:
         with tarfile.open(shard, "r:") as archive:
