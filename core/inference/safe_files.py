@@ -111,10 +111,12 @@ def resolve(path: str | Path) -> Path:
     """Return a path as it is, or where the files of `hf://owner/name[@revision]` are now.
 
     Raises:
-        UserError: huggingface_hub is not installed, or does not get them.
+        UserError: no such address, huggingface_hub is not installed, or does not get them.
     """
     address = _ADDRESS.fullmatch(str(path))
     if address is None:
+        if str(path).startswith("hf:"):
+            raise UserError(f"{path}: expected hf://owner/name or hf://owner/name@revision")
         return Path(path)
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415

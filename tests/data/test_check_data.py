@@ -128,6 +128,8 @@ def test_depth_and_spread_are_said_and_a_sheet_is_drawn(tmp_path: Path, script: 
         values = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
         for name in ("0.png", "1.png"):
             Image.fromarray(values).save(tmp_path / folder / name)
+    done = script("check_data", tmp_path, "--sheet", tmp_path / "sheet.jpg")
+    assert done.returncode == 2 and "is written as PNG; name it sheet.png" in done.stderr
     done = script("check_data", tmp_path, "--sheet", tmp_path / "sheet.png")
     assert (
         "trainA: 2 images use less than half of their depth (values from 0 to 1000)" in done.stdout
