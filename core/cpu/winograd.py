@@ -166,7 +166,9 @@ def _convolved(x: Tensor, channels: int, taps: int, padding: int) -> Tensor:
 
 
 @_convolve.register_fake
-def _(x: Tensor, weight: Tensor, filters: Tensor, _: Tensor | None, padding: int, *__: Any) -> Tensor:
+def _(
+    x: Tensor, weight: Tensor, filters: Tensor, _: Tensor | None, padding: int, *__: Any
+) -> Tensor:
     return _convolved(x, len(weight), weight.shape[2], padding)
 
 
