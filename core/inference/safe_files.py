@@ -84,9 +84,14 @@ def load_safetensors(path: Path) -> dict[str, Any]:
     return state
 
 
+def is_address(path: str | Path) -> bool:
+    """Tell `hf://owner/name` from a file or folder."""
+    return _ADDRESS.fullmatch(str(path)) is not None
+
+
 def is_ours(path: Path) -> bool:
     """Tell a file or folder of this form, or the address of one, from files of others."""
-    if _ADDRESS.fullmatch(str(path)) or (path / WEIGHTS).is_file():
+    if is_address(path) or (path / WEIGHTS).is_file():
         return True
     if path.suffix != ".safetensors":
         return False

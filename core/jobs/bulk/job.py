@@ -11,10 +11,11 @@ from core.inference.styles import given
 from core.inference.translator import Translator
 from core.jobs.bulk.engines import Engine, TranslatorEngine
 from core.jobs.bulk.manifest import Manifest
+from core.jobs.bulk.outputs import find_output
 from core.jobs.bulk.pipeline import Pipeline, share
 from core.jobs.bulk.progress import Progress
 from core.jobs.bulk.results import Encoding
-from core.jobs.bulk.sources import find_source
+from core.jobs.bulk.sources import ShardsSource, find_source
 from core.jobs.bulk.workers import Workers
 from core.runtime.distributed import World
 
@@ -28,22 +29,20 @@ def run(engine: Engine, settings: Mapping[str, Any], args: Namespace, world: Wor
     Raises:
         UserError: nothing to read, or an output that cannot be written.
     """
-    source = find_source(args.input, args.output)
     encoding = Encoding(args.format, args.quality, engine.labels)
+    source = find_source(args.input, args.output)
+    inputs = source.parts() if isinstance(source, ShardsSource) else ()
+    output = find_output(args.output, encoding, inputs)
     settings = {**settings, "format": args.format, "quality": args.quality}
-    manifest = Manifest(args.output, settings, world.rank, world.size, overwrite=args.overwrite)
+    manifest = Manifest(output.folder, settings, world.rank, world.size, overwrite=args.overwrite)
     progress = Progress(shown=world.is_main)
+    ahead = 2 * args.batch_size + 2 * args.workers
+    if args.overwrite:
+        output.forget(world.rank, world.size)
     with manifest, Workers(args.workers) as workers:
-        pipeline = Pipeline(
-            engine,
-            args.output,
-            encoding,
-            manifest,
-            workers,
-            progress,
-            ahead=2 * args.batch_size + 2 * args.workers,
-        )
-        pipeline.run(share(source, world.rank, world.size))
+        pipeline = Pipeline(engine, output, manifest, workers, progress, ahead)
+        pipeline.run(share(source, output, world.rank, world.size))
+        output.finish()
     print(f"{args.output}: {progress.close()}")
     if manifest.num_failed:
         print(f"{manifest.num_failed} left out: {manifest.failures}")

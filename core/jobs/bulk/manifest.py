@@ -42,6 +42,8 @@ class Written(NamedTuple):
     name: str
     num_bytes: int
     crc32: int
+    shard: str = ""
+    """The shard that it is a member of, if it is."""
 
 
 class Manifest:
@@ -97,25 +99,25 @@ class Manifest:
             self._lock.release()
             raise
 
-    def claim(self, name: str, stem: str, *, there: bool = True) -> bool:
-        """Tell whether a picture is still to be made, and if so reserve the name of its results.
+    def has(self, name: str) -> bool:
+        """Tell whether a picture was recorded, or claimed in this start."""
+        return name in self._names
+
+    def claim(self, name: str, stem: str) -> None:
+        """Reserve the name of a picture's results, which no other picture may have.
 
         Args:
             name: of the picture.
             stem: of its results, without what follows it for each of them.
-            there: whether results of this name are in place, as far as that is known.
 
         Raises:
             UserError: another picture has results of this name.
         """
-        if name in self._names:
-            return not there
-        if stem in self._stems:
+        if stem in self._stems and name not in self._names:
             raise UserError(
                 f"{name}: its result would have the name of another's, {stem}; rename one of them"
             )
         self._take(name, stem)
-        return True
 
     def record(self, name: str, stem: str, written: Sequence[Written]) -> None:
         """Note that a picture is done and its results are in place; written in groups.

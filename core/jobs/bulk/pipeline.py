@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from core.data.picture import Picture
 from core.errors import UserError
 from core.jobs.bulk import results
-from core.jobs.bulk.digests import digest
 from core.jobs.bulk.engines import Engine
 from core.jobs.bulk.manifest import Manifest
+from core.jobs.bulk.outputs import Output
 from core.jobs.bulk.progress import Progress
-from core.jobs.bulk.results import Encoding, OutputError
+from core.jobs.bulk.results import OutputError
 from core.jobs.bulk.sources import Item, Source, stem_of
 from core.jobs.bulk.workers import Task, Workers
 
@@ -34,8 +33,7 @@ class Pipeline:
 
     Args:
         engine: what makes the results.
-        output: the folder of results.
-        encoding: what they are written as; its labels are the engine's.
+        output: where they go.
         manifest: of the job.
         workers: that read and write.
         progress: that is told how it goes.
@@ -45,14 +43,13 @@ class Pipeline:
     def __init__(
         self,
         engine: Engine,
-        output: Path,
-        encoding: Encoding,
+        output: Output,
         manifest: Manifest,
         workers: Workers,
         progress: Progress,
         ahead: int,
     ) -> None:
-        self._engine, self._output, self._encoding = engine, output, encoding
+        self._engine, self._output = engine, output
         self._manifest, self._workers, self._progress = manifest, workers, progress
         self._ahead = ahead
         self._writing: deque[tuple[Item, Task[Any]]] = deque()
@@ -81,14 +78,12 @@ class Pipeline:
             if isinstance(item, UserError):
                 self._fail("", item)
                 continue
-            stem = stem_of(item)
-            names = self._encoding.names(stem)
-            there = all((self._output / name).exists() for name in names)
+            if self._output.is_done(item, recorded=self._manifest.has(item.name)):
+                self._progress.skip()
+                continue
             try:
-                if self._manifest.claim(item.name, stem, there=there):
-                    yield item
-                else:
-                    self._progress.skip()
+                self._manifest.claim(item.name, stem_of(item))
+                yield item
             except UserError as error:
                 self._fail(item.name, error)
 
@@ -131,14 +126,12 @@ class Pipeline:
         """Run the network and give the results to the workers."""
         stems = [stem_of(item) for item, _ in batch]
         made = self._engine.run(stems, [picture for _, picture in batch])
-        for (item, _), stem, result in zip(batch, stems, made, strict=True):
+        for (item, _), result in zip(batch, made, strict=True):
             if isinstance(result, UserError):
                 self._fail(item.name, result)
             else:
-                task = self._workers.submit(
-                    results.write, self._output, stem, result, self._encoding
-                )
-                self._writing.append((item, task))
+                work, arguments = self._output.work(item, result)
+                self._writing.append((item, self._workers.submit(work, *arguments)))
 
     def _record(self, most_waiting: int) -> None:
         """Note what is written, and wait until no more than so many are not."""
@@ -148,7 +141,8 @@ class Pipeline:
 
     def _finish(self, item: Item, task: Task[Any]) -> None:
         try:
-            self._manifest.record(item.name, stem_of(item), task.result())
+            written = self._output.keep(item, task.result())
+            self._manifest.record(item.name, stem_of(item), written)
             self._progress.advance()
         except OutputError:
             raise
@@ -161,21 +155,17 @@ class Pipeline:
         self._progress.fail(str(error))
 
 
-def share(source: Source, rank: int, size: int) -> Iterator[Item | UserError]:
+def share(source: Source, output: Output, rank: int, size: int) -> Iterator[Item | UserError]:
     """Give one process's part of a source's items: of its parts, or where it has one, of names.
 
-    Which process has a name follows from the name alone, as two of the same stem must meet.
+    Which process has a name follows from the name alone, whatever else is there.
     """
-    parts = iter(source.parts())
-    first, second = next(parts, None), next(parts, None)
-    if first is None:
-        return
-    if second is None:
-        for item in source.items(first):
-            shared = 0 if isinstance(item, UserError) else digest(stem_of(item))
-            if shared % size == rank:
+    parts = source.parts()
+    if len(parts) == 1:
+        for item in source.items(parts[0]):
+            number = 0 if isinstance(item, UserError) else output.bucket(item)
+            if number % size == rank:
                 yield item
         return
-    for number, part in enumerate([first, second, *parts]):
-        if number % size == rank:
-            yield from source.items(part)
+    for part in parts[rank::size]:
+        yield from source.items(part)

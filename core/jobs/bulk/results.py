@@ -79,9 +79,9 @@ def write(
         OutputError: the disk is full, the folder read-only, or the like.
     """
     files = encoded(stem, pictures, encoding)
-    for (name, _, _), content in files:
+    for written, content in files:
         try:
-            write_file(folder / name, partial(_put, content), folder / FOLDER)
+            write_file(folder / written.name, partial(_put, content), folder / FOLDER)
         except UserError as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _OF_ONE_NAME:

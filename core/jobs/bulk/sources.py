@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from core.data.images import decode_picture, has_image_extension, read_picture
 from core.data.listing import nearest, walk_images
@@ -25,6 +25,10 @@ class Item(Protocol):
     def name(self) -> str:
         """Its name, with suffix and folders, that no other picture of the job has."""
 
+    @property
+    def part(self) -> str:
+        """The part of the source that it is in."""
+
     def read(self, span: Span | None) -> Picture:
         """Decode it; see `core.data.images.read_picture`."""
 
@@ -40,6 +44,7 @@ class FileItem:
 
     name: str
     path: Path
+    part: ClassVar[str] = ""
 
     def read(self, span: Span | None) -> Picture:
         """See `Item`."""
@@ -54,6 +59,11 @@ class MemberItem:
     shard: Path
     offset: int
     num_bytes: int
+
+    @property
+    def part(self) -> str:
+        """See `Item`."""
+        return self.shard.name
 
     def read(self, span: Span | None) -> Picture:
         """See `Item`."""
@@ -71,8 +81,8 @@ class MemberItem:
 class Source(Protocol):
     """Where pictures come from."""
 
-    def parts(self) -> Iterator[str]:
-        """Give the names of the parts that processes share out; one name where there are none."""
+    def parts(self) -> Sequence[str]:
+        """Return the names of the parts that processes share out, such as shards; at least one."""
 
     def items(self, part: str) -> Iterator[Item | UserError]:
         """Give the pictures of a part, and an error for what cannot be walked, whole or further."""
@@ -90,9 +100,9 @@ class FolderSource:
     root: Path
     without: Path | None = None
 
-    def parts(self) -> Iterator[str]:
+    def parts(self) -> Sequence[str]:
         """See `Source`."""
-        yield ""
+        return ("",)
 
     def items(self, part: str) -> Iterator[Item | UserError]:
         """See `Source`."""
@@ -109,9 +119,9 @@ class ListSource:
 
     file: Path
 
-    def parts(self) -> Iterator[str]:
+    def parts(self) -> Sequence[str]:
         """See `Source`."""
-        yield ""
+        return ("",)
 
     def items(self, part: str) -> Iterator[Item | UserError]:
         """See `Source`; a line may repeat an earlier one."""
@@ -132,9 +142,9 @@ class ImageSource:
 
     file: Path
 
-    def parts(self) -> Iterator[str]:
+    def parts(self) -> Sequence[str]:
         """See `Source`."""
-        yield ""
+        return ("",)
 
     def items(self, part: str) -> Iterator[Item | UserError]:
         """See `Source`."""
@@ -148,10 +158,9 @@ class ShardsSource:
 
     shards: tuple[Path, ...]
 
-    def parts(self) -> Iterator[str]:
-        """Give the shards' names."""
-        for shard in self.shards:
-            yield shard.name
+    def parts(self) -> Sequence[str]:
+        """Return the shards' names."""
+        return [shard.name for shard in self.shards]
 
     def items(self, part: str) -> Iterator[Item | UserError]:
         """See `Source`."""
