@@ -53,6 +53,8 @@ def seen_by(paths: dict[str, Any], kind: Kind) -> dict[str, np.ndarray | str]:
 def test_every_path_sees_the_same(
     kind: Kind, identity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if kind.package:
+        pytest.importorskip(kind.package)
     item = kind.item or kind.name
     for folder in ("trainA", "trainB", "testA", "testB"):
         (tmp_path / folder).mkdir()
@@ -105,7 +107,7 @@ def test_every_path_sees_the_same(
     }
     if kind.white is not None:
         del paths["stylize"], paths["check_data"]  # they take no run's options
-    if kind.item or kind.refused or kind.name in NOT_FOR_PILLOW:
+    if kind.item or kind.refused or kind.package or kind.name in NOT_FOR_PILLOW:
         del paths["load"]
     found = seen_by(paths, kind)
     for path, result in found.items():
