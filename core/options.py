@@ -77,7 +77,7 @@ class DataOptions(Options):
     num_workers: CountInt = 4
     """Loader processes; 0 reads in the training process."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Keep decoded, resized uint8 images in memory, or in a memory-mapped file that survives."""
+    """Keep decoded, resized images once they are read, in memory or in a file that survives."""
     cache_dir: str | None = None
     """Folder of the disk cache; default `<root>/.image_cache`."""
     on_error: Literal["refuse", "skip"] = "refuse"

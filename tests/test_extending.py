@@ -95,7 +95,9 @@ def test_a_reader_delivers_its_pixels(folder: Path) -> None:
     fixed = fixed_batch(data(), **kind, num_images=2)
     assert np.array_equal(fixed.b, arrays("testB")[0])
 
-    with pytest.raises(UserError, match=r"data\.cache: ram.*set it to none"):
-        build_loader(data(cache="ram"), split="train", **kind, **plain)
+    kept = build_loader(data(cache="ram"), split="train", **kind, **plain)
+    assert np.array_equal(next(kept).a, batch.a)
+    with pytest.raises(UserError, match=r"data\.cache: disk, .* cannot be told; set it to ram"):
+        build_loader(data(cache="disk"), split="train", **kind, **plain)
     with pytest.raises(UserError, match=r"give uint8 of shape \[N, H, W, 1\]"):
         build_loader(data(), split="train", **kind | {"channels": (1, 3)}, **plain)

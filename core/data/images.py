@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
-from core.data.pages import PAGED, split_page, tiff_directory
+from core.data.pages import split_page, tiff_directory
 from core.data.picture import Levels, Numbers, Picture
 from core.data.stored import Stored, of_array, of_pillow, of_tiff, raw_mode, require_pixels
 from core.errors import UserError
@@ -48,7 +48,6 @@ IMAGE_EXTENSIONS = ARRAYS | {
 }
 """Extensions by which a folder's images are found, in lower case; compared ignoring case."""
 
-_QUARTER_TURNS = frozenset({5, 6, 7, 8})
 _SMALL_GRAY = {"L;2": 85, "L;4": 17}
 """Raw mode of gray with few bits -> what Pillow multiplies its values by."""
 _TIFF = frozenset({".tif", ".tiff"})
@@ -219,21 +218,6 @@ def open_label_map(path: Path) -> Image.Image:
         image = picture_of(image, name=str(path)).to_pil()
     image.info["file"] = str(path)
     return image
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels after EXIF rotation, from the file's header where possible.
-
-    Raises:
-        UserError: The header cannot be read.
-    """
-    if path.suffix.lower() in PAGED | ARRAYS:
-        height, width, _ = _decode(path).values.shape
-        return width, height
-    with _refusing(path), _open(path) as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    width, height = image.size
-    return (height, width) if orientation in _QUARTER_TURNS else (width, height)
 
 
 def _picture(stored: Stored, span: Span | None, name: str) -> Picture:

@@ -351,19 +351,14 @@ def _domain(
 
 def _opened(options: Any, split: str, channels: tuple[int, ...]) -> Sequence[Images]:
     """Open the images of data options that bring a reader of their own."""
-    if options.cache != "none":
-        raise UserError(
-            f"data.cache: {options.cache}, but only images in files are cached, and {options.root} "
-            "has a reader of its own; set it to none"
-        )
-    return options.open_images(split, channels)
+    return [_cached(images, options) for images in options.open_images(split, channels)]
 
 
-def _cached(source: Source, options: DataOptions) -> Images:
+def _cached(images: Images, options: DataOptions) -> Images:
     if options.cache == "none":
-        return source
+        return images
     folder = Path(options.cache_dir) if options.cache_dir else None
-    return cached(source, options.cache, folder)
+    return cached(images, options.cache, folder)
 
 
 def _require_room_to_crop(data: DataOptions) -> None:

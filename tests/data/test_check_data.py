@@ -138,7 +138,7 @@ def test_depth_and_spread_are_said_and_a_sheet_is_drawn(tmp_path: Path, script: 
     assert f"  black █{' ' * 15} white" in done.stdout, "1000 of 65535 is one step of 16"
     lines = done.stdout.splitlines()
     config = yaml.safe_load("\n".join(lines[lines.index("config:") + 1 : -1]))
-    assert config["data"]["white"] == "auto" and "cache" not in config["data"]
+    assert config["data"]["white"] == "auto" and config["data"]["cache"] == "ram"
     assert config["model"] == {"input_nc": 1, "output_nc": 1}
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 2 * 128 and sheet.height > 2 * 128

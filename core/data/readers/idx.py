@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from core.data.picture import Pixels
 from core.data.readers.files import Source
-from core.data.readers.interface import Shape
-from core.data.transforms import resize, resized_size
+from core.data.transforms import resize
 from core.errors import UserError
 
 _MAGIC = 0x00000803  # unsigned bytes, three dimensions
@@ -82,9 +81,3 @@ class IdxSource(Source):
         """Resize; gray is repeated where more channels are asked for."""
         gray = np.repeat(self.pixels[item][..., None], self.channels[0], axis=2)
         return (resize(gray, self.options).transpose(2, 0, 1),)
-
-    def shapes(self, item: int) -> tuple[Shape, ...]:
-        """See `Source.shapes`; the same for all."""
-        height, width = self.pixels.shape[1:]
-        width, height = resized_size(width, height, self.options)
-        return ((self.channels[0], height, width),)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from core.data.picture import Pixels
-
-Shape = tuple[int, int, int]
 
 
 class Images(Protocol):
@@ -27,6 +26,22 @@ class Images(Protocol):
         Raises:
             UserError: An image of the item cannot be read.
         """
+
+
+@runtime_checkable
+class InFiles(Images, Protocol):
+    """Images that know when they have changed, so that a cache of them may outlive a run."""
+
+    label: str
+    """Name of the part of the data set, e.g. "trainA"; caches are named after it."""
+    root: Path
+    """The data set's folder."""
+
+    def rule(self) -> dict[str, Any]:
+        """Return what pixels depend on besides the files, as plain values."""
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Return name, size and time of change of every file; -1 for those of a missing one."""
 
 
 @runtime_checkable
