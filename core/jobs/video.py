@@ -45,6 +45,8 @@ from core.runtime.files import write_file
 CRF = 18
 """x264's constant rate factor: 18 looks like its source, 23 is x264's default."""
 _WORST = 51
+BATCH_SIZE = 8
+"""Frames in a pass."""
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
 """Files that are taken for videos, in lower case."""
 
@@ -105,7 +107,7 @@ class VideoJob:
     style: Tensor | None = None
     seed: int = 0
     crf: int = CRF
-    batch_size: int = 8
+    batch_size: int = BATCH_SIZE
     segment_frames: int = 250
 
     @property
@@ -145,7 +147,9 @@ def run(translator: Translator, args: Namespace, world: World) -> int:
         ("--format", args.format if args.format != "png" else None),
         ("--num-styles", args.num_styles),
         ("--white", args.white),
-        ("--workers", args.workers or None),
+        ("--workers", args.workers),
+        ("--gallery", args.gallery or None),
+        ("--check", args.check or None),
         ("torchrun", world.size if world.size > 1 else None),
     ):
         if value is not None:
@@ -161,7 +165,7 @@ def run(translator: Translator, args: Namespace, world: World) -> int:
         _style(translator, direction, args),
         args.seed,
         args.crf,
-        args.batch_size,
+        args.batch_size or BATCH_SIZE,
     )
     flicker = translate_video(job, overwrite=args.overwrite)
     print(f"{args.output}: {flicker or 'is there already; --overwrite makes it again'}")
