@@ -336,6 +336,9 @@ class Translator:
     def _result_levels(self, given: Levels, direction: Direction) -> Levels:
         """Say what results are stored as: like their input, unless the target has its own range."""
         source, target = self.spans(direction)
+        data = self.family.config.data
+        if len(data.a if direction == "AtoB" else data.b) > 1:
+            given = EIGHT_BITS  # a stack has no depth of its own
         return given.spanning(target) if target else EIGHT_BITS if source else given
 
     @contextmanager
