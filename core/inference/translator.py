@@ -40,6 +40,9 @@ from core.tiling.run import fits, run_tiled
 AUTO_TILE = 512
 """Tile side where memory does not suffice for the whole image and none is asked for."""
 
+STYLE_PIXELS = 512 * 512
+"""Pixels of the translations of one image that are decoded at once."""
+
 ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Picture, Tensor)
 Run = Callable[[Tensor], list[Tensor]]
 """Legal images -> their translations, one per style."""
@@ -71,6 +74,12 @@ class Translator:
         self.family, self.device, self.precision = family, device, precision
         self.test_mode, self.tile, self.origin = test_mode, tile, origin
         self.load_again: Callable[[], Translator] | None = None  # for other processes
+        self.speed = ""
+        """What was taken to make it fast, where it was loaded (`core.inference.speed`)."""
+        parameters = (p for network in family.networks.values() for p in network.parameters())
+        self.num_parameters = sum(p.numel() for p in parameters)
+        """Of all networks of the checkpoint, those included that only trained the others."""
+        self._tiles: dict[tuple[object, ...], int] = {}
         for network in family.networks.values():
             network.to(device)
 
@@ -378,7 +387,12 @@ class Translator:
         if tile:
             return [self._through(work, images, tile) for work in works]
         content = family.encode_content(images.to(self.device), direction)
-        return [family.decode(content, code, direction) for code in codes]
+        if len(images) > 1:
+            return [family.decode(content, code, direction) for code in codes]
+        together = max(1, STYLE_PIXELS // images[0, 0].numel())
+        parts = torch.cat(codes).split(together)
+        decoded = [family.decode(content, part, direction) for part in parts]
+        return [*torch.cat(decoded).split(1)]
 
     def _through(
         self, work: Callable[[Tensor], Tensor], images: Tensor, tile: int | None = None
@@ -398,6 +412,12 @@ class Translator:
         """Return the side of the tiles, or 0 for the whole image at once."""
         tile, side = self.tile, max(images.shape[-2:])
         if tile is None:
-            small = side <= AUTO_TILE or fits(network, images.shape, self.device)
-            tile = 0 if small else AUTO_TILE
+            if side <= AUTO_TILE:
+                return 0
+            # Asked once: it takes a forward on tensors without memory.
+            key = (getattr(network, "func", None), *images.shape)
+            if key not in self._tiles:
+                whole = fits(network, images.shape, self.device)
+                self._tiles[key] = 0 if whole else AUTO_TILE
+            tile = self._tiles[key]
         return 0 if side <= tile else tile

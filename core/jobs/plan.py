@@ -10,8 +10,8 @@ from core.jobs.fleet import Fleet, Work, estimate_seconds, simulate
 
 SHARD_PICTURES = (1_000, 10_000, 100_000)
 """Sizes of shards that are compared."""
-RECORD_BYTES = 130
-"""A line of the manifest: names of 20 characters, size and checksum."""
+RECORD_BYTES = 150
+"""A line of the manifest: three names of 30 characters, size and checksum."""
 _MOST_SHARDS = 2_000_000
 """Which take some seconds to simulate."""
 _DIGEST_BYTES = 16

@@ -59,6 +59,7 @@ class Manifest:
         rank: number of this process.
         size: number of processes.
         overwrite: forget what is done, and make it again.
+        check: keep what `matches` needs.
 
     Raises:
         UserError: another job is at work there, the folder cannot be written, or what it holds was
@@ -73,12 +74,14 @@ class Manifest:
         size: int = 1,
         *,
         overwrite: bool = False,
+        check: bool = False,
     ) -> None:
         self.output, self._folder = output, output / FOLDER
         self.num_done, self.num_failed = 0, 0
         self._lines: list[str] = []
         self._flushed = time.monotonic()
         self._names, self._stems = DigestSet(), DigestSet()
+        self._files = DigestSet() if check else None
         with _writing(output):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self._folder / f"lock-{rank:05d}", output)
@@ -91,6 +94,9 @@ class Manifest:
             for entry in () if overwrite else self.entries():
                 self._take(entry["name"], entry["stem"])
                 self.num_done += 1
+                if self._files is not None:
+                    for written in entry["files"]:
+                        self._files.add(str(written))
             with _writing(own):
                 self._file = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
                 if not _ends_whole(own):
@@ -102,6 +108,15 @@ class Manifest:
     def has(self, name: str) -> bool:
         """Tell whether a picture was recorded, or claimed in this start."""
         return name in self._names
+
+    @property
+    def checks(self) -> bool:
+        """Whether results are to be compared with what is recorded of them."""
+        return self._files is not None
+
+    def matches(self, written: Written) -> bool:
+        """Tell whether a file is recorded as it is; only if the manifest `checks`."""
+        return self._files is not None and str(written) in self._files
 
     def claim(self, name: str, stem: str) -> None:
         """Reserve the name of a picture's results, which no other picture may have.

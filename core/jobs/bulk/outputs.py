@@ -8,6 +8,7 @@ needed, and what a killed process has left of a picture at the end is cut off.
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +17,8 @@ from core.data.picture import Picture
 from core.data.readers.shards import expand, is_shard
 from core.errors import UserError
 from core.jobs.bulk.digests import DigestSet, digest
-from core.jobs.bulk.manifest import FOLDER
-from core.jobs.bulk.results import Encoding, OutputError, Written, encoded, write
+from core.jobs.bulk.manifest import FOLDER, Manifest, Written
+from core.jobs.bulk.results import Encoding, OutputError, encoded, write
 from core.jobs.bulk.sources import Item, stem_of
 
 _BLOCK = 512
@@ -34,8 +35,8 @@ class Output(Protocol):
     def bucket(self, item: Item) -> int:
         """Return a number; items of one number go to the same process."""
 
-    def is_done(self, item: Item, *, recorded: bool) -> bool:
-        """Tell whether an item's results are in place; `recorded`: the manifest says so."""
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
+        """Tell whether an item's results are in place, and intact if the manifest `checks`."""
 
     def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
         """Return what a worker does with an item's results, a function and its arguments."""
@@ -64,10 +65,20 @@ class FolderOutput:
         """See `Output`: by the name of the results, so that two that share it meet."""
         return digest(stem_of(item))
 
-    def is_done(self, item: Item, *, recorded: bool) -> bool:
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
         """See `Output`."""
         names = self.encoding.names(stem_of(item))
-        return recorded and all((self.folder / name).exists() for name in names)
+        return manifest.has(item.name) and all(self._is_there(name, manifest) for name in names)
+
+    def _is_there(self, name: str, manifest: Manifest) -> bool:
+        path = self.folder / name
+        if not manifest.checks:
+            return path.exists()
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return False
+        return manifest.matches(Written(name, len(content), zlib.crc32(content)))
 
     def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
         """See `Output`."""
@@ -119,10 +130,10 @@ class ShardOutput:
             return self._numbers[item.part]
         return digest(stem_of(item)) % len(self.shards)
 
-    def is_done(self, item: Item, *, recorded: bool) -> bool:
-        """See `Output`."""
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
+        """See `Output`; of a shard that is checked, members count up to the first damaged one."""
         number = self.bucket(item)
-        self._open(number)
+        self._open(number, manifest if manifest.checks else None)
         return all(f"{number}/{name}" in self._members for name in self._names(item))
 
     def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
@@ -182,11 +193,14 @@ class ShardOutput:
     def _partial(self, number: int) -> Path:
         return self.folder / FOLDER / self.shards[number].name
 
-    def _open(self, number: int) -> int:
-        """Return where the next member of a shard goes; walk those that are there at first."""
+    def _open(self, number: int, manifest: Manifest | None = None) -> int:
+        """Return where the next member of a shard goes; walk those that are there at first.
+
+        With a manifest they are compared with it.
+        """
         if number not in self._ends:
-            path = self._partial(number)
-            whole = _walk(path if path.exists() else self.shards[number])
+            path, shard = self._partial(number), self.shards[number]
+            whole = _walk(path if path.exists() else shard, shard.name, manifest)
             per_picture = len(self.encoding.labels)
             whole = whole[: len(whole) // per_picture * per_picture]
             for name, _ in whole:
@@ -213,8 +227,11 @@ def _member(name: str, content: bytes) -> bytes:
     return header + content + bytes(-len(content) % _BLOCK)
 
 
-def _walk(path: Path) -> list[tuple[str, int]]:
-    """Return the name of each whole member of a tar file, and where the next one begins."""
+def _walk(path: Path, shard: str, manifest: Manifest | None) -> list[tuple[str, int]]:
+    """Return the name of each whole member of a tar file, and where the next one begins.
+
+    With a manifest only up to the first that it does not hold.
+    """
     found: list[tuple[str, int]] = []
     if not path.exists() or not (size := path.stat().st_size):
         return found
@@ -222,9 +239,18 @@ def _walk(path: Path) -> list[tuple[str, int]]:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
-                if end <= size:
-                    found.append((member.name, end))
+                if end > size or (manifest and not _matches(archive, member, shard, manifest)):
+                    break
+                found.append((member.name, end))
     except (tarfile.TarError, OSError) as error:
         if not found and size >= _BLOCK:
             raise UserError(f"{path}: no shard of ours ({error}); remove it") from None
     return found
+
+
+def _matches(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str, manifest: Manifest
+) -> bool:
+    file = archive.extractfile(member)
+    content = file.read() if file else b""
+    return manifest.matches(Written(member.name, len(content), zlib.crc32(content), shard))

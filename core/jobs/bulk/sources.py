@@ -87,6 +87,9 @@ class Source(Protocol):
     def items(self, part: str) -> Iterator[Item | UserError]:
         """Give the pictures of a part, and an error for what cannot be walked, whole or further."""
 
+    def count(self) -> int:
+        """Return about how many pictures there are, which may take a while."""
+
 
 @dataclass(frozen=True)
 class FolderSource:
@@ -112,6 +115,10 @@ class FolderSource:
             else:
                 yield FileItem(printable(path.relative_to(self.root).as_posix()), path)
 
+    def count(self) -> int:
+        """See `Source`."""
+        return sum(1 for _ in walk_images(self.root, self.without))
+
 
 @dataclass(frozen=True)
 class ListSource:
@@ -135,6 +142,11 @@ class ListSource:
         except OSError as error:
             yield UserError(f"{self.file}: cannot be read ({error.strerror})")
 
+    def count(self) -> int:
+        """See `Source`."""
+        with self.file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip() and not line.startswith(b"#"))
+
 
 @dataclass(frozen=True)
 class ImageSource:
@@ -150,6 +162,10 @@ class ImageSource:
         """See `Source`."""
         for page in pages(self.file):
             yield FileItem(printable(page.name), page)
+
+    def count(self) -> int:
+        """See `Source`."""
+        return len(pages(self.file))
 
 
 @dataclass(frozen=True)
@@ -170,6 +186,12 @@ class ShardsSource:
                 yield MemberItem(printable(f"{shard.stem}/{name}"), shard, offset, size)
         except UserError as error:
             yield error
+
+    def count(self) -> int:
+        """See `Source`; estimated from the first shard, by the bytes."""
+        first = sum(1 for _ in members(self.shards[0]))
+        sizes = [shard.stat().st_size for shard in self.shards]
+        return round(first * sum(sizes) / sizes[0])
 
 
 def find_source(path: Path, output: Path | None = None) -> Source:

@@ -107,7 +107,7 @@ def test_a_full_disk_stops_the_job_in_one_line_and_loses_nothing(
 ) -> None:
     Image.effect_noise((120, 90), 60).convert("RGB").save(photos / "sub" / "large.png")
     out = tmp_path / "out"
-    words = ("--checkpoint", checkpoint, "--input", photos, "--output", out)
+    words = ("--checkpoint", checkpoint, "--input", photos, "--output", out, "--workers", 0)
     with file_size_limit(4096):
         done = script("translate", *words)
     assert done.returncode == 2
