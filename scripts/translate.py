@@ -45,12 +45,20 @@ def options(parser: cli.Parser) -> None:
 
 
 def translate(args: cli.Args) -> int:
-    """Translate this process's share of the input."""
+    """Check the options; with torchrun let a process of its own do the work."""
     cli.require_at_least(args, num_styles=1, batch_size=1, workers=0, quality=1, gallery=0)
     if args.quality > 100:
         raise UserError(f"--quality {args.quality}: at most 100")
     if (args.checkpoint is None) == (args.config is None):
         raise UserError("give one of --checkpoint and --config")
+    from core.jobs.bulk.manifest import folder_of
+    from core.runtime.together import guard
+
+    return guard(work, args, folder_of(args.output))
+
+
+def work(args: cli.Args) -> int:
+    """Translate this process's share of the input."""
     from core.checkpoints.which import choose
     from core.config import load_config
     from core.data.images import set_max_pixels
