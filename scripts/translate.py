@@ -2,7 +2,8 @@
 
 SRC is a folder, a list .txt, an image, or tar shards `data-{000..999}.tar`. DST gets the results
 alone, under their inputs' names. Started again it goes on; with torchrun each process has its
-share. See docs/translating.md; scripts/test.py makes a page to look at.
+share. `--input clip.mp4 --output out.mp4` translates a video. See docs/translating.md;
+scripts/test.py makes a page to look at.
 """
 
 from functools import partial
@@ -19,8 +20,9 @@ def options(parser: cli.Parser) -> None:
     config = "in place of a checkpoint: a method of configs/style/ that needs none"
     parser.add_argument("--config", type=Path, help=config)
     cli.add(parser, "--set", "--which", "--max-pixels")
-    parser.add_argument("--input", type=Path, required=True, help="folder, list, shards or image")
-    cli.add(parser, "--output", help="folder or shards")
+    kinds = "folder, list, shards, image or video"
+    parser.add_argument("--input", type=Path, required=True, help=kinds)
+    cli.add(parser, "--output", help="folder, shards or video")
     cli.add(parser, "--direction", "--precision", "--eval", "--device")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
     white = "value that is white in more than 8 bits; default: as trained"
@@ -32,6 +34,7 @@ def options(parser: cli.Parser) -> None:
     files = parser.add_argument_group("results")
     files.add_argument("--format", choices=FORMATS, default="png", help="tif keeps every depth")
     files.add_argument("--quality", type=int, default=QUALITY, help="of jpg and webp, 1 to 100")
+    files.add_argument("--crf", type=int, default=18, help="of video: 0 is lossless, 51 the worst")
     files.add_argument("--overwrite", action="store_true", help="make again what is done")
     again = "read every result again, and make again what is damaged"
     files.add_argument("--check", action="store_true", help=again)
@@ -46,15 +49,20 @@ def options(parser: cli.Parser) -> None:
 
 def translate(args: cli.Args) -> int:
     """Check the options; with torchrun let a process of its own do the work."""
-    cli.require_at_least(args, num_styles=1, batch_size=1, workers=0, quality=1, gallery=0)
+    cli.require_at_least(args, num_styles=1, batch_size=1, workers=0, quality=1, gallery=0, crf=0)
     if args.quality > 100:
         raise UserError(f"--quality {args.quality}: at most 100")
     if (args.checkpoint is None) == (args.config is None):
         raise UserError("give one of --checkpoint and --config")
     from core.jobs.bulk.manifest import folder_of
+    from core.jobs.video_files import is_video
     from core.runtime.together import guard
 
-    return guard(work, args, folder_of(args.output))
+    if not is_video(args.input):
+        return guard(work, args, folder_of(args.output))
+    if args.config is not None:
+        raise UserError("--config: a video is translated by a --checkpoint")
+    return work(args)
 
 
 def work(args: cli.Args) -> int:
@@ -62,7 +70,9 @@ def work(args: cli.Args) -> int:
     from core.checkpoints.which import choose
     from core.config import load_config
     from core.data.images import set_max_pixels
+    from core.jobs import video
     from core.jobs.bulk import job
+    from core.jobs.video_files import is_video
     from core.runtime import distributed
     from families import STYLIZERS, load
 
@@ -75,6 +85,8 @@ def work(args: cli.Args) -> int:
     else:
         modes = cli.chosen(args, "precision", "test_mode", "tile")
         translator = load(choose(args.checkpoint, args.which), world.device, **modes)
+        if is_video(args.input):
+            return video.run(translator, args, world)
         engine, settings = job.of_checkpoint(translator, args)
     return job.run(engine, settings, args, world)
 

@@ -2,7 +2,7 @@
 
 The graph takes and gives images [N, C, H, W], float32 in [-1, 1]; H and W must be legal for the
 network, that is multiples of `multiple` and at least `minimum` pixels (both are in the file's
-metadata, and for other sizes `core.inference.translator.pad_to_multiple` says what our own scripts
+metadata, and for other sizes `core.nn.padding.pad_to_multiple` says what our own scripts
 do). In families with styles a second input takes the codes [N, style_dim].
 """
 

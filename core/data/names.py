@@ -16,6 +16,11 @@ def same(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def stem(name: str) -> str:
+    """Return a name without its ending, of which `.nii.gz` is one."""
+    return str(Path(re.sub(r"\.nii\.gz$", ".nii", name, flags=re.IGNORECASE)).with_suffix(""))
+
+
 def printable(name: str) -> str:
     """Return a file's name with bytes that are not UTF-8 written as %E9."""
     return _NOT_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)

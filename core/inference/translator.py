@@ -29,10 +29,11 @@ from core.data.picture import EIGHT_BITS, Levels, Picture
 from core.data.transforms import for_network, for_testing
 from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
+from core.inference.batch_function import BatchFunction
 from core.inference.outputs import as_pil, result_of
-from core.inference.padding import legal, pad_to_multiple
 from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
+from core.nn.padding import legal, pad_to_multiple
 from core.options import Direction, Span, other_way
 from core.tiling.run import fits, run_tiled
 
@@ -69,6 +70,7 @@ class Translator:
     ) -> None:
         self.family, self.device, self.precision = family, device, precision
         self.test_mode, self.tile, self.origin = test_mode, tile, origin
+        self.load_again: Callable[[], Translator] | None = None  # for other processes
         for network in family.networks.values():
             network.to(device)
 
@@ -180,7 +182,7 @@ class Translator:
             pixels = for_network(given, channels, for_testing(family.config.data))
             batch = to_float(torch.from_numpy(pixels.copy()))[None]
         else:
-            batch = _as_batch(given)
+            batch = given if given.dim() == 4 else given[None]
         if batch.shape[1] != channels:
             raise UserError(f"a style image for {direction} has {channels} channel(s)")
         batch, _, _ = pad_to_multiple(batch, family.multiple, family.minimum)
@@ -204,6 +206,12 @@ class Translator:
     ) -> ImageOrTensor:
         """Translate an image in the style of one of the target domain."""
         return self.in_styles(image, self.encode_style(example, direction), direction)[0]
+
+    def batch_function(
+        self, direction: Direction | None = None, style: Tensor | None = None
+    ) -> BatchFunction:
+        """Return the translation as a function of dicts of arrays; arguments as it takes them."""
+        return BatchFunction(self, direction, style)
 
     @property
     def reconstruction(self) -> Literal["own style", "there and back", ""]:
@@ -239,7 +247,7 @@ class Translator:
             return [as_pil(x) for x in self._translate_picture(picture, direction, run)]
         if isinstance(image, Picture):
             return self._translate_picture(image, direction, run)
-        batch = _as_batch(image)
+        batch = image if image.dim() == 4 else image[None]
         if batch.shape[1] != channels:
             raise UserError(
                 f"{direction}: the network takes {channels} channel(s), got {batch.shape[1]}"
@@ -328,16 +336,18 @@ class Translator:
     def _result_levels(self, given: Levels, direction: Direction) -> Levels:
         """Say what results are stored as: like their input, unless the target has its own range."""
         source, target = self.spans(direction)
+        data = self.family.config.data
+        if len(data.a if direction == "AtoB" else data.b) > 1:
+            given = EIGHT_BITS  # a stack has no depth of its own
         return given.spanning(target) if target else EIGHT_BITS if source else given
 
     @contextmanager
     def test_modes(self) -> Iterator[None]:
         """Run networks as for testing within, without gradients, in the precision asked for."""
         networks = self.family.networks.values()
-        published = self.test_mode == "published"
         with (
             evaluating(*networks),
-            published_test_mode(*networks) if published else nullcontext(),
+            published_test_mode(*networks) if self.test_mode == "published" else nullcontext(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
         ):
             yield
@@ -391,8 +401,3 @@ class Translator:
             small = side <= AUTO_TILE or fits(network, images.shape, self.device)
             tile = 0 if small else AUTO_TILE
         return 0 if side <= tile else tile
-
-
-def _as_batch(image: Tensor) -> Tensor:
-    """Turn a tensor [C, H, W] into a batch."""
-    return image if image.dim() == 4 else image[None]

@@ -19,7 +19,7 @@ from core.inference.latent import lerp, save_numbers
 from core.inference.styles import StyleSet, drawn, given, one, seed_of, states_domains
 from core.inference.translator import Translator
 from core.jobs.translate import Job, Task
-from core.options import DataOptions, Direction
+from core.options import DataOptions, Direction, other_way
 from core.report.pictures import save_gif, save_png, scaled, sheet, strip, table
 from core.report.results import save_picture
 
@@ -65,8 +65,9 @@ class InStyles(Task):
             save_numbers(styles.codes, folder / "styles" / f"{job.name}.npy")
         real = self.read(job)
         fakes = self.translator.in_styles(real, styles.codes, job.direction)
+        looks = self.look(job.direction), self.look(other_way(job.direction))
         for path, picture in zip(self.outputs(job).values(), [real, *fakes], strict=True):
-            save_picture(picture, folder / path, self.translator.family.config.log.bands)
+            save_picture(picture, folder / path, looks[picture is not real])
 
     def figure(self, direction: Direction, jobs: Sequence[Job], folder: Path) -> tuple[str, str]:
         """Write a grid of the inputs and their translations, and codes that are common to them."""
