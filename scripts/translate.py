@@ -45,6 +45,10 @@ def options(parser: cli.Parser) -> None:
     speed.add_argument("--batch-size", type=int, metavar="N", help=batch)
     workers = "processes that read and write; default: one a core"
     speed.add_argument("--workers", type=int, metavar="N", help=workers)
+    cluster = "ray: on a cluster, all of it for this one command"
+    speed.add_argument("--engine", choices=["local", "ray"], default="local", help=cluster)
+    address = "of a Ray cluster, such as auto; default: start one on this machine"
+    speed.add_argument("--address", help=address)
 
 
 def translate(args: cli.Args) -> int:
@@ -54,6 +58,8 @@ def translate(args: cli.Args) -> int:
         raise UserError(f"--quality {args.quality}: at most 100")
     if (args.checkpoint is None) == (args.config is None):
         raise UserError("give one of --checkpoint and --config")
+    if args.address is not None and args.engine != "ray":
+        raise UserError(f"--address {args.address}: goes with --engine ray")
     from core.jobs.bulk.manifest import folder_of
     from core.jobs.video_files import is_video
     from core.runtime.together import guard
@@ -80,15 +86,15 @@ def work(args: cli.Args) -> int:
     world = distributed.place(args.device)
     if args.config is not None:
         config = load_config(args.config, STYLIZERS, args.set)
-        stylizer = STYLIZERS[config.family].build(config, world.device)
-        engine, settings = job.of_stylizer(stylizer, config, args)
+        task = job.of_stylizer(STYLIZERS[config.family], config, args, world.device)
     else:
         modes = cli.chosen(args, "precision", "test_mode", "tile")
-        translator = load(choose(args.checkpoint, args.which), world.device, **modes)
+        device = args.device if args.engine == "ray" else world.device  # machines choose theirs
+        translator = load(choose(args.checkpoint, args.which), device, **modes)
         if is_video(args.input):
             return video.run(translator, args, world)
-        engine, settings = job.of_checkpoint(translator, args)
-    return job.run(engine, settings, args, world)
+        task = job.of_checkpoint(translator, args)
+    return job.run(task, args, world)
 
 
 main = partial(cli.main, __doc__, options, translate)

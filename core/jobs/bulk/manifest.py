@@ -110,6 +110,10 @@ class Manifest:
             self._lock.release()
             raise
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs to tell what is done; it writes nothing."""
+        return self.__dict__ | {"_lock": None, "_file": None}
+
     def has(self, name: str) -> bool:
         """Tell whether a picture was recorded, or claimed in this start."""
         return name in self._names
