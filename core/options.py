@@ -152,11 +152,13 @@ class DataOptions(Options):
 
         `auto` is measured when a training begins (`core.data.white`), and None before.
         """
+        spans: tuple[Span | None, Span | None] = (None, None)
         if isinstance(self.white, float):
-            return (0.0, self.white), (0.0, self.white)
-        if isinstance(self.white, tuple):
-            return self.white[0], self.white[-1]
-        return None, None
+            spans = (0.0, self.white), (0.0, self.white)
+        elif isinstance(self.white, tuple):
+            spans = self.white[0], self.white[-1]
+        own = [inputs[0].span if len(inputs) == 1 else None for inputs in (self.a, self.b)]
+        return own[0] or spans[0], own[1] or spans[1]
 
 
 class SingleDataOptions(DataOptions):

@@ -38,8 +38,8 @@ def with_white(config: C, layout: Layout, earlier: Any = None) -> C:
         return config
     kept = (earlier or {}).get("data", {}).get("white")
     white = _measured(data, layout) if kept in (None, "auto") else kept
-    changed = data.model_copy(update={"white": white})
-    return config.model_copy(update={"data": type(data).model_validate(changed.model_dump())})
+    changed = type(data).model_validate(data.model_dump() | {"white": white})
+    return config.model_copy(update={"data": changed})
 
 
 def _measured(data: DataOptions, layout: Layout) -> tuple[Span | None, ...]:
