@@ -45,11 +45,11 @@ class Batch:
         def move(images: Tensor) -> Tensor:
             return to_float(images.to(device, non_blocking=True)).contiguous(memory_format=layout)
 
-        return self._changed(move)
+        return self.changed(move)
 
     def pin_memory(self) -> Self:
         """Pin the images' memory; called by the DataLoader where a GPU is used."""
-        return self._changed(Tensor.pin_memory)
+        return self.changed(Tensor.pin_memory)
 
     def split(self, parts: int) -> list[Self]:
         """Cut into parts of equal size, in order; each has the place of the whole."""
@@ -62,7 +62,8 @@ class Batch:
             for start in range(0, number, size)
         ]
 
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the same with other images: `change` gets those of each domain."""
         return replace(self, **{key: change(images) for key, (images, _) in self.columns().items()})
 
 

@@ -18,7 +18,7 @@ from core.inference.sampler import Sampler
 from core.inference.speed import arrange
 from core.inference.translator import Translator
 from core.options import EvaluateOptions, Speed
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 
 def evaluate(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -163,6 +164,10 @@ def load_translator(
     translator = Translator(family, pick_device(device), precision, test_mode, tile, origin)
     translator.speed = arrange(family.networks.values(), speed)
     translator.num_parameters = number
+    # Another machine reads the same weights, not those that a training has written since.
+    where = path if safe_files.is_address(path) else file.resolve()
+    again = partial(load_translator, where, table, device, precision, test_mode, tile, speed)
+    translator.load_again = again
     return translator
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 import core.inference.translator
 from core.errors import UserError
-from core.inference.translator import Translator, pad_to_multiple
+from core.inference.translator import Translator
+from core.nn.padding import pad_to_multiple
 from tests.small import family
 
 CPU = torch.device("cpu")
