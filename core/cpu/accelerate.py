@@ -78,7 +78,7 @@ def accelerate_inference(networks: Iterable[nn.Module]) -> None:
     if any(p.device.type != "cpu" for network in networks for p in network.parameters()):
         return
     for network in networks:
-        network.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.requires_grad_(False).to(memory_format=torch.channels_last)
     accelerate(networks, winograd=True, keep_memory=True)
 
 
