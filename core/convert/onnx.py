@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.inference.translator import Translator
 from core.options import Direction
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and ours: about 1/80 of a grey level. Kernels that sum in

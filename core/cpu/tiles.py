@@ -10,8 +10,9 @@ from functools import lru_cache
 from itertools import groupby, product
 from typing import Literal, NamedTuple
 
-import torch
-from torch import Tensor
+from torch import Size, Tensor
+
+from core.cpu.scratch import scratch
 
 Mode = Literal["zeros", "reflect", "replicate"]
 """Of the pixels next to an image, named as in `nn.Conv2d`; those beyond are 0."""
@@ -116,9 +117,7 @@ def _view(image: Tensor) -> _View:
     return tuple(image.shape), image.stride(), int(image.storage_offset())
 
 
-def _repeated(
-    tiles: Tensor, size: torch.Size, step: int, mode: Mode
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _repeated(tiles: Tensor, size: Size, step: int, mode: Mode) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows, then columns of pixels next to the image, and those that they repeat."""
     if mode == "zeros":
         return
@@ -136,7 +135,7 @@ def gather(
     padding: int = 0,
     mode: Mode = "zeros",
 ) -> Tensor:
-    """[N, C, H, W] to tiles [tiles, side * side, C].
+    """[N, C, H, W] to tiles [tiles, side * side, C], in scratch memory.
 
     Args:
         image: what to cut.
@@ -147,7 +146,7 @@ def gather(
         mode: of the pixels next to the image; unless zeros, `padding` is 1.
     """
     plan = _plan(_view(image), step, side, padding, apart=False)
-    tiles = image.new_empty(plan.shape)
+    tiles = scratch("tiles", *plan.shape, like=image)
     for view in plan.outside:
         tiles.as_strided(*view).zero_()
     for ours, theirs in plan.parts:

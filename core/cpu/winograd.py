@@ -9,9 +9,9 @@ rounding: about 1e-5 of the largest output, where the direct sum has 1e-7.
 Convolutions of stride 2 are left alone: as four phases of stride 1 they were slower than directly.
 
 The way back is the transposed algorithm: the gradient is transformed once, for the products that
-give the input's gradient and for those that give the filters', whose other factor is kept from the
-way there. That is a third less to transform and to move than convolving with mirrored filters and
-starting anew for the filters, for 2.25 (F(4, 3)) or 1.8 (F(6, 3)) times the input in memory.
+give the input's gradient and for those that give the filters'. The other factor of these is the
+transformed input, which is made once more: keeping it from the way there would take 3 % off a step,
+for 2.25 (F(4, 3)) or 1.8 (F(6, 3)) times every input in memory.
 
 The convolution and its three gradients are two operators, whose derivatives are these two again, so
 that a gradient penalty may go through them. To torch.compile they are opaque, which keeps its
@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.cpu.filters import KeptFilters, transformed
+from core.cpu.scratch import scratch
 from core.cpu.tiles import Mode, gather, scatter
 from core.cpu.transforms import Transforms, transforms
 from core.nn.padding import ReflectionPad2d, ReplicationPad2d
@@ -55,18 +56,26 @@ def _size_out(size: int, taps: int, padding: int) -> int:
 
 def _of_input(x: Tensor, maps: Transforms, padding: int, mode: Mode) -> Tensor:
     """[N, I, H, W] to its spectrum [tiles, t * t, I]."""
-    return maps.to_input @ gather(x, maps.outputs, maps.tile, padding, mode)
+    tiles = gather(x, maps.outputs, maps.tile, padding, mode)
+    return _mapped(maps.to_input, tiles, "input")
 
 
 def _of_output(y: Tensor, maps: Transforms) -> Tensor:
     """[N, O, H', W'] to a spectrum [tiles, t * t, O], by the transpose of `_to_output`."""
-    return maps.to_output.T @ gather(y, maps.outputs, maps.outputs)
+    return _mapped(maps.to_output.T, gather(y, maps.outputs, maps.outputs), "output")
+
+
+def _mapped(matrix: Tensor, tiles: Tensor, place: str) -> Tensor:
+    """A transform [J, K] of tiles [tiles, K, C], in the scratch memory of that place."""
+    number, _, channels = tiles.shape
+    found = scratch(place, number, len(matrix), channels, like=tiles)
+    return torch.bmm(matrix.expand(number, *matrix.shape), tiles, out=found)
 
 
 def _times(spectrum: Tensor, filters: Tensor) -> Tensor:
     """[tiles, t * t, I] and [t * t, I, O] to [tiles, t * t, O]."""
     # A tile's products side by side, as the transforms take them, and not as bmm would put them.
-    products = spectrum.new_empty(*spectrum.shape[:2], filters.shape[2])
+    products = scratch("products", *spectrum.shape[:2], filters.shape[2], like=spectrum)
     torch.bmm(spectrum.transpose(0, 1), filters, out=products.transpose(0, 1))
     return products
 
@@ -75,37 +84,29 @@ def _to_output(products: Tensor, y: Tensor, maps: Transforms, bias: Tensor | Non
     """Products [tiles, t * t, O] to what `y` [N, O, H', W'] then is."""
     if bias is not None:
         products[:, maps.every_output] += bias
-    scatter(maps.to_output @ products, y, maps.outputs, maps.outputs)
+    scatter(_mapped(maps.to_output, products, "tiles"), y, maps.outputs, maps.outputs)
     return y
 
 
 def _to_input(products: Tensor, x: Tensor, maps: Transforms, padding: int, mode: Mode) -> Tensor:
     """[tiles, t * t, I] to what `x` [N, I, H, W] then is, by the transpose of `_of_input`."""
-    scatter(maps.to_input.T @ products, x, maps.outputs, maps.tile, padding, mode)
+    tiles = _mapped(maps.to_input.T, products, "tiles")
+    scatter(tiles, x, maps.outputs, maps.tile, padding, mode)
     return x
 
 
 @torch.library.custom_op("minimal_filtering::convolve", mutates_args=())
 def _convolve(
-    x: Tensor,
-    weight: Tensor,
-    filters: Tensor,
-    bias: Tensor | None,
-    padding: int,
-    mode: str,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
-    """[N, I, H, W] to [N, O, H', W'], and to the spectrum of x (empty unless it is to be kept).
+    x: Tensor, weight: Tensor, filters: Tensor, bias: Tensor | None, padding: int, mode: str
+) -> Tensor:
+    """[N, I, H, W] to [N, O, H', W'].
 
     `weight` is there for its gradient; what convolves are its transformed `filters`.
     """
     maps = _maps(filters, weight)
     spectrum = _of_input(x, maps, padding, cast(Mode, mode))
     products = _times(spectrum, filters.transpose(1, 2))
-    if not keep:
-        spectrum = x.new_empty(0)
-    y = _to_output(products, _convolved(x, len(weight), maps.taps, padding), maps, bias)
-    return y, spectrum
+    return _to_output(products, _convolved(x, len(weight), maps.taps, padding), maps, bias)
 
 
 @torch.library.custom_op("minimal_filtering::gradients", mutates_args=())
@@ -114,14 +115,13 @@ def _gradients(
     weight: Tensor,
     x: Tensor | None,
     filters: Tensor,
-    spectrum: Tensor | None,
     padding: int,
     mode: str,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Those of x, weight and bias, from [N, O, H', W']; an empty tensor for what is not `wanted`.
 
-    The gradient of x needs `filters`, that of the weight x or the spectrum that `_convolve` kept.
+    The gradient of x needs `filters`, that of the weight x.
     """
     maps = _maps(filters, weight)
     taps = maps.taps
@@ -131,9 +131,8 @@ def _gradients(
         image = _convolved(gradient, weight.shape[1], taps, taps - 1 - padding)
         to_x = _to_input(_times(back, filters), image, maps, padding, cast(Mode, mode))
     if wanted[1]:
-        if spectrum is None:
-            assert x is not None
-            spectrum = _of_input(x, maps, padding, cast(Mode, mode))
+        assert x is not None
+        spectrum = _of_input(x, maps, padding, cast(Mode, mode))
         products = torch.bmm(back.permute(1, 2, 0), spectrum.transpose(0, 1))
         sums = maps.to_filter.T @ products.flatten(1)
         to_weight = sums.view(taps, taps, *weight.shape[:2]).permute(2, 3, 0, 1)
@@ -168,13 +167,9 @@ def _convolved(x: Tensor, channels: int, taps: int, padding: int) -> Tensor:
 
 @_convolve.register_fake
 def _(
-    x: Tensor, weight: Tensor, filters: Tensor, _: Tensor | None, padding: int, *form: Any
-) -> tuple[Tensor, Tensor]:
-    taps = weight.shape[2]
-    outputs = _outputs_of(filters, taps)  # and not `_maps`, which would keep fake matrices
-    down, across = (-(-_size_out(size, taps, padding) // outputs) for size in x.shape[2:])
-    spectrum = (x.shape[0] * down * across, len(filters), x.shape[1]) if form[-1] else 0
-    return _convolved(x, len(weight), taps, padding), x.new_empty(spectrum)
+    x: Tensor, weight: Tensor, filters: Tensor, _: Tensor | None, padding: int, *__: Any
+) -> Tensor:
+    return _convolved(x, len(weight), weight.shape[2], padding)
 
 
 @_gradients.register_fake
@@ -189,29 +184,24 @@ def _(gradient: Tensor, weight: Tensor, *form: Any) -> tuple[Tensor, Tensor, Ten
     return a, b, c
 
 
-def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, filters, _, *ctx.form, keep = inputs
-    _, spectrum = output
-    ctx.mark_non_differentiable(spectrum)
+def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, filters, _, *ctx.form = inputs
     ctx.set_materialize_grads(False)
-    trained = ctx.needs_input_grad[1]
-    ctx.save_for_backward(
-        weight, x if trained else None, filters, spectrum if trained and keep else None
-    )
+    ctx.save_for_backward(weight, x if ctx.needs_input_grad[1] else None, filters)
 
 
-def _convolve_backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+def _convolve_backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
     if gradient is None:  # as autograd gives a 0 on the way back of a gradient
-        return (None,) * 7
+        return (None,) * 6
     of_x, of_weight, _, of_bias, *_ = ctx.needs_input_grad
     wanted = of_x, of_weight, of_bias
     found = _gradients(gradient, *ctx.saved_tensors, *ctx.form, wanted)
     to_x, to_weight, to_bias = (t if want else None for t, want in zip(found, wanted, strict=True))
-    return to_x, to_weight, None, to_bias, *[None] * 3
+    return to_x, to_weight, None, to_bias, None, None
 
 
 def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, _, padding, mode, wanted = inputs
+    *tensors, padding, mode, wanted = inputs
     ctx.save_for_backward(*tensors)
     ctx.form = padding, mode
     empty = [t for t, want in zip(output, wanted, strict=True) if not want]
@@ -231,21 +221,19 @@ def _gradients_backward(ctx: Any, *along: Tensor | None) -> tuple[Tensor | None,
     if of_upstream:
         terms = []
         if along_x is not None:
-            terms.append(_convolve(along_x, weight, filters, along_bias, *ctx.form, False)[0])
+            terms.append(_convolve(along_x, weight, filters, along_bias, *ctx.form))
         elif along_bias is not None:
             terms.append(along_bias[:, None, None].expand_as(upstream))
         if along_weight is not None:
-            terms.append(_convolve(x, along_weight, along_filters, None, *ctx.form, False)[0])
+            terms.append(_convolve(x, along_weight, along_filters, None, *ctx.form))
         to_upstream = sum(terms[1:], terms[0]) if terms else None
     if of_weight and along_x is not None:
         wanted = [False, True, False]
-        _, to_weight, _ = _gradients(upstream, weight, along_x, filters, None, *ctx.form, wanted)
+        _, to_weight, _ = _gradients(upstream, weight, along_x, filters, *ctx.form, wanted)
     if of_x and along_weight is not None:
         wanted = [True, False, False]
-        to_x, _, _ = _gradients(
-            upstream, along_weight, None, along_filters, None, *ctx.form, wanted
-        )
-    return to_upstream, to_weight, to_x, *[None] * 5
+        to_x, _, _ = _gradients(upstream, along_weight, None, along_filters, *ctx.form, wanted)
+    return to_upstream, to_weight, to_x, *[None] * 4
 
 
 _convolve.register_autograd(_convolve_backward, setup_context=_save_convolve)
@@ -293,6 +281,5 @@ def conv2d(
         filters = transformed(weight.detach(), _outputs_for(taps, places))
     else:
         filters = kept.of(weight, _outputs_for(taps, places, kept.fixed))
-    keep = weight.requires_grad and torch.is_grad_enabled()
-    y, _ = _convolve(x, weight, filters, bias, padding, mode, keep)
+    y: Tensor = _convolve(x, weight, filters, bias, padding, mode)
     return y

@@ -17,7 +17,7 @@ from core.inference.loading import load_family
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
 from core.options import EvaluateOptions
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 
 def evaluate(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,12 @@ def load_translator(
     family, file, origin = load_family(path, table)
     if not isinstance(family, TranslationFamily):
         raise UserError(f"{file}: {family.name} makes pictures from noise and translates none")
-    return Translator(family, pick_device(device), precision, test_mode, tile, origin)
+    translator = Translator(family, pick_device(device), precision, test_mode, tile, origin)
+    # Another machine reads the same weights, not those that a training has written since.
+    where = path if safe_files.is_address(path) else file.resolve()
+    again = partial(load_translator, where, table, device, precision, test_mode, tile)
+    translator.load_again = again
+    return translator
 
 
 def load_sampler(

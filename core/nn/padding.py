@@ -54,6 +54,11 @@ class ReplicationPad2d(nn.ReplicationPad2d):
         return super().forward(input)
 
 
+def legal(length: int, multiple: int, minimum: int) -> int:
+    """Return the next length that a network takes."""
+    return max(minimum, -(-length // multiple) * multiple)
+
+
 def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor, int, int]:
     """Reflect-pad [N, C, H, W] on all sides to the next legal size, as often as it takes.
 
@@ -63,7 +68,7 @@ def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor
     starts = []
     for axis in (2, 3):
         length = images.shape[axis]
-        missing = max(minimum, -(-length // multiple) * multiple) - length
+        missing = legal(length, multiple, minimum) - length
         starts.append(missing // 2)
         if missing:
             period = max(1, 2 * (length - 1))  # 3 rows go on as 0 1 2 1 0 1 2 ...; one is repeated
