@@ -106,5 +106,5 @@ def test_other_files_are_named(name: str, state: dict[str, torch.Tensor], proble
 
 def test_a_generator_that_resizes_has_no_official_files(tmp_path: Path) -> None:
     store.save(inference_state(family("cyclegan", {"upsample": "resize"}), 0), tmp_path / "x.pt")
-    with pytest.raises(UserError, match="x.pt: model.upsample: resize has no official files"):
+    with pytest.raises(UserError, match=r"x\.pt: .* resize has no official files"):
         export_official(tmp_path / "x.pt", tmp_path / "out", FAMILIES, OFFICIAL)
