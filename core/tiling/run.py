@@ -93,6 +93,8 @@ def estimate_peak_bytes(network: Network, shape: Sequence[int], device: torch.de
     """
     with _eager(), FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live:
         network(torch.empty(tuple(shape), device=device))
+    # Autocast would take the weights that it has cast here, without memory, for the real ones.
+    torch.clear_autocast_cache()
     return live.peak
 
 
