@@ -75,12 +75,8 @@ class Translator:
         parameters = (p for network in family.networks.values() for p in network.parameters())
         self.num_parameters = sum(p.numel() for p in parameters)
         """Of all networks of the checkpoint, those included that only trained the others."""
-<<<<<<< HEAD
-        self._tiles: dict[tuple[object, ...], int] = {}
-=======
         self._tiles = TileChoice(device)
         self.load_again: Callable[[], Translator] | None = None  # for other processes
->>>>>>> infer
         for network in family.networks.values():
             network.to(device)
 
@@ -381,11 +377,7 @@ class Translator:
         # One code for all images, or with a dimension more one for each.
         codes = [code.expand(len(images), -1) for code in styles.to(self.device).unbind(-2)]
         works = [partial(family.translate, direction=direction, styles=code) for code in codes]
-<<<<<<< HEAD
-        tile = self._tile_side(images, works[0])
-=======
         tile = self._tiles.side(works[0], images, self.tile)
->>>>>>> infer
         if tile:
             return [self._through(work, images, tile) for work in works]
         content = family.encode_content(images.to(self.device), direction)
