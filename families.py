@@ -18,8 +18,8 @@ from core.convert.official import OfficialModule
 from core.family import Family
 from core.inference import loading
 from core.inference.sampler import Sampler
-from core.inference.speed import Speed
 from core.inference.translator import Translator
+from core.options import Speed
 from core.stylizer import Stylizer
 from cyclegan.cut.family import CUT
 from cyclegan.family import CycleGAN

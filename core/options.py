@@ -16,6 +16,9 @@ Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Direction = Literal["AtoB", "BtoA"]
 FeatureName = Literal["inception", "vgg16", "dinov2", "student", "random"]
+Speed = Literal["auto", "off"]
+"""`auto` takes what is fastest on the device with the same results to rounding; `off` runs networks
+as they were written, as exporters need them."""
 Resize = Literal["tf1", "clean", "legacy"]
 Preprocess = Literal[
     "resize_and_crop",

@@ -47,8 +47,6 @@ CRF = 18
 _WORST = 51
 BATCH_SIZE = 8
 """Frames in a pass."""
-SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
-"""Files that are taken for videos, in lower case."""
 
 
 @dataclass
@@ -130,11 +128,6 @@ class VideoJob:
             "seed": self.seed,
             "encoding": [self.crf, self.segment_frames, import_av().__version__],
         }
-
-
-def is_video(path: Path) -> bool:
-    """Return whether a path is named like a video."""
-    return path.suffix.lower() in SUFFIXES
 
 
 def run(translator: Translator, args: Namespace, world: World) -> int:
