@@ -149,6 +149,14 @@ class DataOptions(Options):
             raise ValueError("a and b: give both, or neither")
         return self
 
+    @model_validator(mode="after")
+    def _one_domain_has_no_other(self) -> Self:
+        if self._single and self.b:
+            raise ValueError("b: there is one domain only, which is a")
+        if self.a and getattr(self, "tags", None):
+            raise ValueError("tags: go with the images of root; leave out a")
+        return self
+
     @property
     def spans(self) -> tuple[Span | None, Span | None]:
         """Black and white of the data set's A and B; None where the files state them.

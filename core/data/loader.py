@@ -33,6 +33,7 @@ from core.data.inputs import open_inputs
 from core.data.picture import Pixels
 from core.data.readers.files import Source
 from core.data.readers.interface import Images, OpensImages
+from core.data.readers.storage import is_remote
 from core.data.sampler import EpochSampler
 from core.data.single import DomainFiles, domain_source, find_domain
 from core.data.transforms import CropFlip, crop_side, for_testing
@@ -364,6 +365,8 @@ def _cached(images: Images, options: DataOptions) -> Images:
     if options.cache == "none":
         return images
     folder = Path(options.cache_dir) if options.cache_dir else None
+    if options.cache == "disk" and folder is None and is_remote(options.root):
+        raise UserError(f"data.cache: disk, and {options.root} is remote; set data.cache_dir")
     return cached(images, options.cache, folder)
 
 
