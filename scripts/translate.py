@@ -52,7 +52,7 @@ def options(parser: cli.Parser) -> None:
 
 
 def translate(args: cli.Args) -> int:
-    """Translate this process's share of the input."""
+    """Check the options; with torchrun let a process of its own do the work."""
     cli.require_at_least(args, num_styles=1, batch_size=1, workers=0, quality=1, gallery=0, crf=0)
     if args.quality > 100:
         raise UserError(f"--quality {args.quality}: at most 100")
@@ -60,14 +60,25 @@ def translate(args: cli.Args) -> int:
         raise UserError("give one of --checkpoint and --config")
     if args.address is not None and args.engine != "ray":
         raise UserError(f"--address {args.address}: goes with --engine ray")
-    from core.jobs import video
+    from core.jobs.bulk.manifest import folder_of
+    from core.jobs.video_files import is_video
+    from core.runtime.together import guard
 
-    if video.is_video(args.input) and args.config is not None:
+    if not is_video(args.input):
+        return guard(work, args, folder_of(args.output))
+    if args.config is not None:
         raise UserError("--config: a video is translated by a --checkpoint")
+    return work(args)
+
+
+def work(args: cli.Args) -> int:
+    """Translate this process's share of the input."""
     from core.checkpoints.which import choose
     from core.config import load_config
     from core.data.images import set_max_pixels
+    from core.jobs import video
     from core.jobs.bulk import job
+    from core.jobs.video_files import is_video
     from core.runtime import distributed
     from families import STYLIZERS, load
 
@@ -80,7 +91,7 @@ def translate(args: cli.Args) -> int:
         modes = cli.chosen(args, "precision", "test_mode", "tile")
         device = args.device if args.engine == "ray" else world.device  # machines choose theirs
         translator = load(choose(args.checkpoint, args.which), device, **modes)
-        if video.is_video(args.input):
+        if is_video(args.input):
             return video.run(translator, args, world)
         task = job.of_checkpoint(translator, args)
     return job.run(task, args, world)

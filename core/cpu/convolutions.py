@@ -6,6 +6,7 @@ on other devices and under autocast, which have convolutions of their own that a
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from core.cpu.filters import KeptFilters
@@ -62,9 +63,31 @@ class ConvTransposeToFew(nn.ConvTranspose2d):
 
 
 class DoubledConv2d(upsampling.DoubledConv2d):
-    """`core.nn.upsampling.DoubledConv2d` by minimal filtering."""
+    """`core.nn.upsampling.DoubledConv2d` by minimal filtering, in eval mode at once too."""
+
+    kept: KeptFilters | None = None
+    """The transformed filters of its kernels, where its weight is not trained."""
+    _cells: tuple[int, int, tuple[Tensor, Tensor]] | None = None
+    """Its kernels and biases, with the versions of weight and bias that they are of."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As of the base class."""
+        if not in_full_on_cpu(input):
+            return super().forward(input)
+        return self.at_once(input)
+
+    def of_cells(self) -> tuple[Tensor, Tensor]:
+        """As of the base class; kept where they are not trained."""
+        if self.kept is None or torch.compiler.is_compiling():
+            return super().of_cells()
+        assert self.bias is not None
+        versions = self.weight._version, self.bias._version
+        if self._cells is None or self._cells[:2] != versions:
+            with torch.inference_mode(False), torch.no_grad():
+                self._cells = *versions, super().of_cells()
+        return self._cells[2]
 
     def of_small(self, x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
         """As of the base class."""
         mode: Mode = "zeros" if self.padding_mode == "zeros" else "replicate"
-        return conv2d(x, kernels, biases, 1, mode)
+        return conv2d(x, kernels, biases, 1, mode, self.kept)

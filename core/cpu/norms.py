@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import has_torch_function
 
+from core.cpu.statistics import statistics
 from core.nn import norms
 from core.nn.norms import Scale
 
@@ -42,10 +42,10 @@ class InstanceNorm2d(norms.InstanceNorm2d):
 def _reduces_slowly(x: Tensor) -> bool:
     """Tell images in channels_last.
 
-    Tiled images (`core.tiling.norms`) have statistics of their own, half precision wants torch's,
-    and a compiler makes its own loops.
+    Tiled images (`core.tiling.norms`) have statistics of their own, images without memory none,
+    half precision wants torch's, and a compiler makes its own loops.
     """
-    if has_torch_function((x,)) or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or type(x) is not Tensor:
         return False
     return x.device.type == "cpu" and x.dtype.itemsize >= 4 and not x.is_contiguous()
 
@@ -66,15 +66,13 @@ class _Normalised(torch.autograd.Function):
         gain: Tensor | None,
         shift: Tensor | None,
     ) -> Tensor:
-        mean = x.mean(dims, keepdim=True)
-        y = x - mean
-        var = torch.square(y, out=y).mean(dims, keepdim=True)
+        mean, var = statistics(x, dims)
         ctx.dims, ctx.scale = dims, scale
         ctx.save_for_backward(x, gain, shift, mean, var)
         factor = scale(var, mean)
         factor = factor if gain is None else factor * gain
         offset = -mean * factor if shift is None else shift - mean * factor
-        return torch.addcmul(offset, x, factor, out=y)
+        return torch.addcmul(offset, x, factor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

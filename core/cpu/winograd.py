@@ -27,6 +27,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import has_torch_function
 
 from core.cpu.filters import KeptFilters, transformed
 from core.cpu.scratch import scratch
@@ -37,7 +38,10 @@ from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 MIN_CHANNELS = 128
 """Narrower convolutions are mostly transforms."""
 MIN_PLACES = 512
-"""Pixels of a batch; with fewer the filters' transform costs more than the products save."""
+"""Pixels of a batch; with fewer the filters' transform costs more than the products save.
+
+Filters that are transformed only once are larger to read still. Their choices are made by one
+image of the batch, so that its result is the same in any company."""
 LARGE_PLACES = 8192
 """From here on F(6, 3), whose filters are nearly twice as large as those of F(4, 3)."""
 LARGE_PLACES_FIXED = 2048
@@ -244,8 +248,12 @@ _PAD = {"reflect": ReflectionPad2d(1), "replicate": ReplicationPad2d(1)}
 
 
 def in_full_on_cpu(x: Tensor) -> bool:
-    """Autocast and GPUs have convolutions of their own that are faster still."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    """Autocast and GPUs have convolutions of their own that are faster still.
+
+    Images in tiles (`core.tiling`) understand torch's own layers only.
+    """
+    whole = not has_torch_function((x,))
+    return whole and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def conv2d(
@@ -270,7 +278,9 @@ def conv2d(
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
     """
     taps = weight.shape[2]
-    places = x.shape[0] * math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
+    places = math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
+    if kept is None or not kept.fixed:
+        places *= x.shape[0]  # otherwise an image's result would depend on the others of its batch
     mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
     wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
     if not (in_full_on_cpu(x) and mirrors and wide):

@@ -50,8 +50,6 @@ _FEW = 0.9
 """Share of the frames that a file states below which it is said to be cut."""
 BATCH_SIZE = 8
 """Frames in a pass."""
-SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
-"""Files that are taken for videos, in lower case."""
 
 
 @dataclass
@@ -133,11 +131,6 @@ class VideoJob:
             "seed": self.seed,
             "encoding": [self.crf, self.segment_frames, import_av().__version__],
         }
-
-
-def is_video(path: Path) -> bool:
-    """Return whether a path is named like a video."""
-    return path.suffix.lower() in SUFFIXES
 
 
 def run(translator: Translator, args: Namespace, world: World) -> int:

@@ -32,6 +32,14 @@ _LIMITED, _FULL = 1, 2
 _HD_HEIGHT = 720
 """Pixels; an untagged video of this height or more is taken as BT.709, a smaller one as BT.601."""
 
+SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
+"""Files that are taken for videos, in lower case."""
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a path is named like a video."""
+    return path.suffix.lower() in SUFFIXES
+
 
 def import_av() -> Any:
     """Return PyAV.

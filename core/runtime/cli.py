@@ -50,6 +50,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "help": "change an option of the config, e.g. train.batch_size=4; may be repeated",
     },
+    "--speed": {
+        "choices": ["auto", "off"],
+        "default": "auto",
+        "help": "auto: what is fastest here at the same results to rounding; off: plain networks",
+    },
     "--which": {
         "default": "last",
         "help": "of a run folder: last, best (by checkpoint.best), a step, or epoch:N",
@@ -96,14 +101,20 @@ def main(
         `work`'s code; 2 for bad input, a full disk or too little GPU memory; 130 after Ctrl-C.
             Anything else is our bug and keeps its stack trace.
     """
-    message, code = "", 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file's name may be no text: escape, don't stop
             stream.reconfigure(errors="backslashreplace")
+    parser = Parser(description=(doc or "").splitlines()[0])
+    options(parser)
+    args = parser.parse_args(argv)
+    return attend(work, args)
+
+
+def attend(work: Callable[[Args], int | None], args: Args) -> int:
+    """Do the work, and say what a user can mend; returns as `main`."""
+    message, code = "", 2
     try:
-        parser = Parser(description=(doc or "").splitlines()[0])
-        options(parser)
-        code = work(parser.parse_args(argv)) or 0
+        code = work(args) or 0
         if processes := _processes():
             processes.barrier()  # nobody leaves while another still waits for it
     except UserError as error:

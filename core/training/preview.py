@@ -25,6 +25,7 @@ from core.family import (
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
 from core.report.gallery import FILM, RunGallery
+from core.report.looks import Look
 from core.report.pictures import grid, save_gif, save_png, shown, square_columns
 from core.training.alarms import Alarms
 from core.training.run_log import RunLog
@@ -91,12 +92,20 @@ class Preview:
 
     def _draw_columns(self, family: PreviewedFamily, step: int, log: RunLog) -> Image.Image:
         seen = family.preview(self.batch)
-        columns = {label: shown(x, self._config.log.bands) for label, x in seen.items()}
+        columns = {label: self._look(label).row(x) for label, x in seen.items()}
         if isinstance(family, TranslationFamily):
             self._check_translations(family, step, log)
         if isinstance(family, StyleFamily):
             self._measure_diversity(family, step, log)
         return grid(columns, max_rows=self._config.log.num_samples)
+
+    def _look(self, label: str) -> Look:
+        """Return the look of a column such as `fake_B`, whose A and B are the model's."""
+        data, bands = self._config.data, self._config.log.bands
+        if label[-1] not in "AB":
+            return Look(bands=bands)
+        straight = data.direction == "AtoB"
+        return Look.of(data, "A" if (label[-1] == "A") == straight else "B", bands)
 
     def _inputs(self, direction: Direction) -> Tensor:
         if isinstance(self.batch, SampleBatch):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from core import __version__
 from core.checkpoints import store
 from core.config import refuse_fixed
+from core.data.inputs import with_inputs
 from core.data.loader import build_loader
 from core.data.white import with_white
 from core.errors import UserError, reading
@@ -77,6 +78,7 @@ class Trainer:
         require_packages(config.log.trackers)
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         config = with_white(config, kind.layout, resume and resume["config"])
+        config = with_inputs(config)
         self.family = family = kind.build(config)
         # A family completes its options by what only the data tells, e.g. a vocabulary.
         self.config = config = family.config

@@ -23,17 +23,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from filelock import FileLock, Timeout
-
+from core.data.readers.shards import is_shard
 from core.errors import UserError
 from core.jobs.bulk.digests import DigestSet
 from core.runtime.files import write_file
+from core.runtime.together import locked
 
 FOLDER = ".translate"
 _GROUP = 256
 """Lines that are written together."""
 _SECONDS = 2.0
 """How long a line waits for others at most."""
+
+
+def folder_of(output: Path) -> Path:
+    """Return the folder of a job's records: within the output, or beside shards."""
+    return (output.parent if is_shard(output) else output) / FOLDER
 
 
 class Written(NamedTuple):
@@ -84,7 +89,7 @@ class Manifest:
         self._files = DigestSet() if check else None
         with _writing(output):
             self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self._folder / f"lock-{rank:05d}", output)
+        self._lock = locked(self._folder / f"lock-{rank:05d}", output)
         try:
             self._require_same(settings, rank, overwrite)
             own = self._folder / f"done-{rank:05d}.jsonl"
@@ -242,19 +247,6 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
             "an output you may write to"
         ) from error
-
-
-def _locked(path: Path, output: Path) -> FileLock:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{output}: another job is writing there; wait for it, or choose another --output"
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        raise UserError(f"{output}: cannot be locked ({error}); choose a local folder") from None
-    return lock
 
 
 def _ends_whole(path: Path) -> bool:
