@@ -25,16 +25,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.cpu.filters import KeptFilters, transformed
 from core.cpu.scratch import scratch
 from core.cpu.tiles import Mode, gather, scatter
 from core.cpu.transforms import Transforms, transforms
-from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 
-MIN_CHANNELS = 128
+MIN_CHANNELS = 32
 """Narrower convolutions are mostly transforms."""
 MIN_PLACES = 512
 """Pixels of a batch; with fewer the filters' transform costs more than the products save."""
@@ -166,7 +164,9 @@ def _convolved(x: Tensor, channels: int, taps: int, padding: int) -> Tensor:
 
 
 @_convolve.register_fake
-def _(x: Tensor, weight: Tensor, filters: Tensor, _: Tensor | None, padding: int, *__: Any) -> Tensor:
+def _(
+    x: Tensor, weight: Tensor, filters: Tensor, _: Tensor | None, padding: int, *__: Any
+) -> Tensor:
     return _convolved(x, len(weight), weight.shape[2], padding)
 
 
@@ -238,12 +238,14 @@ _convolve.register_autograd(_convolve_backward, setup_context=_save_convolve)
 _gradients.register_autograd(_gradients_backward, setup_context=_save_gradients)
 
 
-_PAD = {"reflect": ReflectionPad2d(1), "replicate": ReplicationPad2d(1)}
-
-
-def in_full_on_cpu(x: Tensor) -> bool:
-    """Autocast and GPUs have convolutions of their own that are faster still."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+def suits(x: Tensor, weight: Tensor, padding: int, mode: Mode) -> bool:
+    """Tell whether `conv2d` may do a convolution, and might be faster than a direct one."""
+    places = x.shape[0] * math.prod(
+        _size_out(size, weight.shape[2], padding) for size in x.shape[2:]
+    )
+    mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
+    wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
+    return weight.shape[2] in (3, 4) and padding <= 2 and mirrors and wide
 
 
 def conv2d(
@@ -254,7 +256,7 @@ def conv2d(
     mode: Mode = "zeros",
     kept: KeptFilters | None = None,
 ) -> Tensor:
-    """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
+    """`F.conv2d(x, weight, bias, padding=padding)` by minimal filtering.
 
     Args:
         x: [N, I, H, W].
@@ -269,12 +271,6 @@ def conv2d(
     """
     taps = weight.shape[2]
     places = x.shape[0] * math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
-    mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
-    wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
-    if not (in_full_on_cpu(x) and mirrors and wide):
-        if mode != "zeros":
-            x, padding = _PAD[mode](x), 0
-        return F.conv2d(x, weight, bias, padding=padding)
     if kept is None:
         filters = transformed(weight.detach(), _outputs_for(taps, places))
     else:
