@@ -150,6 +150,9 @@ def _explain(error: ValidationError, config: type[NamedConfig], marks: Marks, so
         path = path[:-1]
     path = path or tuple(first["loc"])  # options of a checkpoint come from no line of a file
     where = marks.get(path) or marks.get(path[:-1]) or marks.get(()) or source
+    # Of options that do not go together the one on the command line is the one just tried.
+    tried = (mark for key, mark in marks.items() if key[: len(path)] == path and "--set" in mark)
+    where = next(tried, where)
     name = _dotted(path) or "the file"
     if first["type"] == "extra_forbidden":
         valid = _valid_keys(config, path[:-1])

@@ -45,11 +45,11 @@ class Batch:
         def move(images: Tensor) -> Tensor:
             return to_float(images.to(device, non_blocking=True)).contiguous(memory_format=layout)
 
-        return self._changed(move)
+        return self.changed(move)
 
     def pin_memory(self) -> Self:
         """Pin the images' memory; called by the DataLoader where a GPU is used."""
-        return self._changed(Tensor.pin_memory)
+        return self.changed(Tensor.pin_memory)
 
     def split(self, parts: int) -> list[Self]:
         """Cut into parts of equal size, in order; each has the place of the whole."""
@@ -62,7 +62,8 @@ class Batch:
             for start in range(0, number, size)
         ]
 
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the same with other images: `change` gets those of each domain."""
         return replace(self, **{key: change(images) for key, (images, _) in self.columns().items()})
 
 
@@ -134,7 +135,8 @@ class Family(Protocol):
     config: Any
     networks: dict[str, nn.Module]
     """A network may state its smallest image side in pixels as `minimum`."""
-    optimizers: dict[str, Optimizer]
+    optimizers: Mapping[str, Optimizer]
+    """Perhaps made when they are first looked up: only training needs them."""
     state: dict[str, Any]
     """Further objects with `state_dict` / `load_state_dict`, e.g. image pools."""
 
@@ -194,7 +196,10 @@ class StyleFamily(TranslationFamily, Protocol):
         """Encode the content of images [N, C, H, W] of the direction's source domain."""
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Decode contents of N images and styles [N, style_dim] to images of the target domain."""
+        """Decode contents of N images and styles [N, style_dim] to images of the target domain.
+
+        The content of one image goes with every style.
+        """
 
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None

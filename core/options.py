@@ -7,7 +7,7 @@ file states only the data and its deviations. Reading YAML into these models is 
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 CountInt = Annotated[int, Field(ge=0)]
@@ -47,6 +47,40 @@ class Options(BaseModel):
     )
 
 
+class Input(Options):
+    """A part of the images of a domain, by its address; in YAML the address alone will do."""
+
+    path: str
+    """A folder, list, shard, array or data set, relative to `data.root` (docs/data.md)."""
+    labels: Annotated[int, Field(ge=2, le=255)] | None = None
+    """It holds label maps of so many classes: a channel for each."""
+    white: PositiveFloat | Span | None = None
+    """As `data.white`, of this input alone."""
+    channels: PositiveInt | None = None
+    """Channels in a stack; default: those of the first training picture."""
+
+    @property
+    def span(self) -> Span | None:
+        """Black and white; None where `data.white` or the files say."""
+        return (0.0, self.white) if isinstance(self.white, float) else self.white
+
+    @model_validator(mode="after")
+    def _labels_are_no_colours(self) -> Self:
+        if self.labels and (self.white or self.channels):
+            raise ValueError("labels: has neither white nor channels of its own")
+        return self
+
+
+def _as_inputs(given: object) -> object:
+    """Let an address stand for an input, and one input for a stack of one."""
+    parts = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    return tuple({"path": part} if isinstance(part, str) else part for part in parts)
+
+
+Inputs = Annotated[tuple[Input, ...], BeforeValidator(_as_inputs)]
+"""One address, or several whose pictures of equal name are stacked."""
+
+
 class DataOptions(Options):
     """Where the images are and how they are read.
 
@@ -55,9 +89,16 @@ class DataOptions(Options):
     The layouts are described in docs/data.md.
     """
 
+    _single: ClassVar[bool] = False
+    """Whether there is one domain only."""
     root: str
     """Folder with `trainA/ trainB/ testA/ testB/` (unpaired), `train/ val/` of side-by-side
     pairs, `A/ B/` with equal names, or list files `trainA.txt`, ..."""
+    a: Inputs = ()
+    """Where the images of A are, instead of what `root` holds by its layout: an address, or
+    several whose images of equal name are stacked, such as `[rgb/, depth/]`."""
+    b: Inputs = ()
+    """Likewise of B."""
     direction: Direction = "AtoB"
     """With BtoA the model takes the data set's B as its A."""
     preprocess: Preprocess = "resize_and_crop"
@@ -65,6 +106,9 @@ class DataOptions(Options):
     """Pixels; side (or width, or shorter side) after the resize."""
     crop_size: PositiveInt = 256
     """Pixels; side of the random crop that the networks see."""
+    fit: Literal["refuse", "pad"] = "refuse"
+    """What becomes of images whose sides the networks cannot take, such as 300 px in a U-Net:
+    refused, or mirrored at the borders up to the next size that they can, as in testing."""
     flip: bool = True
     """Mirror left-right with probability 0.5."""
     serial: bool = False
@@ -74,7 +118,7 @@ class DataOptions(Options):
     num_workers: CountInt = 4
     """Loader processes; 0 reads in the training process."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Keep decoded, resized uint8 images in memory, or in a memory-mapped file that survives."""
+    """Keep decoded, resized images once they are read, in memory or in a file that survives."""
     cache_dir: str | None = None
     """Folder of the disk cache; default `<root>/.image_cache`."""
     on_error: Literal["refuse", "skip"] = "refuse"
@@ -96,6 +140,12 @@ class DataOptions(Options):
                 raise ValueError("black must be below white")
         return white
 
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if bool(self.a) != bool(self.b) and not self._single:
+            raise ValueError("a and b: give both, or neither")
+        return self
+
     @property
     def spans(self) -> tuple[Span | None, Span | None]:
         """Black and white of the data set's A and B; None where the files state them.
@@ -116,12 +166,15 @@ class SingleDataOptions(DataOptions):
     size, crop from the centre, no mirroring.
     """
 
+    _single: ClassVar[bool] = True
     root: str
     """Folder of images, or one with `train/`, `test/` folders of them, or with MNIST's idx files
     (`train-images-idx3-ubyte`, `t10k-images-idx3-ubyte`, gzipped or not)."""
     direction: Literal["AtoB"] = "AtoB"
     """One domain has no other direction."""
     preprocess: Preprocess = "scale_and_center_crop"
+    fit: Literal["refuse"] = "refuse"
+    """The networks make images of `crop_size`, and those they learn from are as large."""
     load_size: PositiveInt = 64
     crop_size: PositiveInt = 64
     """Pixels; side of the images that the networks make."""

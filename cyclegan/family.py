@@ -10,6 +10,7 @@ pools are part of a checkpoint.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -22,7 +23,7 @@ from core.nn.factory import Generator, make_discriminator, make_generator
 from core.nn.joint import forward_each, is_independent
 from core.options import Direction
 from core.training.image_pool import ImagePool
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from core.training.update import frozen
 from cyclegan.config import Config as CycleGANConfig
 
@@ -51,10 +52,12 @@ class CycleGAN:
     def __init__(self, config: CycleGANConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
         self.networks = networks
-        self.optimizers: dict[str, Optimizer] = {
-            "G": adam([networks["G_A"], networks["G_B"]], config.optim),
-            "D": adam([networks["D_A"], networks["D_B"]], config.optim),
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                "G": partial(adam, [networks["G_A"], networks["G_B"]], config.optim),
+                "D": partial(adam, [networks["D_A"], networks["D_B"]], config.optim),
+            }
+        )
         seed = config.train.seed
         self.state: dict[str, Any] = {
             "pool_A": ImagePool(config.model.pool_size, seed),

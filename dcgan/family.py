@@ -9,6 +9,8 @@ captions the networks are the paper's on DCGAN's layers, and a mismatched pair i
 a wrong text as in the paper's Algorithm 1 (the published code takes a wrong image).
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -22,7 +24,7 @@ from core.nn.dcgan import DcganDiscriminator, DcganGenerator, dis_channels, gen_
 from core.nn.init import init_weights
 from core.noise import uniform
 from core.text import interpolate
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from core.training.update import frozen
 from dcgan.config import Config as DCGANConfig
 from dcgan.losses import adversarial_loss, mean_score
@@ -38,9 +40,9 @@ class DCGAN(GenerativeBase):
     def __init__(self, config: DCGANConfig, networks: dict[str, nn.Module]) -> None:
         self.config: DCGANConfig = config
         self.networks = networks
-        self.optimizers: dict[str, Optimizer] = {
-            name: adam([networks[name]], config.optim) for name in ("G", "D")
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {name: partial(adam, [networks[name]], config.optim) for name in ("G", "D")}
+        )
         self.state: dict[str, Any] = {}
         self.unit_range = config.model.output == "sigmoid"
 

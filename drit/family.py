@@ -21,6 +21,7 @@ enc_a in the latent regression, whose gradient to it was thrown away.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Self, cast
 
 import torch
@@ -32,7 +33,7 @@ from core.losses import l1
 from core.nn.joint import forward_each, is_independent
 from core.noise import normal
 from core.options import Direction, other_way
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from core.training.update import frozen
 from drit.config import Config as DRITConfig
 from drit.losses import attribute_prior, content_prior, fooled, judged, mode_seeking, undecided
@@ -87,10 +88,12 @@ class DRIT:
         self.config = config
         self.networks = networks
         slow = config.optim.model_copy(update={"lr": config.optim.lr * config.optim.rate_content})
-        self.optimizers: dict[str, Optimizer] = {
-            name: adam([network], slow if name == "disContent" else config.optim)
-            for name, network in networks.items()
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                name: partial(adam, [network], slow if name == "disContent" else config.optim)
+                for name, network in networks.items()
+            }
+        )
         self.state: dict[str, object] = {}
 
     @classmethod
@@ -302,10 +305,17 @@ class DRIT:
         return self.networks["enc_c"](images, source)
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Decode content and attributes [N, nz] to images [N, C, H, W] of the target domain."""
+        """Decode content and attributes [N, nz] to images [N, C, H, W] of the target domain.
+
+        The content of one image goes with every attribute; what does not depend on the attribute
+        is then worked out once.
+        """
         _, target = self._domains(direction)
-        weight = next(self.networks["gen"].parameters())
-        return self.networks["gen"](content, styles.to(weight), target)
+        gen = cast("Generator", self.networks["gen"])
+        features = gen.features(gen.share(content), target)
+        if len(features) != len(styles):
+            features = torch.cat([features] * len(styles))
+        return gen.paint(features, styles.to(next(gen.parameters())), target)
 
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None

@@ -108,7 +108,12 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
         return self._gen(self._domains(direction)[0]).enc_content(images)
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Decode content and styles [N, style_dim] to images [N, C, H, W] of the target domain."""
+        """Decode content and styles [N, style_dim] to images [N, C, H, W] of the target domain.
+
+        The content of one image goes with every style.
+        """
+        if len(content) != len(styles):
+            content = torch.cat([content] * len(styles))
         return self._gen(self._domains(direction)[1]).decode(content, styles)
 
     def translate(

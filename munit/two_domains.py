@@ -1,5 +1,7 @@
 """What MUNIT and UNIT share: an auto-encoder and a discriminator for each of two domains."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ from torch.optim import Optimizer
 from core.family import Layout
 from core.nn.joint import forward_each
 from core.options import Direction
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from munit.config import MUNITConfig, UNITConfig
 from munit.losses import PerceptualLoss, multi_scale_dis_loss
 from munit.networks import AdaINGen, MsImageDis, VAEGen
@@ -32,10 +34,12 @@ class TwoDomains(Generic[ConfigT, GenT]):
     def __init__(self, config: ConfigT, networks: dict[str, nn.Module]) -> None:
         self.config = config
         self.networks = networks
-        self.optimizers: dict[str, Optimizer] = {
-            "gen": adam([networks["gen_a"], networks["gen_b"]], config.optim),
-            "dis": adam([networks["dis_a"], networks["dis_b"]], config.optim),
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                "gen": partial(adam, [networks["gen_a"], networks["gen_b"]], config.optim),
+                "dis": partial(adam, [networks["dis_a"], networks["dis_b"]], config.optim),
+            }
+        )
         self.state: dict[str, Any] = {}
         model = config.model
         self.perceptual_loss = PerceptualLoss(

@@ -8,6 +8,7 @@ forward where that is the same function (`core.nn.joint`).
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -20,7 +21,7 @@ from core.nn.factory import Generator, make_discriminator, make_generator
 from core.nn.joint import forward_each
 from core.options import Direction
 from core.training.image_pool import ImagePool
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from core.training.update import frozen
 from pix2pix.config import Config as Pix2PixConfig
 
@@ -42,10 +43,12 @@ class Pix2Pix:
     def __init__(self, config: Pix2PixConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
         self.networks = networks
-        self.optimizers: dict[str, Optimizer] = {
-            "G": adam([networks["G"]], config.optim),
-            "D": adam([networks["D"]], config.optim),
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                "G": partial(adam, [networks["G"]], config.optim),
+                "D": partial(adam, [networks["D"]], config.optim),
+            }
+        )
         self.state: dict[str, Any] = {"pool": ImagePool(config.model.pool_size, config.train.seed)}
 
     @classmethod

@@ -15,7 +15,7 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for everyone who can reach")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
-    cli.add(parser, "--device")
+    cli.add(parser, "--speed", "--device")
 
 
 def serve(args: cli.Args) -> None:
@@ -24,7 +24,8 @@ def serve(args: cli.Args) -> None:
     from core.runtime.distributed import pick_device
     from families import FAMILIES
 
-    page = build_page(Demo(find_runs(args.runs, FAMILIES), pick_device(args.device), FAMILIES))
+    runs, device = find_runs(args.runs, FAMILIES), pick_device(args.device)
+    page = build_page(Demo(runs, device, FAMILIES, args.speed))
     launch(page, args.host, args.port)
     page.block_thread()
 

@@ -21,7 +21,7 @@ def options(parser: cli.Parser) -> None:
     what.add_argument("--data", type=Path, help="data set; default: the one trained on")
     cli.add(what, "--preprocess", default="official")
     what.add_argument("--num-styles", type=int, default=10, metavar="N", help="default: 10")
-    cli.add(what, "--precision", "--eval")
+    cli.add(what, "--precision", "--eval", "--speed")
     folders = parser.add_argument_group("pictures that are there: folders, lists .txt, shards .tar")
     folders.add_argument("--generated", type=Path, help="what is measured")
     folders.add_argument("--real", type=Path, help="real pictures, or their statistics .npz")
@@ -90,7 +90,7 @@ def _measure_model(args: cli.Args, measured: Any) -> None:
         FAMILIES,
         measured,
         distributed.start(args.device).device,
-        **cli.chosen(args, "data", "preprocess", "precision", "test_mode", "output"),
+        **cli.chosen(args, "data", "preprocess", "precision", "test_mode", "speed", "output"),
     )
     print(f"{found}\n{file}")
 

@@ -22,8 +22,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from core.cpu import choices
-from core.cpu.choices import Choices, Key, Ways
+import tests.fixed_ways  # noqa: F401  (importing it is what it is for)
 from tests.processes import SERVER, Done, Script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,18 +108,6 @@ def _freed_memory_is_returned() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.cpu.accelerate.keep_freed_memory", lambda: None)
         yield
-
-
-class LastWay(Choices):
-    """Takes the way furthest from torch's own, so that no test depends on what is measured."""
-
-    def fastest(self, key: Key, ways: Ways) -> str:
-        return list(ways)[-1]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _nothing_is_measured() -> None:
-    choices.use(LastWay())
 
 
 @pytest.fixture(autouse=True)

@@ -136,6 +136,7 @@ def test_mistake_in_the_file(tmp_path: Path, text: str, parts: list[str]) -> Non
         ("optim.lr=[", ["--set optim.lr=[", "not valid YAML"]),
         ("optim.lr=", ["--set optim.lr=", "null"]),
         ("optim.lr.x=1", ["optim.lr is a value, not a section"]),
+        ("checkpoint.best=psnr_AtoB", ["--set checkpoint.best=psnr_AtoB", "evaluate.every"]),
         ("family=pix3pix", ["--set family=pix3pix", "did you mean `pix2pix`?"]),
     ],
 )

@@ -20,7 +20,7 @@ from core.evaluation.model import Evaluator
 from core.family import FamilyTable
 from core.options import DataOptions, EvaluateOptions
 from core.procedural.sets import make_seasons
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 from core.training.benchmark import machine
 
 _DEFAULT_SIZE = 256

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from core.evaluation.scores import is_measure
+from core.inference.speed import Speed
 from core.options import (
     CountInt,
     Direction,
@@ -64,8 +65,11 @@ class Show(Options):
 
 
 class Inference(Options):
-    """How long one image takes."""
+    """How pictures are made, and how long one takes."""
 
+    speed: Speed = "auto"
+    """`auto` runs the networks of checkpoints as fast as the device can at the same results to
+    rounding; `off` as they were written."""
     sizes: tuple[PositiveInt, ...] = ()
     """Pixels; sides of the images. None given: `data.size`, or 256."""
     repeats: PositiveInt = 10

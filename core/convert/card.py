@@ -16,7 +16,7 @@ from core.family import FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.loading import from_state, load_state
 from core.inference.safe_files import OPTIONS, WEIGHTS, about, save_safetensors
 from core.report.page import write_page
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 SAMPLES = "samples.png"
 

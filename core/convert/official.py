@@ -22,7 +22,7 @@ from core.inference.loading import from_state, load_state
 from core.inference.safe_files import save_safetensors
 from core.nn.factory import NetworksConfig
 from core.options import Direction
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 
 class OfficialModule(Protocol):

@@ -2,7 +2,7 @@
 
 The graph takes and gives images [N, C, H, W], float32 in [-1, 1]; H and W must be legal for the
 network, that is multiples of `multiple` and at least `minimum` pixels (both are in the file's
-metadata, and for other sizes `core.inference.translator.pad_to_multiple` says what our own scripts
+metadata, and for other sizes `core.nn.padding.pad_to_multiple` says what our own scripts
 do). In families with styles a second input takes the codes [N, style_dim].
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.inference.translator import Translator
 from core.options import Direction
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and ours: about 1/80 of a grey level. Kernels that sum in

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import has_torch_function
 
-from core.cpu import choices
+from core.cpu import choices, winograd
 from core.cpu.filters import KeptFilters
 from core.cpu.layouts import FORMATS, Form, convolve, layout_of
 from core.cpu.narrow import from_few, to_few, transposed_to_few
@@ -35,8 +34,8 @@ _mirrored = ReflectionPad2d(1)
 
 
 def in_full_on_cpu(x: Tensor) -> bool:
-    """Tell plain tensors on a CPU, in full precision."""
-    if has_torch_function((x,)):
+    """Tell plain tensors on a CPU, in full precision: not tiles, nor tensors without memory."""
+    if type(x) not in (Tensor, nn.Parameter):
         return False
     return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
@@ -47,8 +46,13 @@ def fastest(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    *,
+    fixed: bool,
 ) -> Tensor:
     """Convolve x in the fastest of several ways, measured there and back for what is trained.
+
+    Weights that are not trained go the way that is fast on most processors, so that the result of
+    an image is the same in any batch and at any time.
 
     Args:
         kind: what the ways do, with all that shapes do not tell.
@@ -56,9 +60,11 @@ def fastest(
         x: [N, I, H, W].
         weight: of the convolution.
         bias: likewise.
+        fixed: whether the weight is not trained.
     """
-    if torch.compiler.is_compiling():  # which can neither measure nor look at layouts
-        return ways.get("minimal", ways["torch"])(x, weight, bias)
+    if fixed or torch.compiler.is_compiling():  # which can neither measure nor look at layouts
+        sure = "minimal" in ways and min(weight.shape[:2]) >= winograd.SURE_CHANNELS
+        return ways["minimal" if sure else "cells" if "cells" in ways else "torch"](x, weight, bias)
     graded = torch.is_grad_enabled()
     wanted = graded and x.requires_grad, graded and weight.requires_grad
     shapes = tuple(x.shape), tuple(weight.shape)
@@ -92,6 +98,8 @@ def _there_and_back(way: Way, *tensors: Tensor | None) -> None:
 class Conv2d(nn.Conv2d):
     """A convolution with equal sides and without dilation or groups."""
 
+    fixed: bool
+    """Whether its weight is not trained."""
     kept: KeptFilters
     """Its transformed filters."""
     pads: Mode = "zeros"
@@ -102,8 +110,8 @@ class Conv2d(nn.Conv2d):
         if not in_full_on_cpu(input):
             return super().forward(input if self.pads == "zeros" else _mirrored(input))
         ways = self._ways(input)
-        kind = f"conv2d {self.stride[0]} {self.padding[0]} {self.pads} {self.kept.fixed}"
-        return fastest(kind, ways, input, self.weight, self.bias)
+        kind = f"conv2d {self.stride[0]} {self.padding[0]} {self.pads}"
+        return fastest(kind, ways, input, self.weight, self.bias, fixed=self.fixed)
 
     def _ways(self, x: Tensor) -> dict[str, Way]:
         stride, padding = int(self.stride[0]), int(self.padding[0])
@@ -117,7 +125,7 @@ class Conv2d(nn.Conv2d):
             return convolve(_mirrored(x) if mirrors else x, weight, bias, Form(stride, padding))
 
         ways: dict[str, Way] = {"torch": plain, "parts": by_parts}
-        if stride == 1 and suits(x, self.weight, 1 if mirrors else padding, mode):
+        if stride == 1 and suits(x, self.weight, 1 if mirrors else padding, mode, one=self.fixed):
             ways["minimal"] = lambda *given: conv2d(
                 *given, 1 if mirrors else padding, mode, self.kept
             )
@@ -133,12 +141,15 @@ class Conv2d(nn.Conv2d):
 class ConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution with equal sides and without dilation or groups."""
 
+    fixed: bool
+    """As in `Conv2d`."""
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """[N, I, H, W] to [N, O, H', W']."""
         if output_size is not None or not in_full_on_cpu(input):
             return super().forward(input, output_size)
         kind = f"conv_transpose2d {self.stride[0]} {self.padding[0]} {self.output_padding[0]}"
-        return fastest(kind, self._ways(), input, self.weight, self.bias)
+        return fastest(kind, self._ways(), input, self.weight, self.bias, fixed=self.fixed)
 
     def _ways(self) -> dict[str, Way]:
         stride, padding, more = (
@@ -157,7 +168,29 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 class DoubledConv2d(upsampling.DoubledConv2d):
-    """`core.nn.upsampling.DoubledConv2d`, whose convolution of the small image is the fastest."""
+    """`core.nn.upsampling.DoubledConv2d` done the fastest way, in eval mode at once too."""
+
+    kept: KeptFilters | None = None
+    """The transformed filters of its kernels, where its weight is not trained."""
+    _cells: tuple[int, int, tuple[Tensor, Tensor]] | None = None
+    """Its kernels and biases, with the versions of weight and bias that they are of."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As of the base class."""
+        if not in_full_on_cpu(input):
+            return super().forward(input)
+        return self.at_once(input)
+
+    def of_cells(self) -> tuple[Tensor, Tensor]:
+        """As of the base class; kept where they are not trained."""
+        if self.kept is None or torch.compiler.is_compiling():
+            return super().of_cells()
+        assert self.bias is not None
+        versions = self.weight._version, self.bias._version
+        if self._cells is None or self._cells[:2] != versions:
+            with torch.inference_mode(False), torch.no_grad():
+                self._cells = *versions, super().of_cells()
+        return self._cells[2]
 
     def of_small(self, x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
         """As of the base class."""
@@ -165,9 +198,10 @@ class DoubledConv2d(upsampling.DoubledConv2d):
             return super().of_small(x, kernels, biases)
         mode: Mode = "zeros" if self.padding_mode == "zeros" else "replicate"
         ways: dict[str, Way] = {"torch": super().of_small}  # type: ignore[dict-item]
-        if suits(x, kernels, 1, mode):
-            ways["minimal"] = lambda *given: conv2d(*given, 1, mode)
-        return fastest(f"doubled {mode}", ways, x, kernels, biases)
+        if suits(x, kernels, 1, mode, one=self.kept is not None):
+            ways["minimal"] = lambda *given: conv2d(*given, 1, mode, self.kept)
+        fixed = self.kept is not None
+        return fastest(f"doubled {mode}", ways, x, kernels, biases, fixed=fixed)
 
 
 def can_do(layer: Any) -> bool:

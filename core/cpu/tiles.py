@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import groupby, product
 from typing import Literal, NamedTuple
 
-from torch import Tensor
+from torch import Size, Tensor
 
 from core.cpu.scratch import scratch
 
@@ -117,9 +117,7 @@ def _view(image: Tensor) -> _View:
     return tuple(image.shape), image.stride(), int(image.storage_offset())
 
 
-def _repeated(
-    tiles: Tensor, size: torch.Size, step: int, mode: Mode
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _repeated(tiles: Tensor, size: Size, step: int, mode: Mode) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows, then columns of pixels next to the image, and those that they repeat."""
     if mode == "zeros":
         return

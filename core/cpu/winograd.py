@@ -34,8 +34,13 @@ from core.cpu.transforms import Transforms, transforms
 
 MIN_CHANNELS = 32
 """Narrower convolutions are mostly transforms."""
+SURE_CHANNELS = 128
+"""From here on they are faster on most processors."""
 MIN_PLACES = 512
-"""Pixels of a batch; with fewer the filters' transform costs more than the products save."""
+"""Pixels of a batch; with fewer the filters' transform costs more than the products save.
+
+Filters that are transformed only once are larger to read still. Their choices are made by one
+image of the batch, so that its result is the same in any company."""
 LARGE_PLACES = 8192
 """From here on F(6, 3), whose filters are nearly twice as large as those of F(4, 3)."""
 LARGE_PLACES_FIXED = 2048
@@ -238,14 +243,20 @@ _convolve.register_autograd(_convolve_backward, setup_context=_save_convolve)
 _gradients.register_autograd(_gradients_backward, setup_context=_save_gradients)
 
 
-def suits(x: Tensor, weight: Tensor, padding: int, mode: Mode) -> bool:
-    """Tell whether `conv2d` may do a convolution, and might be faster than a direct one."""
-    places = x.shape[0] * math.prod(
-        _size_out(size, weight.shape[2], padding) for size in x.shape[2:]
-    )
+def suits(x: Tensor, weight: Tensor, padding: int, mode: Mode, *, one: bool = False) -> bool:
+    """Tell whether `conv2d` may do a convolution, and might be faster than a direct one.
+
+    With `one` that depends on one image of the batch, whose result is then the same in any.
+    """
+    places = _places(x[:1] if one else x, weight.shape[2], padding)
     mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
     wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
     return weight.shape[2] in (3, 4) and padding <= 2 and mirrors and wide
+
+
+def _places(x: Tensor, taps: int, padding: int) -> int:
+    """Pixels that a convolution of x gives."""
+    return x.shape[0] * math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
 
 
 def conv2d(
@@ -270,7 +281,7 @@ def conv2d(
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
     """
     taps = weight.shape[2]
-    places = x.shape[0] * math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
+    places = _places(x[:1] if kept is not None and kept.fixed else x, taps, padding)
     if kept is None:
         filters = transformed(weight.detach(), _outputs_for(taps, places))
     else:

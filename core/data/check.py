@@ -124,7 +124,8 @@ class Report:
         sides = _GENERATED_SIZES if single else _CROP_SIZES
         crop = next((side for side in sides if side <= typical), sides[-1])
         load = crop if single else round(crop * 286 / 256)
-        num_bytes = len(sizes) * (2 if halves else 1) * 3 * load**2
+        deep = any(part.span for part in self.parts)
+        num_bytes = len(sizes) * (2 if halves else 1) * 3 * load**2 * (4 if deep else 1)
         data: dict[str, Any] = {"root": str(self.root)}
         if crop != (64 if single else 256):
             data |= {"load_size": load, "crop_size": crop}
@@ -135,8 +136,7 @@ class Report:
             data["white"] = self.white
         if self.tags:
             data["tags"], model["text"] = self.tags, {}
-        if not any(part.span for part in self.parts):  # caches hold 8 bits
-            data["cache"] = "ram" if single or num_bytes <= _RAM_BYTES else "disk"
+        data["cache"] = "ram" if single or num_bytes <= _RAM_BYTES else "disk"
         bands = self._input_bands()
         if (self.paired and bands != (3, 3)) or (not single and bands[0] == bands[1] != 3):
             model |= {"input_nc": bands[0], "output_nc": bands[1]}

@@ -10,6 +10,7 @@ are kept, and every suffix that Pillow knows is found.
 
 from __future__ import annotations
 
+import io
 import logging
 import stat
 import warnings
@@ -21,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
-from core.data.pages import PAGED, split_page, tiff_directory
+from core.data.pages import split_page, tiff_directory
 from core.data.picture import Levels, Numbers, Picture
 from core.data.stored import Stored, of_array, of_pillow, of_tiff, raw_mode, require_pixels
 from core.errors import UserError
@@ -47,7 +48,6 @@ IMAGE_EXTENSIONS = ARRAYS | {
 }
 """Extensions by which a folder's images are found, in lower case; compared ignoring case."""
 
-_QUARTER_TURNS = frozenset({5, 6, 7, 8})
 _SMALL_GRAY = {"L;2": 85, "L;4": 17}
 """Raw mode of gray with few bits -> what Pillow multiplies its values by."""
 _TIFF = frozenset({".tif", ".tiff"})
@@ -112,7 +112,48 @@ def read_picture(path: Path, span: Span | None = None) -> Picture:
             holds numbers without an agreed range (signed, 32 bits or floating point) and there is
             no `span`.
     """
-    return _picture(_decode(path), span, str(path))
+    return picture_of_stored(read_stored(path), span, str(path))
+
+
+def read_stored(path: Path) -> Stored:
+    """Decode a picture, upright, and leave its values as they are stored.
+
+    Raises:
+        UserError: As `read_picture`, but never for want of an agreed range.
+    """
+    with _refusing(path):
+        if path.suffix.lower() in ARRAYS:
+            return of_array(path, path)
+        if path.suffix.lower() in _TIFF and not _pillow_is_whole(path):
+            file, number = split_page(path)
+            return of_tiff(file, tiff_directory(file, number), file)
+        with _open(path) as image:
+            if getattr(image, "is_animated", False) and image.format not in _PAGED_FORMATS:
+                _say_first_frame(path, image)
+            return of_pillow(image, path)
+
+
+def decode_picture(content: bytes, name: str, span: Span | None = None) -> Picture:
+    """Decode the content of a picture file, such as a member of a shard; the first of its pages.
+
+    `name` has the file's suffix and is what messages call it; for the rest see `read_picture`.
+    """
+    return picture_of_stored(decode_stored(content, name), span, name)
+
+
+def decode_stored(content: bytes, name: str) -> Stored:
+    """Decode as `decode_picture`, but leave values as they are stored."""
+    path, stream = Path(name), io.BytesIO(content)
+    if not content:
+        raise UserError(f"{name}: empty (0 bytes); remove or replace it")
+    with _refusing(path):
+        if path.suffix.lower() in ARRAYS:
+            return of_array(stream, path)
+        if content[:4] in _TIFF_STARTS and not _opens_whole(stream):
+            return of_tiff(stream, 0, path)
+        image = Image.open(stream, formats=FORMATS)
+        require_pixels(*image.size, path)
+        return of_pillow(image, path)
 
 
 def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
@@ -133,7 +174,7 @@ def picture_of(image: Image.Image, span: Span | None = None, name: str = "image"
         stored = of_pillow(image, name)
     except Exception as error:  # see _refusing
         raise UserError(f"{name}: cannot be decoded ({_reason(error)})") from error
-    return _picture(stored, span, name)
+    return picture_of_stored(stored, span, name)
 
 
 def rgb_of(image: Image.Image, name: str = "image") -> npt.NDArray[np.uint8]:
@@ -151,7 +192,7 @@ def describe_image(path: Path) -> Description:
     Raises:
         UserError: As `read_picture`, but never for want of an agreed range.
     """
-    stored = _decode(path)
+    stored = read_stored(path)
     values, levels = stored.values, stored.levels
     deep = levels is None or levels.deep
     height, width, bands = values.shape
@@ -176,11 +217,11 @@ def open_image(path: Path) -> Image.Image:
     return read_picture(path).to_pil()
 
 
-def open_label_map(path: Path) -> Image.Image:
+def open_label_map(path: Path, content: bytes | None = None) -> Image.Image:
     """Decode a map of class ids or class colours, upright, without touching ids.
 
     Palettes keep their indices, and gray of 2, 4 and 16 bits its values, which `open_image` would
-    turn into colours and scale.
+    turn into colours and scale. Of `content`, if it is given, `path` is the name.
 
     Returns:
         Mode "L", "P", an integer mode, "RGB" or "RGBA"; `info["file"]` is the path, for errors.
@@ -188,7 +229,11 @@ def open_label_map(path: Path) -> Image.Image:
     Raises:
         UserError: As `read_picture`.
     """
-    with _refusing(path), _open(path) as image:
+    stream = None if content is None else io.BytesIO(content)
+    with (
+        _refusing(path),
+        _open(path) if stream is None else Image.open(stream, formats=FORMATS) as image,
+    ):
         factor = _SMALL_GRAY.get(raw_mode(image), 1)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
@@ -200,23 +245,8 @@ def open_label_map(path: Path) -> Image.Image:
     return image
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels after EXIF rotation, from the file's header where possible.
-
-    Raises:
-        UserError: The header cannot be read.
-    """
-    if path.suffix.lower() in PAGED | ARRAYS:
-        height, width, _ = _decode(path).values.shape
-        return width, height
-    with _refusing(path), _open(path) as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    width, height = image.size
-    return (height, width) if orientation in _QUARTER_TURNS else (width, height)
-
-
-def _picture(stored: Stored, span: Span | None, name: str) -> Picture:
-    """Set black and white."""
+def picture_of_stored(stored: Stored, span: Span | None, name: str) -> Picture:
+    """Set black and white; arguments and errors as `read_picture`."""
     levels = stored.levels
     if span is not None and (levels is None or levels.deep):
         levels = Levels(stored.values.dtype.name, *span)
@@ -252,31 +282,29 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _decode(path: Path) -> Stored:
-    """Decode a picture, upright, as stored."""
-    with _refusing(path):
-        if path.suffix.lower() in ARRAYS:
-            return of_array(path)
-        if path.suffix.lower() in _TIFF and not _pillow_is_whole(path):
-            file, number = split_page(path)
-            return of_tiff(file, tiff_directory(file, number))
-        with _open(path) as image:
-            if getattr(image, "is_animated", False) and image.format not in _PAGED_FORMATS:
-                _say_first_frame(path, image)
-            return of_pillow(image, path)
-
-
 def _pillow_is_whole(path: Path) -> bool:
     """Tell whether Pillow opens a TIFF file, and leaves no band and no byte out."""
     try:
         with _open(path) as image:
-            tags: Any = getattr(image, "tag_v2", {})
-            planar = tags.get(_PLANAR, 1) == 2 and max(tags.get(_BITS, (8,))) > 8
-            return not planar and raw_mode(image) != "LX"
+            return _keeps_all(image)
     except Image.UnidentifiedImageError:
         # Text and other files of this suffix: Pillow's words for them are the better ones.
         file, _ = split_page(path)
         return file.open("rb").read(4) not in _TIFF_STARTS
+
+
+def _opens_whole(stream: io.BytesIO) -> bool:
+    """Tell of a TIFF file in memory what `_pillow_is_whole` tells of one on disk."""
+    try:
+        return _keeps_all(Image.open(stream, formats=["TIFF"]))
+    except Image.UnidentifiedImageError:
+        return False
+
+
+def _keeps_all(image: Image.Image) -> bool:
+    tags: Any = getattr(image, "tag_v2", {})
+    planar = tags.get(_PLANAR, 1) == 2 and max(tags.get(_BITS, (8,))) > 8
+    return not planar and raw_mode(image) != "LX"
 
 
 def _say_first_frame(path: Path, image: Image.Image) -> None:

@@ -6,7 +6,7 @@ import difflib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from core.data.images import ARRAYS, has_image_extension
@@ -72,6 +72,49 @@ def list_images(folder: Path, without: Path | None = None) -> tuple[Path, ...]:
     if twice:
         raise UserError(f"{twice[0]}: is a file, and the name of a page of another; rename it")
     return tuple(sorted(found, key=str))
+
+
+def walk_images(folder: Path, without: Path | None = None) -> Iterator[Path | UserError]:
+    """Give the images of `list_images` one by one in the order of the disk, without a list of them.
+
+    In place of a sub-folder that cannot be listed comes an error. A file with the name of a page is
+    not noticed.
+
+    Raises:
+        UserError: the folder itself cannot be listed, or holds no images.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}/: there is no such folder; {nearest(folder)}")
+    left_out = without.resolve() if without else None
+    found = False
+    for path in _walk(folder, left_out):
+        if isinstance(path, UserError):
+            yield path
+        elif has_image_extension(path) and path.suffix.lower() not in ARRAYS:
+            found = True
+            yield from pages(path)
+    if not found:
+        yield from list_images(folder, without)
+
+
+def _walk(folder: Path, left_out: Path | None) -> Iterator[Path | UserError]:
+    """Give the files of a folder, then those of its sub-folders, without hidden ones."""
+    folders = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    yield Path(entry.path)
+                elif not entry.is_symlink() and (
+                    not left_out or Path(entry.path).resolve() != left_out
+                ):
+                    folders.append(Path(entry.path))
+    except OSError as error:
+        yield UserError(f"{folder}: the folder cannot be listed ({error.strerror})")
+    for inner in sorted(folders):
+        yield from _walk(inner, left_out)
 
 
 def _say_unread(folder: Path, files: Sequence[Path]) -> None:

@@ -16,6 +16,11 @@ def same(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def stem(name: str) -> str:
+    """Return a name without its ending, of which `.nii.gz` is one."""
+    return str(Path(re.sub(r"\.nii\.gz$", ".nii", name, flags=re.IGNORECASE)).with_suffix(""))
+
+
 def printable(name: str) -> str:
     """Return a file's name with bytes that are not UTF-8 written as %E9."""
     return _NOT_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
@@ -28,7 +33,7 @@ def result_names(files: Sequence[Path], root: Path) -> list[str]:
     up. Two files of one name add their extensions, and where that does not do, a number. Letters
     that differ only in case count as the same: some file systems cannot tell them apart.
     """
-    paths = [_inside(file, root) for file in files]
+    paths = [inside(file, root) for file in files]
     stems = [printable(path.with_suffix("").as_posix()) for path in paths]
     repeated = Counter(map(_key, stems))
     return distinct(
@@ -58,6 +63,7 @@ def _key(name: str) -> str:
     return same(name).casefold()
 
 
-def _inside(file: Path, root: Path) -> Path:
+def inside(file: Path, root: Path) -> Path:
+    """Return a path relative to `root`; of one outside, what is left without the way up."""
     path = file.relative_to(root) if file.is_relative_to(root) else file
     return Path(*(part for part in path.parts if part not in ("..", path.anchor)))

@@ -153,7 +153,7 @@ def _keyed(values: Numbers, image: Image.Image) -> Numbers | None:
 # -- what Pillow does not open ----------------------------------------------------------------
 
 
-def of_tiff(file: Path, directory: int) -> Stored:
+def of_tiff(file: Path | io.BytesIO, directory: int, name: object) -> Stored:
     """Read a page of a TIFF file of any bands and numbers.
 
     Raises:
@@ -163,7 +163,7 @@ def of_tiff(file: Path, directory: int) -> Stored:
 
     with tifffile.TiffFile(file) as tiff:
         page: Any = tiff.pages[directory]
-        require_pixels(page.imagewidth, page.imagelength, file)
+        require_pixels(page.imagewidth, page.imagelength, name)
         values = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and values.ndim == 3:
             values = np.moveaxis(values, 0, 2)
@@ -179,20 +179,21 @@ def of_tiff(file: Path, directory: int) -> Stored:
     return stored
 
 
-def of_array(file: Path) -> Stored:
+def of_array(file: Path | io.BytesIO, name: object) -> Stored:
     """Read a NumPy array [H, W] or [H, W, C], from `.npy`, or the only one of `.npz`.
 
     Raises:
         Exception: What NumPy raises on other files; ValueError for other shapes.
     """
-    found = np.load(file, allow_pickle=False, mmap_mode="r" if file.suffix == ".npy" else None)
+    mapped = isinstance(file, Path) and file.suffix == ".npy"
+    found = np.load(file, allow_pickle=False, mmap_mode="r" if mapped else None)
     if not isinstance(found, np.ndarray):
         with found:
             (name,) = found.files
             found = found[name]
     if found.ndim not in (2, 3) or not found.size:
         raise ValueError(f"shape {found.shape}; a picture is [H, W] or [H, W, C]")
-    require_pixels(found.shape[1], found.shape[0], file)
+    require_pixels(found.shape[1], found.shape[0], name)
     return of_numbers(np.array(found).reshape(*found.shape[:2], -1), alpha=False)
 
 

@@ -7,7 +7,7 @@ stands, where that makes sense, the value of handing back the input unchanged.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import Protocol
@@ -22,14 +22,19 @@ from core.evaluation.image_set import EvaluationSet
 from core.evaluation.metrics import lpips
 from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
+from core.evaluation.metrics.segmentation import Confusion
 from core.evaluation.pairs import PairMeasures
 from core.evaluation.protocol import protocol
-from core.evaluation.scores import Evaluation, Measure, Scores, average
+from core.evaluation.scores import Evaluation, Measure, Scores
+from core.evaluation.share import Share, joined
 from core.evaluation.statistics import SetFeatures
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
-from core.report.pictures import MODES, in_8_bits, to_rgb, to_uint8
+from core.report.looks import class_numbers
+from core.report.pictures import MODES, to_rgb, to_uint8
 
+Shares = Mapping[Direction, Share]
+"""{direction: what one process has measured}."""
 _BATCH_SIZE = 8
 """Images that go through a network at once, where that changes nothing."""
 
@@ -70,6 +75,9 @@ class Evaluator:
     random numbers drawn here (styles, dropout in pix2pix) are the same at every call and leave
     those of the caller as they were. `every` and `max_images` of the options do not count here.
 
+    Attributes:
+        notes: what was not measured of the pictures seen here, and why.
+
     Raises:
         UserError: damaged weights. Weights that are not there only lead to a note in the result.
     """
@@ -85,6 +93,7 @@ class Evaluator:
         with self._own_random_numbers():
             self._distances = FeatureDistances(options, translator.device)
             self._pairs = PairMeasures(options, translator.device, name=" and ".join(wanted))
+        self.notes = self._pairs.notes
 
     def names(self, direction: Direction) -> tuple[str, ...]:
         """Return what a call measures of a direction, of pictures that are large enough."""
@@ -93,6 +102,8 @@ class Evaluator:
         if direction in self._set.truths:
             names += ["psnr", "ssim", "ms_ssim", "l1", *(["lpips"] if learnt else [])]
             names += ["student_distance"]
+            if self._set.reals(direction).look.classes:
+                names += ["pixel_accuracy", "class_accuracy", "mean_iou"]
         names += ["edge_correlation", "color_inversion", "structure_distance"]
         if self._translator.has_styles:
             names += [*(["lpips_diversity"] if learnt else []), "diversity", "diversity_features"]
@@ -104,9 +115,28 @@ class Evaluator:
         Raises:
             UserError: an image that cannot be read, or is too small to be measured.
         """
+        return self.summary([self.share()])
+
+    def share(self, part: int = 0, parts: int = 1) -> Shares:
+        """Translate and measure one of `parts` parts of every direction's pictures.
+
+        Raises:
+            UserError: as for a call.
+        """
         with self._own_random_numbers():
-            scores: dict[str, Scores] = {d: self._measure(d) for d in self._translator.directions}
-        notes = tuple(dict.fromkeys([*self._distances.notes, *self._pairs.notes]))
+            return {d: self._measure(d, part, parts) for d in self._translator.directions}
+
+    def summary(self, shares: Sequence[Shares]) -> Evaluation:
+        """Put all the parts together, and compare the translations with the real pictures.
+
+        Raises:
+            UserError: a real image that cannot be read, or is too small to be measured.
+        """
+        scores: dict[str, Scores] = {
+            d: self._scores(d, joined([share[d] for share in shares]))
+            for d in self._translator.directions
+        }
+        notes = tuple(dict.fromkeys([*self._distances.notes, *self.notes]))
         return Evaluation(scores, notes, protocol(self._distances))
 
     @contextmanager
@@ -116,52 +146,70 @@ class Evaluator:
             torch.manual_seed(0)
             yield
 
-    def _measure(self, direction: Direction) -> Scores:
-        inputs, reals = self._set.inputs[direction], self._set.reals(direction)
-        table: defaultdict[str, list[Measure]] = defaultdict(list)
-        details: tuple[list[Tensor], ...] = ([], [])  # of inputs, of translations
-        fakes = self._distances.collector()
-        for i, (image, outputs) in enumerate(self._translated(direction)):
-            if image.shape[0] not in MODES:
+    def _measure(self, direction: Direction, part: int, parts: int) -> Share:
+        number = len(self._set.inputs[direction])
+        numbers = range(number * part // parts, number * (part + 1) // parts)
+        table: defaultdict[str, list[tuple[float, float | None]]] = defaultdict(list)
+        details = [torch.empty(0, 3)], [torch.empty(0, 3)]  # of inputs, of translations
+        fakes = self._distances.collector() if numbers else None
+        reals = self._set.reals(direction)
+        confusion = self._confusion(direction)
+        for i, (image, outputs) in zip(numbers, self._translated(direction, numbers), strict=True):
+            if image.shape[0] not in MODES and not self._set.inputs[direction].look.inputs:
                 looked_at = "three" if image.shape[0] > 3 else "one"
-                self._pairs.notes.append(
+                self.notes.append(
                     f"{direction}: inputs have {image.shape[0]} channels, compared by the first "
                     f"{looked_at}"
                 )
             # [1, 3, H, W], uint8
-            x, y = (to_rgb(in_8_bits(each))[None] for each in (image, outputs[0]))
+            x = self._set.inputs[direction].seen(image)[None]
+            y = reals.seen(outputs[0])[None]
             if fakes:
                 fakes.add(y[0])
             for bands, picture in zip(details, (x, y), strict=True):
                 bands.append(band_energies(picture))
+            if confusion is not None:
+                truth = self._set.truths[direction].read(i)
+                confusion.add(class_numbers(outputs[0]).cpu(), class_numbers(truth))
             measures = self._fidelity(direction, i, image, x, y)
-            for name, value in self._pairs.with_source(x, y).items():
-                measures[name] = Measure.of(name, value)
+            measures |= {name: (v, None) for name, v in self._pairs.with_source(x, y).items()}
             if len(outputs) > 1:
-                measures |= self._diversity(outputs)
-            for name, measure in measures.items():
-                table[name].append(measure)
-        found: dict[str, Measure] = {}
-        if fakes:
-            to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
-            found = self._distances.measures(fakes.features(), *to_reals)
-        reals_bands = self._bands(direction)
-        copied, made = (detail_distance(torch.cat(bands), reals_bands) for bands in details)
-        found["detail_distance"] = Measure.of("detail_distance", made, copied)
-        means = {name: average(measures) for name, measures in table.items()}
-        return Scores(len(inputs), len(reals), {**found, **means})
+                measures |= {name: (v, None) for name, v in self._diversity(outputs).items()}
+            for name, pair in measures.items():
+                table[name].append(pair)
+        inputs, made = (torch.cat(bands) for bands in details)
+        counts = None if confusion is None else confusion.counts
+        share = Share(dict(table), inputs, made, counts=counts)
+        return share if fakes is None else share.with_features(fakes.features())
 
-    def _translated(self, direction: Direction) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    def _scores(self, direction: Direction, share: Share) -> Scores:
+        inputs, reals = self._set.inputs[direction], self._set.reals(direction)
+        found: dict[str, Measure] = {}
+        if share.seen is not None:
+            to_reals = (self._input_features(other_way(direction)), self._input_features(direction))
+            found = self._distances.measures(share.seen, *to_reals)
+        bands = self._bands(direction)
+        copied, made = (detail_distance(each, bands) for each in (share.inputs, share.outputs))
+        found["detail_distance"] = Measure.of("detail_distance", made, copied)
+        if share.counts is not None:
+            for name, value in vars(Confusion.of(share.counts).scores()).items():
+                found[name] = Measure.of(name, value)
+        return Scores(len(inputs), len(reals), {**found, **share.means()})
+
+    def _translated(
+        self, direction: Direction, numbers: range
+    ) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """Give each input and its translations; inputs of one size share a pass where they may."""
         inputs, translate = self._set.inputs[direction], self._translator.translations
         num, most = self._options.num_styles, _BATCH_SIZE if self._translator.together else 1
-        images = read_ahead(inputs.read, len(inputs), f"evaluate {direction}")
-        done = 0
-        for _, alike in groupby(images, key=lambda image: image.shape):
+        done = numbers.start
+        read = read_ahead(lambda i: inputs.read(numbers[i]), len(numbers), f"evaluate {direction}")
+        for _, alike in groupby(read, key=lambda image: image.shape):
             while batch := list(islice(alike, most)):
                 for i, image in enumerate(batch, start=done):
                     require_size(image, inputs.name(i))
                 given = [to_float(image) for image in batch]
+                torch.manual_seed(done)  # of dropout: each image has its own, whoever shares
                 if most > 1:
                     (results,) = translate(torch.stack(given), direction, num, seed=done)
                     yield from zip(batch, ([result] for result in results), strict=True)
@@ -171,7 +219,7 @@ class Evaluator:
 
     def _fidelity(
         self, direction: Direction, i: int, image: Tensor, x: Tensor, y: Tensor
-    ) -> dict[str, Measure]:
+    ) -> dict[str, tuple[float, float | None]]:
         """Compare input x and translation y, uint8 [1, 3, H, W], with the truth where known."""
         if direction not in self._set.truths:
             return {}
@@ -179,8 +227,8 @@ class Evaluator:
         if self._translator.has_styles:
             # In the truth's style, as content comes from the input.
             guided = self._translator.in_style_of(to_float(image), to_float(truth), direction)
-            y = to_rgb(to_uint8(guided))[None]
-        truth = to_rgb(in_8_bits(truth))[None]
+            y = self._set.reals(direction).seen(guided)[None]
+        truth = self._set.truths[direction].seen(truth)[None]
         if truth.shape != y.shape:
             raise UserError(
                 f"{self._set.inputs[direction].name(i)}: its translation has {y.shape[3]}x"
@@ -188,22 +236,25 @@ class Evaluator:
                 "one size"
             )
         copied = self._pairs.with_truth(x, truth)
-        return {
-            name: Measure.of(name, value, copied[name])
-            for name, value in self._pairs.with_truth(y, truth).items()
-        }
+        made = self._pairs.with_truth(y, truth)
+        return {name: (value, copied[name]) for name, value in made.items()}
 
-    def _diversity(self, outputs: list[Tensor]) -> dict[str, Measure]:
+    def _confusion(self, direction: Direction) -> Confusion | None:
+        """Begin to count classes, where label maps are made and the true ones are known."""
+        classes = self._set.reals(direction).look.classes
+        return Confusion(classes) if classes and direction in self._set.truths else None
+
+    def _diversity(self, outputs: list[Tensor]) -> dict[str, float]:
         images = torch.stack([to_float(to_rgb(to_uint8(output))) for output in outputs])
         values, metric = {}, self._pairs.lpips
         if metric is not None and min(images.shape[2:]) < lpips.MINIMUM:
-            self._pairs.notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
+            self.notes.append(f"lpips_diversity leaves out images below {lpips.MINIMUM} px")
         elif metric is not None:
             distance = lpips.lpips_diversity(metric, images.to(self._translator.device))
             values["lpips_diversity"] = float(distance)
         values["diversity"] = float(pixel_distance(images[:, None]))
         values["diversity_features"] = float(feature_distance(images[:, None]))
-        return {name: Measure.of(name, value) for name, value in values.items()}
+        return values
 
     def _input_features(self, direction: Direction) -> SetFeatures | None:
         """Return features of the real images of a source domain, extracted once."""

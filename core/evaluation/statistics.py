@@ -20,7 +20,7 @@ from core.data.pages import split_page
 from core.errors import UserError
 from core.evaluation.metrics.fid import Gaussian
 from core.evaluation.networks import Features
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 _FORMAT = 1
 """Part of every key; to be raised when a file's content changes its meaning."""

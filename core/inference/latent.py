@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.family import to_float
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 PathKind = Literal["linear", "spherical"]
 

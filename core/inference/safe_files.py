@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from core.checkpoints import structure
 from core.errors import UserError
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 WEIGHTS = "model.safetensors"
 OPTIONS = "config.json"
@@ -84,9 +84,14 @@ def load_safetensors(path: Path) -> dict[str, Any]:
     return state
 
 
+def is_address(path: str | Path) -> bool:
+    """Tell `hf://owner/name` from a file or folder."""
+    return _ADDRESS.fullmatch(str(path)) is not None
+
+
 def is_ours(path: Path) -> bool:
     """Tell a file or folder of this form, or the address of one, from files of others."""
-    if _ADDRESS.fullmatch(str(path)) or (path / WEIGHTS).is_file():
+    if is_address(path) or (path / WEIGHTS).is_file():
         return True
     if path.suffix != ".safetensors":
         return False
@@ -111,10 +116,12 @@ def resolve(path: str | Path) -> Path:
     """Return a path as it is, or where the files of `hf://owner/name[@revision]` are now.
 
     Raises:
-        UserError: huggingface_hub is not installed, or does not get them.
+        UserError: no such address, huggingface_hub is not installed, or does not get them.
     """
     address = _ADDRESS.fullmatch(str(path))
     if address is None:
+        if str(path).startswith("hf:"):
+            raise UserError(f"{path}: expected hf://owner/name or hf://owner/name@revision")
         return Path(path)
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,11 @@ def drawn(translator: Translator, num: int, seed: int) -> StyleSet:
     """Draw `num` random styles of the prior, the same for a seed."""
     names = tuple(f"style_{i:02d}" for i in range(num))
     return StyleSet(names, translator.random_styles(num, seed), (None,) * num)
+
+
+def seed_of(name: str, seed: int) -> int:
+    """Return the seed of what is drawn for one picture, by its name alone."""
+    return seed ^ zlib.crc32(os.fsencode(name))
 
 
 def read_codes(path: Path, style_dim: int) -> Tensor:

@@ -12,7 +12,7 @@ like = munit.in_styles(Image.open("edges.png"), munit.encode_style(Image.open("s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,41 +25,27 @@ from PIL import Image
 from torch import Tensor
 
 from core.data.images import picture_of, read_picture
-from core.data.picture import EIGHT_BITS, Levels, Picture, Pixels, alpha_as
+from core.data.picture import EIGHT_BITS, Levels, Picture
 from core.data.transforms import for_network, for_testing
 from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
+from core.inference.batch_function import BatchFunction
+from core.inference.outputs import as_pil, result_of
 from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
+from core.nn.padding import legal, pad_to_multiple
 from core.options import Direction, Span, other_way
-from core.report.pictures import to_uint8
 from core.tiling.run import fits, run_tiled
 
 AUTO_TILE = 512
 """Tile side where memory does not suffice for the whole image and none is asked for."""
 
+STYLE_PIXELS = 512 * 512
+"""Pixels of the translations of one image that are decoded at once."""
+
 ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Picture, Tensor)
 Run = Callable[[Tensor], list[Tensor]]
 """Legal images -> their translations, one per style."""
-
-
-def pad_to_multiple(images: Tensor, multiple: int, minimum: int) -> tuple[Tensor, int, int]:
-    """Reflect-pad [N, C, H, W] on all sides to the next legal size, as often as it takes.
-
-    Returns:
-        The padded images, and the rows and columns added at the top and at the left.
-    """
-    starts = []
-    for axis in (2, 3):
-        length = images.shape[axis]
-        missing = max(minimum, -(-length // multiple) * multiple) - length
-        starts.append(missing // 2)
-        if missing:
-            period = max(1, 2 * (length - 1))  # 3 rows go on as 0 1 2 1 0 1 2 ...; one is repeated
-            places = torch.arange(length + missing, device=images.device) - missing // 2
-            index = places.remainder(period)
-            images = images.index_select(axis, torch.minimum(index, period - index))
-    return images, starts[0], starts[1]
 
 
 class Translator:
@@ -87,6 +73,13 @@ class Translator:
     ) -> None:
         self.family, self.device, self.precision = family, device, precision
         self.test_mode, self.tile, self.origin = test_mode, tile, origin
+        self.load_again: Callable[[], Translator] | None = None  # for other processes
+        self.speed = ""
+        """What was taken to make it fast, where it was loaded (`core.inference.speed`)."""
+        parameters = (p for network in family.networks.values() for p in network.parameters())
+        self.num_parameters = sum(p.numel() for p in parameters)
+        """Of all networks of the checkpoint, those included that only trained the others."""
+        self._tiles: dict[tuple[object, ...], int] = {}
         for network in family.networks.values():
             network.to(device)
 
@@ -193,12 +186,12 @@ class Translator:
         channels = self.channels(direction)[1]
         given: Any = image
         if isinstance(given, Image.Image):
-            given = picture_of(given, self._spans(direction)[1])
+            given = picture_of(given, self.spans(direction)[1])
         if isinstance(given, Picture):
             pixels = for_network(given, channels, for_testing(family.config.data))
             batch = to_float(torch.from_numpy(pixels.copy()))[None]
         else:
-            batch = _as_batch(given)
+            batch = given if given.dim() == 4 else given[None]
         if batch.shape[1] != channels:
             raise UserError(f"a style image for {direction} has {channels} channel(s)")
         batch, _, _ = pad_to_multiple(batch, family.multiple, family.minimum)
@@ -222,6 +215,12 @@ class Translator:
     ) -> ImageOrTensor:
         """Translate an image in the style of one of the target domain."""
         return self.in_styles(image, self.encode_style(example, direction), direction)[0]
+
+    def batch_function(
+        self, direction: Direction | None = None, style: Tensor | None = None
+    ) -> BatchFunction:
+        """Return the translation as a function of dicts of arrays; arguments as it takes them."""
+        return BatchFunction(self, direction, style)
 
     @property
     def reconstruction(self) -> Literal["own style", "there and back", ""]:
@@ -253,11 +252,11 @@ class Translator:
         channels = self.channels(direction)[0]
         run = partial(self._run, direction=direction, styles=styles)
         if isinstance(image, Image.Image):
-            picture = picture_of(image, self._spans(direction)[0])
-            return [_as_pil(x) for x in self._translate_picture(picture, direction, run)]
+            picture = picture_of(image, self.spans(direction)[0])
+            return [as_pil(x) for x in self._translate_picture(picture, direction, run)]
         if isinstance(image, Picture):
             return self._translate_picture(image, direction, run)
-        batch = _as_batch(image)
+        batch = image if image.dim() == 4 else image[None]
         if batch.shape[1] != channels:
             raise UserError(
                 f"{direction}: the network takes {channels} channel(s), got {batch.shape[1]}"
@@ -265,7 +264,7 @@ class Translator:
         results = self._padded(batch, run)
         return [(x if image.dim() == 4 else x[0]).to(image.device) for x in results]
 
-    def _spans(self, direction: Direction) -> tuple[Span | None, Span | None]:
+    def spans(self, direction: Direction) -> tuple[Span | None, Span | None]:
         """Return black and white of inputs and of results."""
         a, b = self.family.config.data.spans
         return (a, b) if direction == "AtoB" else (b, a)
@@ -284,33 +283,80 @@ class Translator:
         Raises:
             UserError: as `core.data.images.read_picture`.
         """
-        return read_picture(path, self._spans(direction)[target])
+        return read_picture(path, self.spans(direction)[target])
+
+    def pictures(
+        self, pictures: Sequence[Picture], direction: Direction, styles: Tensor | None = None
+    ) -> list[list[Picture | UserError]]:
+        """Translate pictures of one `legal_size` in one pass, as `__call__` does one by one.
+
+        Where dropout is active (`drops_out`) what it draws depends on how many there are.
+
+        Args:
+            pictures: all of 8 bits or all of more.
+            direction: the way they go.
+            styles: [N, K, style_dim], K codes for each picture; None in a family without styles.
+
+        Returns:
+            For each picture its results, one for each style; an error in place of a result that
+            holds NaN.
+        """
+        run = partial(self._run, direction=direction, styles=styles)
+        return self._translate_pictures(pictures, direction, run)
+
+    def legal_size(self, picture: Picture) -> tuple[int, int]:
+        """Return height and width to which a picture is padded for the networks, in pixels."""
+        multiple, minimum = self.family.multiple, self.family.minimum
+        height, width = (legal(side, multiple, minimum) for side in (picture.height, picture.width))
+        return height, width
 
     def _translate_picture(self, picture: Picture, direction: Direction, run: Run) -> list[Picture]:
+        results = self._translate_pictures([picture], direction, run)[0]
+        for result in results:
+            if isinstance(result, UserError):
+                raise result
+        return [result for result in results if isinstance(result, Picture)]
+
+    def _translate_pictures(
+        self, pictures: Sequence[Picture], direction: Direction, run: Run
+    ) -> list[list[Picture | UserError]]:
         channels = self.channels(direction)[0]
-        pixels = torch.from_numpy(np.array(picture.channels(channels)))
+        images, places = [], []
+        for picture in pictures:
+            pixels = torch.from_numpy(np.array(picture.channels(channels)))
+            image = pixels.permute(2, 0, 1).contiguous()[None]
+            image, *place = pad_to_multiple(image, self.family.multiple, self.family.minimum)
+            images.append(image)
+            places.append(place)
+        batch = torch.cat(images)
+        if batch.shape[-1] <= AUTO_TILE and batch.shape[-2] <= AUTO_TILE:
+            batch = batch.to(self.device)  # as bytes, a quarter of the floats
+        batch = batch.mul(2).sub_(1) if pictures[0].levels.deep else to_float(batch)
+        with self.test_modes():
+            results = run(batch)
+        levels = [self._result_levels(picture.levels, direction) for picture in pictures]
         if channels == 4:  # alpha was an input: what becomes of it is the network's
-            picture = replace(picture, alpha=None)
-        image = pixels.permute(2, 0, 1).contiguous()[None]
-        results = self._padded(
-            image.mul(2).sub_(1) if picture.levels.deep else to_float(image), run
-        )
-        levels = self._result_levels(picture.levels, direction)
-        return [_result(x[0], picture, levels) for x in results]
+            pictures = [replace(picture, alpha=None) for picture in pictures]
+        return [
+            [result_of(x[i], picture, levels[i], *places[i]) for x in results]
+            for i, picture in enumerate(pictures)
+        ]
 
     def _result_levels(self, given: Levels, direction: Direction) -> Levels:
         """Say what results are stored as: like their input, unless the target has its own range."""
-        source, target = self._spans(direction)
+        source, target = self.spans(direction)
+        data = self.family.config.data
+        if len(data.a if direction == "AtoB" else data.b) > 1:
+            given = EIGHT_BITS  # a stack has no depth of its own
         return given.spanning(target) if target else EIGHT_BITS if source else given
 
     @contextmanager
     def test_modes(self) -> Iterator[None]:
         """Run networks as for testing within, without gradients, in the precision asked for."""
         networks = self.family.networks.values()
-        published = self.test_mode == "published"
         with (
             evaluating(*networks),
-            published_test_mode(*networks) if published else nullcontext(),
+            published_test_mode(*networks) if self.test_mode == "published" else nullcontext(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
         ):
             yield
@@ -334,13 +380,19 @@ class Translator:
         if styles is None:
             return [self._through(partial(self.family.translate, direction=direction), images)]
         family = self.require_styles()
-        codes = [code.expand(len(images), -1) for code in styles.to(self.device)]
+        # One code for all images, or with a dimension more one for each.
+        codes = [code.expand(len(images), -1) for code in styles.to(self.device).unbind(-2)]
         works = [partial(family.translate, direction=direction, styles=code) for code in codes]
         tile = self._tile_side(images, works[0])
         if tile:
             return [self._through(work, images, tile) for work in works]
         content = family.encode_content(images.to(self.device), direction)
-        return [family.decode(content, code, direction) for code in codes]
+        if len(images) > 1:
+            return [family.decode(content, code, direction) for code in codes]
+        together = max(1, STYLE_PIXELS // images[0, 0].numel())
+        parts = torch.cat(codes).split(together)
+        decoded = [family.decode(content, part, direction) for part in parts]
+        return [*torch.cat(decoded).split(1)]
 
     def _through(
         self, work: Callable[[Tensor], Tensor], images: Tensor, tile: int | None = None
@@ -360,36 +412,12 @@ class Translator:
         """Return the side of the tiles, or 0 for the whole image at once."""
         tile, side = self.tile, max(images.shape[-2:])
         if tile is None:
-            small = side <= AUTO_TILE or fits(network, images.shape, self.device)
-            tile = 0 if small else AUTO_TILE
+            if side <= AUTO_TILE:
+                return 0
+            # Asked once: it takes a forward on tensors without memory.
+            key = (getattr(network, "func", None), *images.shape)
+            if key not in self._tiles:
+                whole = fits(network, images.shape, self.device)
+                self._tiles[key] = 0 if whole else AUTO_TILE
+            tile = self._tiles[key]
         return 0 if side <= tile else tile
-
-
-def _as_batch(image: Tensor) -> Tensor:
-    """Turn a tensor [C, H, W] into a batch."""
-    return image if image.dim() == 4 else image[None]
-
-
-def _result(image: Tensor, given: Picture, levels: Levels) -> Picture:
-    """Make a picture of a network's output [C, H, W] for an input; its alpha is the input's.
-
-    Raises:
-        UserError: a NaN among the values.
-    """
-    eight = to_uint8(image)  # refuses NaN
-    values = ((image + 1) / 2).clamp(0, 1) if levels.deep else eight
-    pixels: Pixels = values.permute(1, 2, 0).contiguous().cpu().numpy()
-    alpha = given.alpha
-    if pixels.shape[2] == 4:  # colours and an alpha of its own
-        pixels, alpha = pixels[..., :3], pixels[..., 3:]
-    elif alpha is not None:
-        alpha = alpha_as(alpha, deep=levels.deep)
-    return given.with_pixels(pixels, levels, alpha)
-
-
-def _as_pil(picture: Picture) -> Image.Image:
-    """Return Pillow's image of the same depth where there is one: 16 bits and floats in gray."""
-    gray = picture.pixels.shape[2] == 1 and picture.alpha is None
-    if gray and picture.levels.dtype in {"uint16", "float32"}:
-        return Image.fromarray(picture.stored()[..., 0])
-    return picture.to_pil()

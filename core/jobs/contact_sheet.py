@@ -25,8 +25,12 @@ def write_contact_sheet(parts: Sequence[Part], path: Path) -> None:
     Images of more than 8 bits are shown over the range of values that their part has.
 
     Raises:
-        UserError: no image in files, or the picture cannot be written.
+        UserError: no image in files, another suffix than .png, or the picture cannot be written.
     """
+    if path.suffix.lower() != ".png":
+        raise UserError(
+            f"--sheet {path}: is written as PNG; name it {path.with_suffix('.png').name}"
+        )
     rows = []
     for part in (part for part in parts if part.files):
         number = min(_COLUMNS, len(part.files))

@@ -5,8 +5,6 @@ Codes are written beside the pictures as `styles/*.npy`, to be given back with `
 
 from __future__ import annotations
 
-import os
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -18,10 +16,10 @@ from torch import Tensor
 from core.data.images import open_image
 from core.errors import UserError
 from core.inference.latent import lerp, save_numbers
-from core.inference.styles import StyleSet, drawn, given, one, states_domains
+from core.inference.styles import StyleSet, drawn, given, one, seed_of, states_domains
 from core.inference.translator import Translator
 from core.jobs.translate import Job, Task
-from core.options import DataOptions, Direction
+from core.options import DataOptions, Direction, other_way
 from core.report.pictures import save_gif, save_png, scaled, sheet, strip, table
 from core.report.results import save_picture
 
@@ -63,13 +61,13 @@ class InStyles(Task):
         styles = self.common.get(job.direction)
         if styles is None:
             # Of its own name, so that neither other inputs nor the number of processes matter.
-            seed = self.seed ^ zlib.crc32(os.fsencode(job.name))
-            styles = drawn(self.translator, self.num_styles, seed)
+            styles = drawn(self.translator, self.num_styles, seed_of(job.name, self.seed))
             save_numbers(styles.codes, folder / "styles" / f"{job.name}.npy")
         real = self.read(job)
         fakes = self.translator.in_styles(real, styles.codes, job.direction)
+        looks = self.look(job.direction), self.look(other_way(job.direction))
         for path, picture in zip(self.outputs(job).values(), [real, *fakes], strict=True):
-            save_picture(picture, folder / path, self.translator.family.config.log.bands)
+            save_picture(picture, folder / path, looks[picture is not real])
 
     def figure(self, direction: Direction, jobs: Sequence[Job], folder: Path) -> tuple[str, str]:
         """Write a grid of the inputs and their translations, and codes that are common to them."""
@@ -151,8 +149,9 @@ def choose_task(
     num_frames: int = 16,
     seed: int = 0,
     max_images: int | None = None,
+    reconstruct: bool = False,
 ) -> Task:
-    """Choose what to make of each input; `official` is as in `Task`.
+    """Choose what to make of each input; `official` and `reconstruct` are as in `Task`.
 
     There are `num_styles` random styles (`NUM_STYLES` if None), for each input or `synchronized`,
     the same for all; or those of `examples` (`core.inference.styles.given`), of folders at most
@@ -168,7 +167,11 @@ def choose_task(
     if not translator.has_styles:
         if options:
             translator.require_styles(f"{options[0]}: ")
-        return Task(translator, official)
+        if reconstruct and len(translator.directions) < 2:
+            raise UserError("--reconstruct: this checkpoint translates one way and not back")
+        return Task(translator, official, reconstruct)
+    if reconstruct:
+        raise UserError("--reconstruct: a content comes back in its own style; give it as --style")
     if len(options) > 1 and options != ["--num-styles", "--synchronized"]:
         raise UserError("give one of --num-styles (with --synchronized), --style and --interpolate")
     num_styles = num_styles or NUM_STYLES

@@ -261,12 +261,17 @@ def stylize_one(stylizer: Stylizer, job: StyleJob, config: Any, out: Path, show:
         )
     except UserError as error:
         raise UserError(f"{job.name}: {error}") from None
+    save_picture(picture_of(with_alpha_of(content, result)), path, made_by=made_by)
+    progress.finish()
+    return path
+
+
+def with_alpha_of(content: Image.Image, result: Image.Image) -> Image.Image:
+    """Give a result the transparency of its content, where there is any."""
     if content.mode == "RGBA":
         alpha = content.getchannel("A").resize(result.size, Image.Resampling.BILINEAR)
         result.putalpha(alpha)
-    save_picture(picture_of(result), path, made_by=made_by)
-    progress.finish()
-    return path
+    return result
 
 
 def stylize_all(

@@ -39,11 +39,11 @@ class DoubledConv2d(nn.Conv2d):
         """Map [N, C, H, W], H and W at least 2, to [N, O, 2 * H, 2 * W]."""
         if not self.training:
             return super().forward(F.interpolate(input, scale_factor=2.0))
-        cells = torch.stack([_folded(rows, 3) for rows in _folded(self.weight, 2)])
-        # [2 rows, 2 columns, O, C, 3, 3] to the channel order of pixel_shuffle.
-        kernels = cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
-        assert self.bias is not None
-        biases = self.bias.repeat_interleave(4)
+        return self.at_once(input)
+
+    def at_once(self, input: Tensor) -> Tensor:
+        """Convolve the small image instead of the doubled one."""
+        kernels, biases = self.of_cells()
         compiling = torch.compiler.is_compiling()
         x, *edges = (input, *_edges(input, 2)) if compiling else _AndEdges.apply(input)
         y = F.pixel_shuffle(self.of_small(x, kernels, biases), 2)
@@ -57,6 +57,13 @@ class DoubledConv2d(nn.Conv2d):
             for edge, term in zip(_edges(y, 1), terms, strict=True):
                 edge.add_(term)
         return y
+
+    def of_cells(self) -> tuple[Tensor, Tensor]:
+        """Return kernels [4 * O, C, 3, 3] and biases [4 * O], in the order of `pixel_shuffle`."""
+        cells = torch.stack([_folded(rows, 3) for rows in _folded(self.weight, 2)])
+        assert self.bias is not None
+        # From [2 rows, 2 columns, O, C, 3, 3].
+        return cells.permute(2, 0, 1, 3, 4, 5).flatten(0, 2), self.bias.repeat_interleave(4)
 
     def of_small(self, x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
         """Convolve the small image, padded by 1.

@@ -27,8 +27,9 @@ from core.procedural.coverage_toy import OBJECTIVES, gaussian_modes, train_toy
 from core.procedural.faces import VisibleAttributes
 from core.procedural.mode_coverage import label_coverage
 from core.procedural.sets import make_faces
-from core.report.pictures import grid, save_png, write_file
+from core.report.pictures import grid, save_png
 from core.runtime.distributed import World
+from core.runtime.files import write_file
 from core.training.trainer import Trainer
 
 PANEL = 256

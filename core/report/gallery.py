@@ -10,9 +10,9 @@ from PIL import Image
 
 from core.errors import UserError
 from core.report.page import Picture, Row, find_picture, write_page
-from core.report.pictures import write_file
 from core.report.plots import curves
 from core.report.run_record import read_record
+from core.runtime.files import write_file
 
 MAX_ABREAST = 8
 """Pictures of one input beside each other at most; further ones begin a new line."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from core.report.pictures import write_file
+from core.runtime.files import write_file
 
 if TYPE_CHECKING:
     import jinja2

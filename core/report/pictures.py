@@ -6,9 +6,7 @@ which darkens a saved image by half a level; `rounding="truncate"` gives their p
 """
 
 import math
-import os
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from core.data.images import open_image
 from core.errors import UserError
+from core.runtime.files import write_file
 
 BACKGROUND = (255, 255, 255)
 TEXT = (64, 64, 64)
@@ -242,32 +241,6 @@ def strip(images: Sequence[Image.Image]) -> Image.Image:
     assert images, "a strip needs at least one image"
     framed, gutter = table([images]), _gutter(max(image.height for image in images))
     return framed.crop((gutter, gutter, framed.width - gutter, framed.height - gutter))
-
-
-def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that its readers see the old content or the new, never half of it.
-
-    The content, which `write` puts into the open binary file it is given, goes to a temporary file
-    beside `path`, which then takes its name. Missing folders are made. It is not forced to the disk
-    (no fsync): a picture is not worth the wait, and after a power failure it can be drawn again.
-
-    Raises:
-        UserError: the folder is not writable, the disk is full, or the like.
-    """
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                write(file)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free some space or choose a folder you may write to"
-        ) from error
 
 
 def save_png(image: Image.Image, path: Path) -> None:

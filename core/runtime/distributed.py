@@ -56,33 +56,38 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
-def start(device: str = "auto") -> World:
-    """Read torchrun's environment and join the process group (nccl on GPUs, gloo on CPUs).
+def place(device: str = "auto") -> World:
+    """Read this process's place from torchrun's environment, without a word to the others.
 
-    `device` is as in `pick_device`.
+    `device` is as in `pick_device`; of several GPUs each process of a machine takes its own.
     """
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    place = pick_device(device)
-    if place.type == "cuda":
-        if place.index is None:
-            place = torch.device("cuda", local_rank)
-        if place.index >= torch.cuda.device_count():
+    on = pick_device(device)
+    if on.type == "cuda":
+        if on.index is None:
+            on = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if on.index >= torch.cuda.device_count():
             raise UserError(
-                f"--device {place}: this machine has {torch.cuda.device_count()} CUDA device(s)"
+                f"--device {on}: this machine has {torch.cuda.device_count()} CUDA device(s)"
             )
-        torch.cuda.set_device(place)
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size == 1:
-        return World(device=place)
+        torch.cuda.set_device(on)
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return World(int(os.environ.get("RANK", "0")) if size > 1 else 0, size, on)
+
+
+def start(device: str = "auto") -> World:
+    """Find this process's `place`, and join the process group (nccl on GPUs, gloo on CPUs)."""
+    world = place(device)
+    if world.size == 1:
+        return world
     if not dist.is_initialized():
-        on_gpu = place.type == "cuda"
+        on_gpu = world.device.type == "cuda"
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             timeout=TIMEOUT,
             # The connection is made now, and by this GPU, not by whichever a barrier guesses.
-            device_id=place if on_gpu else None,
+            device_id=world.device if on_gpu else None,
         )
-    return World(dist.get_rank(), dist.get_world_size(), place)
+    return World(dist.get_rank(), dist.get_world_size(), world.device)
 
 
 def leave(code: int) -> None:

@@ -30,6 +30,7 @@ from core.family import Family, Layout
 from core.runtime import rng
 from core.runtime.distributed import World
 from core.runtime.progress import Window, peak_memory_bytes
+from core.training.sizes import fitted
 from core.training.speed import has_fast_bf16
 from core.training.step import Stepper
 
@@ -61,6 +62,7 @@ class _Path:
         self.device = world.device
         self.stepper = Stepper(family, train, world.device)
         self.step = 0
+        self._fit = (family, config.data)
         self.loader: Loader = build_loader(
             config.data,
             layout=kind.layout,
@@ -83,7 +85,7 @@ class _Path:
         for _ in range(steps):
             with window.waiting():
                 batch = next(self.loader)
-            terms |= self.stepper(batch, self.step)
+            terms |= self.stepper(fitted(batch, *self._fit), self.step)
             self.step += 1
         losses = {name: float(value) for name, value in terms.items()}  # waits for the device
         per_second, wait = window.finish(steps)

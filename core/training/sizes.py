@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from core.errors import UserError
 from core.family import Batch, Family
+from core.nn.padding import pad_to_multiple
 from core.options import DataOptions
 
 
-def check_size(batch: Batch, family: Family, data: DataOptions) -> None:
-    """Refuse a batch whose images the networks of a family cannot take.
+def fitted(batch: Batch, family: Family, data: DataOptions) -> Batch:
+    """Return a batch that the networks of a family can take, by the rule of `data.fit`.
 
     Args:
         batch: as the loader gives it.
@@ -16,9 +17,17 @@ def check_size(batch: Batch, family: Family, data: DataOptions) -> None:
         data: the options that made the images so.
 
     Raises:
-        UserError: names the first file, its size, what would do, and the options to set.
+        UserError: they cannot; names the first file, its size, what would do, and the options to
+            set.
     """
     minimum = max(int(getattr(net, "minimum", 0)) for net in family.networks.values())
+    if data.fit == "pad":
+        return batch.changed(lambda images: pad_to_multiple(images, family.multiple, minimum)[0])
+    _check(batch, family, data, minimum)
+    return batch
+
+
+def _check(batch: Batch, family: Family, data: DataOptions, minimum: int) -> None:
     for images, names in batch.columns().values():
         height, width = images.shape[-2:]
         made = f"{names[0]}: {width}x{height} px after data.preprocess: {data.preprocess}"
@@ -36,5 +45,5 @@ def check_size(batch: Batch, family: Family, data: DataOptions) -> None:
         if height % family.multiple or width % family.multiple:
             raise UserError(
                 f"{made}, but this network needs sides that are multiples of {family.multiple}; "
-                "set data.crop_size or data.preprocess"
+                "set data.crop_size or data.preprocess, or data.fit: pad"
             )

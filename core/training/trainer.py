@@ -13,6 +13,7 @@ from tqdm import tqdm
 from core import __version__
 from core.checkpoints import store
 from core.config import refuse_fixed
+from core.data.inputs import with_inputs
 from core.data.loader import build_loader
 from core.data.white import with_white
 from core.errors import UserError, reading
@@ -37,7 +38,7 @@ from core.training.run_folder import clear_checkpoints, write_config
 from core.training.run_lock import RunLock
 from core.training.run_log import RunLog
 from core.training.schedule import Schedule
-from core.training.sizes import check_size
+from core.training.sizes import fitted
 from core.training.speed import told
 from core.training.step import Stepper
 from core.training.stop import StopAgreement
@@ -78,6 +79,7 @@ class Trainer:
         require_packages(config.log.trackers)
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         config = with_white(config, kind.layout, resume and resume["config"])
+        config = with_inputs(config)
         self.family = family = kind.build(config)
         # A family completes its options by what only the data tells, e.g. a vocabulary.
         self.config = config = family.config
@@ -135,19 +137,17 @@ class Trainer:
             write_config(self.config, self.run_dir)
         many = f"{self.world.size} x " if self.world.size > 1 else ""
         about = {"num_steps": self.num_steps, "device": many + device_name(self.device)}
-        self.log = RunLog(
-            self.run_dir if self.world.is_main else None, self.step, self.config, **about
-        )
+        folder = self.run_dir if self.world.is_main else None
+        self.log = RunLog(folder, self.step, self.config, **about)
         self.alarms = Alarms()
+        if self.config.evaluate.every:
+            self.evaluation = ScheduledEvaluation(self.family, self.world)
         if not self.world.is_main:
             return
         self.log.record(self.step, "notice", "; ".join(line.strip() for line in self.taken))
         clear_checkpoints(self.run_dir, self.step, self.log)
         self.preview = Preview(self.family, self.config, self.run_dir, self.stepper, self.alarms)
-        check_size(self.preview.batch, self.family, self.config.data)
         self.preview.gallery.resume(self.step)
-        if self.config.evaluate.every:
-            self.evaluation = ScheduledEvaluation(self.family, self.device)
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Trainer:
             self._advance_schedule()
             with window.waiting():
                 batch = next(batches)
-            check_size(batch, self.family, self.config.data)
+            batch = fitted(batch, self.family, self.config.data)
             flying = self._train_step(batch)
             # Read the flag of the step before on a GPU: its own would wait for the whole queue.
             self._check_flag(pending if self.device.type == "cuda" else flying)
@@ -301,14 +301,10 @@ class Trainer:
         on_main(draw)
 
     def _evaluate(self) -> None:
-        found: dict[str, float] = {}
-
-        def measure() -> None:
-            with self.ema.applied():
-                found.update(self.evaluation.measure(self.step, self.log))
+        with self.ema.applied():
+            found = self.evaluation.measure(self.step, self.log)
+        if self.world.is_main:
             self.preview.gallery.write()
-
-        on_main(measure)
         if self.best is None:
             return
         value = distributed.from_main(found.get(self.best.measure, math.nan), self.device)

@@ -14,6 +14,7 @@ whose rates and betas are the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -24,7 +25,7 @@ from core.family import ImageBatch, Layout, Update
 from core.losses import dis_loss, gen_loss, gradient_penalty
 from core.nn.joint import forward_each, is_independent
 from core.options import Direction
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from core.training.update import frozen
 from cyclegan.cut.config import Config as CUTConfig
 from cyclegan.cut.losses import patch_nce
@@ -49,10 +50,12 @@ class CUT:
 
     def __init__(self, config: CUTConfig, networks: dict[str, nn.Module]) -> None:
         self.config, self.networks = config, networks
-        self.optimizers: dict[str, Optimizer] = {
-            "G": adam([networks["G"], networks["F"]], config.optim),
-            "D": adam([networks["D"]], config.optim),
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                "G": partial(adam, [networks["G"], networks["F"]], config.optim),
+                "D": partial(adam, [networks["D"]], config.optim),
+            }
+        )
         self.state: dict[str, Any] = {}
 
     @classmethod

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from core.checkpoints.official_files import read_state
 from core.checkpoints.store import load_network
@@ -17,7 +20,7 @@ def load_encoder(encoder: Encoder, source: Path, expected: VGGInput = "torchvisi
     """Load a level-4 encoder from `photo_wct.pth`, or from a VGG file of its depth.
 
     VGG's own input becomes `conv0`, for images are RGB in [0, 1] here; `expected` says what it is,
-    and a `photo_wct.pth` has its own.
+    and a `photo_wct.pth` has its own. VGG's layers are scaled to unit size.
 
     Raises:
         UserError: unreadable, or of another network.
@@ -42,4 +45,31 @@ def load_encoder(encoder: Encoder, source: Path, expected: VGGInput = "torchvisi
         for key, value in of_vgg.items():
             _, place, leaf = key.split(".")
             found[f"{names[int(place)]}.{leaf}"] = value
+        found = _of_unit_size(found, list(encoder))
     load_network(encoder, found, "encoder", source)
+
+
+def _of_unit_size(state: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str, Tensor]:
+    """Scale each layer so that its root mean square over noise is 1, as released encoders have it.
+
+    Caffe's features are in the hundreds, of which decoders would learn to get rid for thousands of
+    steps. With ReLUs only the scale of each layer's features changes.
+
+    Args:
+        state: {layer.weight or layer.bias: tensor}.
+        layers: in their order, from `conv0` on.
+    """
+    scaled, scale = dict(state), 1.0
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(4, 3, 32, 32, generator=generator)
+    for layer in layers:
+        weight, bias = state[f"{layer}.weight"].float(), state[f"{layer}.bias"].float()
+        x = F.conv2d(x, weight, bias, padding="same")
+        if layer != "conv0":
+            x = x.relu()
+            before, scale = scale, float(x.square().mean().sqrt().clamp_min(1e-12))
+            scaled[f"{layer}.weight"], scaled[f"{layer}.bias"] = (
+                weight * before / scale,
+                bias / scale,
+            )
+    return scaled

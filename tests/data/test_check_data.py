@@ -128,6 +128,8 @@ def test_depth_and_spread_are_said_and_a_sheet_is_drawn(tmp_path: Path, script: 
         values = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
         for name in ("0.png", "1.png"):
             Image.fromarray(values).save(tmp_path / folder / name)
+    done = script("check_data", tmp_path, "--sheet", tmp_path / "sheet.jpg")
+    assert done.returncode == 2 and "is written as PNG; name it sheet.png" in done.stderr
     done = script("check_data", tmp_path, "--sheet", tmp_path / "sheet.png")
     assert (
         "trainA: 2 images use less than half of their depth (values from 0 to 1000)" in done.stdout
@@ -136,7 +138,7 @@ def test_depth_and_spread_are_said_and_a_sheet_is_drawn(tmp_path: Path, script: 
     assert f"  black █{' ' * 15} white" in done.stdout, "1000 of 65535 is one step of 16"
     lines = done.stdout.splitlines()
     config = yaml.safe_load("\n".join(lines[lines.index("config:") + 1 : -1]))
-    assert config["data"]["white"] == "auto" and "cache" not in config["data"]
+    assert config["data"]["white"] == "auto" and config["data"]["cache"] == "ram"
     assert config["model"] == {"input_nc": 1, "output_nc": 1}
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 2 * 128 and sheet.height > 2 * 128

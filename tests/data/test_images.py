@@ -11,7 +11,6 @@ from PIL import Image
 from core.data.images import (
     describe_image,
     has_image_extension,
-    image_size,
     open_image,
     read_image,
     read_picture,
@@ -123,7 +122,6 @@ def test_exif_rotation_is_applied(tmp_path: Path, extension: str, orientation: i
     path = save(tmp_path / f"x.{extension}", image, exif=exif)
     seen = read_image(path, 1)[..., 0]
     assert seen.shape == ((16, 32) if orientation < 5 else (32, 16))
-    assert image_size(path) == seen.shape[::-1]
     corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0)}
     corner |= {5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
     assert seen[corner[orientation]] > 200

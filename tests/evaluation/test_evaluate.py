@@ -29,6 +29,7 @@ from core.evaluation.model import Evaluator
 from core.evaluation.networks import Features
 from core.evaluation.samples import evaluate_samples
 from core.evaluation.scores import Evaluation, Measure, Scores
+from core.evaluation.share import Share
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
 from core.options import EvaluateOptions
@@ -161,6 +162,22 @@ def test_images_share_a_pass_where_none_depends_on_another(unpaired: Path) -> No
     )
     assert found == pytest.approx(expected)
     assert Counted.passes[2:] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("styles", [False, True])
+def test_parts_put_together_are_the_whole(unpaired: Path, styles: bool) -> None:
+    """Also of more processes than there are pictures, and with dropout."""
+    translator = tint() if styles else known()
+    if not styles:
+        translator.family.networks["G_B"] = torch.nn.Sequential(Same(), torch.nn.Dropout())
+    measured = evaluator(translator, unpaired, EvaluateOptions(features="random"))
+    parts = [measured.share(part, 5) for part in range(5)]
+    assert [len(part["AtoB"].inputs) for part in parts] == [0, 1, 0, 1, 1]
+    sent = [{d: Share(**share.state()) for d, share in part.items()} for part in parts]
+    whole, together = measured(), measured.summary(sent)
+    assert together.notes == whole.notes
+    # A network sees the same pictures in other batches.
+    assert together.flat() == pytest.approx(whole.flat(), rel=1e-4, abs=1e-6)
 
 
 def test_pairs_know_their_truth_also_for_a_family_without_pairs(tmp_path: Path) -> None:

@@ -162,3 +162,5 @@ def test_what_is_no_model_of_ours(
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=fails))
     with pytest.raises(UserError, match=r"^hf://a/b: cannot be fetched: 404 Client Error$"):
         load("hf://a/b", "cpu")
+    with pytest.raises(UserError, match=r"^hf://a: expected hf://owner/name"):
+        load("hf://a", "cpu")

@@ -11,7 +11,8 @@ from PIL import Image
 
 import core.inference.translator
 from core.errors import UserError
-from core.inference.translator import Translator, pad_to_multiple
+from core.inference.translator import Translator
+from core.nn.padding import pad_to_multiple
 from tests.small import family
 
 CPU = torch.device("cpu")
@@ -50,9 +51,13 @@ def test_tiles_by_themselves_where_memory_is_short(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(core.inference.translator, "AUTO_TILE", 32)
     assert torch.equal(translate(x), whole)
     assert seen == []
-    monkeypatch.setattr(core.inference.translator, "fits", lambda *_: False)
-    torch.testing.assert_close(translate(x), whole, rtol=0, atol=1e-5)
-    assert seen == [32]
+    asked: list[object] = []
+    monkeypatch.setattr(core.inference.translator, "fits", lambda *_: asked.append(_))
+    short = Translator(translate.family, CPU)
+    for _ in range(2):
+        torch.testing.assert_close(short(x), whole, rtol=0, atol=1e-5)
+    assert seen == [32, 32]
+    assert len(asked) == 1, "a size is asked for once"
 
 
 def test_directions_and_channels_are_checked() -> None:

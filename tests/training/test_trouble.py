@@ -15,6 +15,7 @@ from PIL import Image
 import cyclegan.family
 from core.checkpoints import store
 from core.errors import UserError
+from core.family import ImageBatch
 from tests.processes import Done, Script, file_size_limit
 from tests.runs import Tree, changed, make_trainer, small_tree
 
@@ -76,7 +77,7 @@ def test_too_many_nonfinite_steps_stop_and_save(
     [
         (lambda t: changed(t, train={"btach_size": 1}), "did you mean `batch_size`"),
         (lambda t: changed(t, data={"root": "/nowhere"}), "/nowhere"),
-        (lambda t: changed(t, data={"crop_size": 34}), "multiples of 4"),
+        (lambda t: changed(t, data={"crop_size": 34}), "multiples of 4; set data.crop_size"),
         (lambda t: changed(t, data={"crop_size": 8}), "need 12 px"),
         (lambda t: changed(t, family="cyclegann"), "did you mean `cyclegan`"),
     ],
@@ -88,6 +89,29 @@ def test_bad_configs(
     tree = {**tree, "family": "cyclegann"} if said.endswith("`cyclegan`") else broken(tree)
     config = write(tree, tmp_path)
     assert said in one_line(script("train", "--config", config, "--run-dir", tmp_path / "run"))
+
+
+@pytest.mark.parametrize("family", ["cyclegan", "pix2pix"])
+def test_sizes_are_brought_to_what_fits(
+    family: str, unpaired: Path, paired: Path, tmp_path: Path
+) -> None:
+    root = unpaired if family == "cyclegan" else paired
+    tree = changed(small_tree(family, root), data={"load_size": 34, "crop_size": 34, "fit": "pad"})
+    trainer = make_trainer(tree, tmp_path / "run")
+    seen: list[torch.Tensor] = []
+    step = trainer.family.training_step
+
+    def watched(batch: ImageBatch, *rest: Any) -> Any:
+        seen.append(batch.a)
+        return step(batch, *rest)
+
+    trainer.family.training_step = watched
+    assert trainer.train()
+    multiple = trainer.family.multiple
+    side = -(-34 // multiple) * multiple
+    assert {tuple(images.shape[2:]) for images in seen} == {(side, side)}
+    before, border = (side - 34) // 2, seen[0]
+    assert torch.equal(border[..., before - 1, :], border[..., before + 1, :])  # mirrored
 
 
 def test_bad_folders(unpaired: Path, tmp_path: Path) -> None:

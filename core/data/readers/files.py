@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import PIL
 
 from core.data.folders import TwoDomains
-from core.data.images import image_size, read_picture
-from core.data.names import printable
-from core.data.picture import Pixels, half_width
-from core.data.readers.interface import Shape
-from core.data.transforms import for_network, resized_size
+from core.data.images import decode_picture, read_picture
+from core.data.label_maps import Ids, read_ids
+from core.data.names import printable, same, stem
+from core.data.pages import split_page
+from core.data.picture import Picture, Pixels
+from core.data.readers.storage import fetch
+from core.data.transforms import for_network
 from core.options import DataOptions, Span
 
 
@@ -78,28 +85,114 @@ class Source:
             for picture, channels in zip(pictures, self.channels, strict=True)
         )
 
-    def shapes(self, item: int) -> tuple[Shape, ...]:
-        """Shapes (C, H, W) that `read` will give, without decoding where the headers suffice.
+    def rule(self) -> dict[str, Any]:
+        """Return what pixels depend on besides the files; see `InFiles.rule`."""
+        options = self.options.model_dump(include={"preprocess", "load_size", "crop_size"})
+        shape = {"channels": self.channels, "side_by_side": self.side_by_side}
+        return {"pillow": PIL.__version__, "spans": self.spans, **shape, **options}
 
-        Raises:
-            UserError: A header cannot be read.
-        """
-        if self.options.preprocess == "resize_and_crop":
-            sizes = [(1, 1)] * len(self.channels)  # every size is resized to the same square
-        else:
-            sizes = [image_size(path) for path in self.files[item]]
-            if self.side_by_side:
-                width, height = sizes[0]
-                half = half_width(width, self.files[item][0])
-                sizes = [(half, height), (width - half, height)]
-        resized = [resized_size(width, height, self.options) for width, height in sizes]
-        return tuple(
-            (channels, height, width)
-            for channels, (width, height) in zip(self.channels, resized, strict=True)
-        )
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Return name, size and time of change of every file; see `InFiles.stamps`."""
+        paths = itertools.chain.from_iterable(self.files)
+        return [(relative_name(path, self.root), *_stamp(split_page(path)[0])) for path in paths]
+
+
+@dataclass(frozen=True)
+class FilePictures:
+    """Files of this machine, a picture each; see `core.data.readers.interface.Pictures`.
+
+    Attributes:
+        files: The files, or pages of them.
+        root: Folder that names are relative to.
+        base: Folder that keys are relative to; None: they are the files' own names.
+    """
+
+    files: tuple[Path, ...]
+    root: Path
+    base: Path | None
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.files)
+
+    def key(self, item: int) -> str:
+        """See `Pictures.key`."""
+        path = self.files[item]
+        return same(stem(path.relative_to(self.base).as_posix() if self.base else path.name))
+
+    def name(self, item: int) -> str:
+        """See `Pictures.name`."""
+        return relative_name(self.files[item], self.root)
+
+    def read(self, item: int, span: Span | None) -> Picture:
+        """See `Pictures.read`."""
+        return read_picture(self.files[item], span)
+
+    def ids(self, item: int) -> Ids:
+        """See `Pictures.ids`."""
+        return read_ids(self.files[item])
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """See `Pictures.stamps`."""
+        return [
+            (relative_name(path, self.root), *_stamp(split_page(path)[0])) for path in self.files
+        ]
+
+
+@dataclass(frozen=True)
+class RemotePictures:
+    """Files that fsspec reads, a picture each; see `core.data.readers.interface.Pictures`.
+
+    Attributes:
+        folder: Its address.
+        names: Of the files, relative to it.
+        marks: Their stamps (`core.data.readers.storage`).
+    """
+
+    folder: str
+    names: tuple[str, ...]
+    marks: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.names)
+
+    def key(self, item: int) -> str:
+        """See `Pictures.key`."""
+        return same(stem(self.names[item]))
+
+    def name(self, item: int) -> str:
+        """See `Pictures.name`."""
+        return self.names[item]
+
+    def read(self, item: int, span: Span | None) -> Picture:
+        """See `Pictures.read`."""
+        return decode_picture(self._content(item), self.names[item], span)
+
+    def ids(self, item: int) -> Ids:
+        """See `Pictures.ids`."""
+        return read_ids(Path(self.names[item]), self._content(item))
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """See `Pictures.stamps`."""
+        return [
+            (f"{self.folder}/{name}", *mark)
+            for name, mark in zip(self.names, self.marks, strict=True)
+        ]
+
+    def _content(self, item: int) -> bytes:
+        return fetch(f"{self.folder}/{self.names[item]}")
 
 
 def relative_name(path: Path, root: Path) -> str:
     """Return `path` relative to `root` where it lies inside, with forward slashes."""
     inside = path.is_relative_to(root)
     return printable((path.relative_to(root) if inside else path).as_posix())
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """Return size and time of change; -1 where the file is missing."""
+    with contextlib.suppress(OSError):
+        status = file.stat()
+        return status.st_size, status.st_mtime_ns
+    return -1, -1
