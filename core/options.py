@@ -217,12 +217,19 @@ class TrainOptions(Options):
     """Only deterministic kernels (slower on CUDA)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast type; fp16 uses a gradient scaler."""
-    channels_last: bool = False
-    winograd: bool = False
-    """In fp32 on a CPU, wide 3x3 and 4x4 convolutions by minimal filtering and those from and to
-    images by cells of pixels: faster at the published widths, the same to float32 rounding;
+    tf32: bool = True
+    """On GPUs since Ampere, convolutions and products of fp32 in TF32, as torch's convolutions
+    have it by default; never inside a gradient penalty."""
+    speed: Literal["auto", "off"] = "auto"
+    """auto takes what is fastest here with the same mathematics, to float32 rounding, and says
+    so; off is torch's own way. The next three override it (see `core.training.speed`)."""
+    channels_last: bool | None = None
+    """Images and weights with their channels side by side in memory."""
+    winograd: bool | None = None
+    """In fp32 on a CPU, convolutions the way that is measured to be fastest for their shape: by
+    minimal filtering, by cells of pixels from and to images, their parts in either layout;
     elsewhere without effect. See `core.cpu.accelerate`."""
-    keep_memory: bool = False
+    keep_memory: bool | None = None
     """On a CPU, keep freed memory for the next tensor: faster where tensors are over 32 MiB, with
     a little more of it held; elsewhere without effect. See `core.cpu.memory`."""
     compile: bool = False
