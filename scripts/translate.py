@@ -21,8 +21,8 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--config", type=Path, help=config)
     cli.add(parser, "--set", "--which", "--max-pixels")
     kinds = "folder, list, shards, image or video"
-    parser.add_argument("--input", type=Path, required=True, help=kinds)
-    cli.add(parser, "--output", help="folder, shards or video")
+    parser.add_argument("--input", type=cli.place, required=True, help=kinds)
+    cli.add(parser, "--output", type=cli.place, help="folder, shards, address or video")
     cli.add(parser, "--direction", "--precision", "--eval", "--device")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
     white = "value that is white in more than 8 bits; default: as trained"

@@ -36,9 +36,9 @@ SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", "
 """Files that are taken for videos, in lower case."""
 
 
-def is_video(path: Path) -> bool:
-    """Return whether a path is named like a video."""
-    return path.suffix.lower() in SUFFIXES
+def is_video(path: Path | str) -> bool:
+    """Return whether a path is named like a video; addresses are none."""
+    return isinstance(path, Path) and path.suffix.lower() in SUFFIXES
 
 
 def import_av() -> Any:

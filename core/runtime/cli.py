@@ -70,6 +70,13 @@ def add(parser: Parser | argparse._ArgumentGroup, *names: str, **changes: Any) -
         parser.add_argument(name, **(OPTIONS[name] | changes))
 
 
+def place(text: str) -> Path | str:
+    """Return a path, or, of what has a protocol, the address as it is: a type of options."""
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    return text if "://" in text else Path(text)
+
+
 def chosen(args: Args, *names: str) -> dict[str, Any]:
     """Return {name: value} of some options, for functions that call them the same."""
     return {name: getattr(args, name) for name in names}

@@ -31,7 +31,7 @@ def place() -> tuple[int, int]:
     return (int(os.environ.get("RANK", "0")) if size > 1 else 0), size
 
 
-def locked(path: Path, output: Path) -> FileLock:
+def locked(path: Path, output: object) -> FileLock:
     """Hold a file as long as this process lives, or until the lock is released.
 
     Raises:
@@ -50,19 +50,20 @@ def locked(path: Path, output: Path) -> FileLock:
     return lock
 
 
-def guard(work: Callable[[cli.Args], int], args: cli.Args, locks: Path) -> int:
+def guard(work: Callable[[cli.Args], int], args: cli.Args, locks: Path | None) -> int:
     """Let a process of its own do the work if this is one of several; otherwise do it here.
 
     Args:
         work: returns an exit code.
         args: of the command line, for `work`, `output` among them.
-        locks: folder in which processes see each other.
+        locks: folder in which processes see each other; None if there is none, so that torchrun
+            ends them all with one that dies.
 
     Returns:
         The exit code of the work, once no other process is at work if it is not 0.
     """
     rank, size = place()
-    if size == 1:
+    if size == 1 or locks is None:
         return work(args)
     locks.mkdir(parents=True, exist_ok=True)
     with locked(locks / f"process-{rank:05d}", args.output):

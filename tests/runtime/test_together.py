@@ -36,18 +36,20 @@ def test_a_dead_process_is_named_and_others_are_waited_for(
     one_of_two: argparse.Namespace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ended: list[float] = []
-    held = threading.Event()
+    held, release = threading.Event(), threading.Event()
 
     def be_the_other() -> None:
         with FileLock(tmp_path / "process-00001"):
             held.set()
-            time.sleep(0.3)
+            release.wait()
+            time.sleep(0.2)
             ended.append(time.monotonic())
 
     thread = threading.Thread(target=be_the_other)
     thread.start()
     held.wait()
     assert guard(succeed, one_of_two, tmp_path) == 0 and not ended  # waits for nobody
+    release.set()
     assert guard(die, one_of_two, tmp_path) == 1 and ended
     thread.join()
     assert "process 0 of 2 died of signal 9 (SIGKILL); the others go on" in capfd.readouterr().err

@@ -127,15 +127,23 @@ class Job:
         return bool(self.processes) and all(process.is_alive() for process in self.processes)
 
 
-def soak(job: Job, kills: int, pictures: int) -> None:
-    """Kill as often as asked for, about evenly over the pictures, then let the job end."""
+def recorded_bytes(output: Path) -> int:
+    """How far the manifest has grown."""
+    return sum(path.stat().st_size for path in output.glob(".translate/done-*.jsonl"))
+
+
+def soak(job: Job, kills: int, pictures: int, seconds: float) -> None:
+    """Kill as often as asked for, about evenly over the `seconds` of a job, then let it end."""
     while sum(job.kills.values()) < kills:
         if not job.runs:
             job.end()
             job.start(job.random.choice([1, 2]))
-        wanted = len(lines(job.output)) + job.random.uniform(0, 1.6 * pictures / kills)
-        deadline = time.monotonic() + job.random.uniform(1, 60)
-        while job.runs and len(lines(job.output)) < wanted and time.monotonic() < deadline:
+        before = recorded_bytes(job.output)
+        if job.random.random() < 0.8:  # the others are killed before they have done anything
+            while job.runs and recorded_bytes(job.output) == before:
+                time.sleep(0.05)
+        deadline = time.monotonic() + job.random.uniform(0, 1.5 * seconds / kills)
+        while job.runs and time.monotonic() < deadline:
             time.sleep(0.05)
         if not job.runs:
             if all(code == 0 for code in job.end()):
@@ -177,9 +185,10 @@ def main() -> None:
         began = time.monotonic()
         unbroken.start(1)
         assert unbroken.end() == [0]
-        print(f"unbroken: {time.monotonic() - began:.0f} s", flush=True)
+        seconds = time.monotonic() - began
+        print(f"unbroken: {seconds:.0f} s", flush=True)
         job = Job(words, folder / "out", args.seed)
-        soak(job, args.kills, args.pictures)
+        soak(job, args.kills, args.pictures, seconds)
         expected, found = results(folder / "unbroken"), results(folder / "out")
         missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
         wrong = [name for name in expected.keys() & found.keys() if expected[name] != found[name]]

@@ -38,7 +38,7 @@ CHANGES: dict[str, dict[str, Tree]] = {
     "nothing": {},
     "lr": {"optim": {"lr": 2e-3}},
     "ema": {"train": {"ema_decay": 0.9}},
-    "memory_format": {"train": {"channels_last": True}},
+    "memory_format": {"train": {"speed": "off"}},
     "precision": {"train": {"precision": "bf16"}},
     "accumulate": {"train": {"batch_size": 1, "accumulate": 2}},
     "workers": {"data": {"num_workers": 1}},

@@ -6,6 +6,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from core.jobs.bulk.outputs import FolderOutput, find_output
 from core.jobs.bulk.pipeline import Pipeline, share
 from core.jobs.bulk.progress import Progress
 from core.jobs.bulk.results import Encoding
-from core.jobs.bulk.sources import ShardsSource, find_source
+from core.jobs.bulk.sources import find_source
 from core.jobs.bulk.workers import Workers
 from core.runtime.distributed import World, pick_device
 from core.runtime.signals import stop_requests
@@ -60,10 +61,10 @@ def run(task: Task, args: Namespace, world: World) -> int:
         _check_cluster(args, world)
     source = find_source(args.input, args.output)
     encoding = Encoding(args.format, args.quality, engine.labels)
-    inputs = source.parts() if isinstance(source, ShardsSource) else ()
+    inputs = [part for part in source.parts() if part]
     output = find_output(args.output, encoding, inputs)
     if args.gallery and not isinstance(output, FolderOutput):
-        raise UserError(f"--gallery: shows files, and {args.output} are shards")
+        raise UserError(f"--gallery: shows files, and {args.output} is no folder")
     manifest = Manifest(
         output.folder,
         {**task.settings, "format": args.format, "quality": args.quality},
@@ -88,7 +89,7 @@ def run(task: Task, args: Namespace, world: World) -> int:
             raise KeyboardInterrupt
         output.finish()
     print(f"{args.output}: {progress.close()}")
-    if args.gallery and world.is_main:
+    if isinstance(output, FolderOutput) and args.gallery and world.is_main:
         print(gallery.write(output.folder, encoding, engine.span))
     if manifest.num_failed:
         print(f"{manifest.num_failed:,} left out, see {manifest.failures}")
@@ -105,7 +106,9 @@ def _check_cluster(args: Namespace, world: World) -> None:
     for option, value in asked.items():
         if value:
             raise UserError(f"{option}: not with --engine ray")
-    args.input, args.output = args.input.absolute(), args.output.absolute()
+    for option in ("input", "output"):
+        if isinstance(path := getattr(args, option), Path):
+            setattr(args, option, path.absolute())
 
 
 def _num_workers(asked: int | None) -> int:
