@@ -149,8 +149,9 @@ def choose_task(
     num_frames: int = 16,
     seed: int = 0,
     max_images: int | None = None,
+    reconstruct: bool = False,
 ) -> Task:
-    """Choose what to make of each input; `official` is as in `Task`.
+    """Choose what to make of each input; `official` and `reconstruct` are as in `Task`.
 
     There are `num_styles` random styles (`NUM_STYLES` if None), for each input or `synchronized`,
     the same for all; or those of `examples` (`core.inference.styles.given`), of folders at most
@@ -166,7 +167,11 @@ def choose_task(
     if not translator.has_styles:
         if options:
             translator.require_styles(f"{options[0]}: ")
-        return Task(translator, official)
+        if reconstruct and len(translator.directions) < 2:
+            raise UserError("--reconstruct: this checkpoint translates one way and not back")
+        return Task(translator, official, reconstruct)
+    if reconstruct:
+        raise UserError("--reconstruct: a content comes back in its own style; give it as --style")
     if len(options) > 1 and options != ["--num-styles", "--synchronized"]:
         raise UserError("give one of --num-styles (with --synchronized), --style and --interpolate")
     num_styles = num_styles or NUM_STYLES

@@ -159,10 +159,12 @@ class Task:
         translator: what makes it.
         official: the training's data options, to resize inputs as the published test does; None
             takes them as they are.
+        reconstruct: translate results back, where there is a way; it takes as long again.
     """
 
     translator: Translator
     official: DataOptions | None = None
+    reconstruct: bool = False
 
     def labels(self, job: Job) -> tuple[str, str, str]:
         """Give real, fake, and truth or reconstruction their official names.
@@ -236,7 +238,7 @@ class Task:
         return picture.with_pixels(colours, picture.levels, alpha if channels == 4 else None)
 
     def _has_way_back(self, job: Job) -> bool:
-        return other_way(job.direction) in self.translator.directions
+        return self.reconstruct and other_way(job.direction) in self.translator.directions
 
 
 def translate_all(

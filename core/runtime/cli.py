@@ -50,6 +50,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "help": "change an option of the config, e.g. train.batch_size=4; may be repeated",
     },
+    "--speed": {
+        "choices": ["auto", "off"],
+        "default": "auto",
+        "help": "auto: what is fastest here at the same results to rounding; off: plain networks",
+    },
     "--which": {
         "default": "last",
         "help": "of a run folder: last, best (by checkpoint.best), a step, or epoch:N",

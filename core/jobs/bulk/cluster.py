@@ -33,8 +33,9 @@ if TYPE_CHECKING:  # those that read and write are spared torch
 
 _ROWS = 32
 """Items that are walked, read or written by one call."""
-_BLOCK_BYTES = 2**25
-"""Pictures that travel together; Ray's own 128 MiB would keep one actor busy for minutes."""
+_BLOCK_BYTES = 2**24
+"""Pictures that travel together, and are recorded together; with Ray's own 128 MiB those that a
+killed driver has not recorded would be hundreds."""
 _MOST_WALKS = 64
 """Times that a folder or a list is walked, each time for a share of its names."""
 _TRIES = 4

@@ -109,7 +109,7 @@ def test_a_full_disk_stops_the_job_in_one_line_and_loses_nothing(
     out = tmp_path / "out"
     words = ("--checkpoint", checkpoint, "--input", photos, "--output", out, "--workers", 0)
     with file_size_limit(4096):
-        done = script("translate", *words)
+        done = script("translate", *words, "--batch-size", 1)
     assert done.returncode == 2
     assert "sub/large.png: cannot be written (File too large)" in done.stderr.splitlines()[-1]
     assert "0.png" in files(out) and "sub/large.png" not in files(out)
