@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from core.data.augment import require_colours
 from core.data.batches import (
     BatchReader,
     Delivery,
@@ -238,14 +239,15 @@ def build_loader(
         world_size: Number of processes.
         pin_memory: See `Loader`.
         shuffle: Random order; `data.serial` switches it off as well.
-        augment: Random crops and flips. Otherwise the test-time rule: resized to the crop's size,
-            cropped from the centre, not mirrored.
+        augment: Random crops, flips and `data.augment`. Otherwise the test-time rule: resized to
+            the crop's size, cropped from the centre, not mirrored.
 
     Raises:
         UserError: The data set is missing, incomplete or unreadable.
     """
     options = data if augment else for_testing(data)
     _require_room_to_crop(options)
+    require_colours(options, channels[::-1] if options.direction == "BtoA" else channels)
     shuffle = shuffle and not data.serial
 
     def sampler(num_items: int) -> EpochSampler:
