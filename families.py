@@ -20,6 +20,7 @@ from core.family import Family
 from core.inference import loading
 from core.inference.sampler import Sampler
 from core.inference.translator import Translator
+from core.options import Speed
 from core.stylizer import Stylizer
 from cyclegan.cut.family import CUT
 from cyclegan.family import CycleGAN
@@ -77,6 +78,7 @@ def load(
     precision: Literal["fp32", "bf16"] = "fp32",
     test_mode: Literal["published", "eval"] = "published",
     tile: int | None = None,
+    speed: Speed = "auto",
 ) -> Translator:
     """Load a translator from a checkpoint of any form.
 
@@ -84,18 +86,20 @@ def load(
     file; a folder with `model.safetensors` and `config.json`; or `hf://owner/name`. `auto` takes a
     GPU where there is one, `bf16` is autocast. `published` tests as the official code does, `eval`
     with running statistics and without dropout. Tiles have sides of `tile` pixels: 0 never tiles,
-    None where memory would not do.
+    None where memory would not do. `auto` makes networks as fast as the device allows with the same
+    results to float32 rounding; with `off` they run as they were written.
 
     Raises:
         UserError: missing, damaged, or of a family that does not translate.
     """
-    return loading.load_translator(path, FAMILIES, device, precision, test_mode, tile)
+    return loading.load_translator(path, FAMILIES, device, precision, test_mode, tile, speed)
 
 
 def load_sampler(
     path: str | Path,
     device: str | torch.device = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
+    speed: Speed = "auto",
 ) -> Sampler:
     """Load a generative checkpoint as a function of noise and captions; see `load`."""
-    return loading.load_sampler(path, FAMILIES, device, precision)
+    return loading.load_sampler(path, FAMILIES, device, precision, speed)

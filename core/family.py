@@ -135,7 +135,8 @@ class Family(Protocol):
     config: Any
     networks: dict[str, nn.Module]
     """A network may state its smallest image side in pixels as `minimum`."""
-    optimizers: dict[str, Optimizer]
+    optimizers: Mapping[str, Optimizer]
+    """Perhaps made when they are first looked up: only training needs them."""
     state: dict[str, Any]
     """Further objects with `state_dict` / `load_state_dict`, e.g. image pools."""
 
@@ -195,7 +196,10 @@ class StyleFamily(TranslationFamily, Protocol):
         """Encode the content of images [N, C, H, W] of the direction's source domain."""
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Decode contents of N images and styles [N, style_dim] to images of the target domain."""
+        """Decode contents of N images and styles [N, style_dim] to images of the target domain.
+
+        The content of one image goes with every style.
+        """
 
     def translate(
         self, images: Tensor, direction: Direction, styles: Tensor | None = None

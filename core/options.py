@@ -7,7 +7,7 @@ file states only the data and its deviations. Reading YAML into these models is 
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 CountInt = Annotated[int, Field(ge=0)]
@@ -16,6 +16,9 @@ Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Direction = Literal["AtoB", "BtoA"]
 FeatureName = Literal["inception", "vgg16", "dinov2", "student", "random"]
+Speed = Literal["auto", "off"]
+"""`auto` takes what is fastest on the device with the same results to rounding; `off` runs networks
+as they were written, as exporters need them."""
 Resize = Literal["tf1", "clean", "legacy"]
 Preprocess = Literal[
     "resize_and_crop",
@@ -47,6 +50,40 @@ class Options(BaseModel):
     )
 
 
+class Input(Options):
+    """A part of the images of a domain, by its address; in YAML the address alone will do."""
+
+    path: str
+    """A folder, list, shard, array or data set, relative to `data.root` (docs/data.md)."""
+    labels: Annotated[int, Field(ge=2, le=255)] | None = None
+    """It holds label maps of so many classes: a channel for each."""
+    white: PositiveFloat | Span | None = None
+    """As `data.white`, of this input alone."""
+    channels: PositiveInt | None = None
+    """Channels in a stack; default: those of the first training picture."""
+
+    @property
+    def span(self) -> Span | None:
+        """Black and white; None where `data.white` or the files say."""
+        return (0.0, self.white) if isinstance(self.white, float) else self.white
+
+    @model_validator(mode="after")
+    def _labels_are_no_colours(self) -> Self:
+        if self.labels and (self.white or self.channels):
+            raise ValueError("labels: has neither white nor channels of its own")
+        return self
+
+
+def _as_inputs(given: object) -> object:
+    """Let an address stand for an input, and one input for a stack of one."""
+    parts = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    return tuple({"path": part} if isinstance(part, str) else part for part in parts)
+
+
+Inputs = Annotated[tuple[Input, ...], BeforeValidator(_as_inputs)]
+"""One address, or several whose pictures of equal name are stacked."""
+
+
 class DataOptions(Options):
     """Where the images are and how they are read.
 
@@ -55,9 +92,16 @@ class DataOptions(Options):
     The layouts are described in docs/data.md.
     """
 
+    _single: ClassVar[bool] = False
+    """Whether there is one domain only."""
     root: str
     """Folder with `trainA/ trainB/ testA/ testB/` (unpaired), `train/ val/` of side-by-side
     pairs, `A/ B/` with equal names, or list files `trainA.txt`, ..."""
+    a: Inputs = ()
+    """Where the images of A are, instead of what `root` holds by its layout: an address, or
+    several whose images of equal name are stacked, such as `[rgb/, depth/]`."""
+    b: Inputs = ()
+    """Likewise of B."""
     direction: Direction = "AtoB"
     """With BtoA the model takes the data set's B as its A."""
     preprocess: Preprocess = "resize_and_crop"
@@ -99,17 +143,25 @@ class DataOptions(Options):
                 raise ValueError("black must be below white")
         return white
 
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if bool(self.a) != bool(self.b) and not self._single:
+            raise ValueError("a and b: give both, or neither")
+        return self
+
     @property
     def spans(self) -> tuple[Span | None, Span | None]:
         """Black and white of the data set's A and B; None where the files state them.
 
         `auto` is measured when a training begins (`core.data.white`), and None before.
         """
+        spans: tuple[Span | None, Span | None] = (None, None)
         if isinstance(self.white, float):
-            return (0.0, self.white), (0.0, self.white)
-        if isinstance(self.white, tuple):
-            return self.white[0], self.white[-1]
-        return None, None
+            spans = (0.0, self.white), (0.0, self.white)
+        elif isinstance(self.white, tuple):
+            spans = self.white[0], self.white[-1]
+        own = [inputs[0].span if len(inputs) == 1 else None for inputs in (self.a, self.b)]
+        return own[0] or spans[0], own[1] or spans[1]
 
 
 class SingleDataOptions(DataOptions):
@@ -119,6 +171,7 @@ class SingleDataOptions(DataOptions):
     size, crop from the centre, no mirroring.
     """
 
+    _single: ClassVar[bool] = True
     root: str
     """Folder of images, or one with `train/`, `test/` folders of them, or with MNIST's idx files
     (`train-images-idx3-ubyte`, `t10k-images-idx3-ubyte`, gzipped or not)."""
@@ -156,12 +209,19 @@ class TrainOptions(Options):
     """Only deterministic kernels (slower on CUDA)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast type; fp16 uses a gradient scaler."""
-    channels_last: bool = False
-    winograd: bool = False
-    """In fp32 on a CPU, wide 3x3 and 4x4 convolutions by minimal filtering and those from and to
-    images by cells of pixels: faster at the published widths, the same to float32 rounding;
+    tf32: bool = True
+    """On GPUs since Ampere, convolutions and products of fp32 in TF32, as torch's convolutions
+    have it by default; never inside a gradient penalty."""
+    speed: Literal["auto", "off"] = "auto"
+    """auto takes what is fastest here with the same mathematics, to float32 rounding, and says
+    so; off is torch's own way. The next three override it (see `core.training.speed`)."""
+    channels_last: bool | None = None
+    """Images and weights with their channels side by side in memory."""
+    winograd: bool | None = None
+    """In fp32 on a CPU, convolutions the way that is measured to be fastest for their shape: by
+    minimal filtering, by cells of pixels from and to images, their parts in either layout;
     elsewhere without effect. See `core.cpu.accelerate`."""
-    keep_memory: bool = False
+    keep_memory: bool | None = None
     """On a CPU, keep freed memory for the next tensor: faster where tensors are over 32 MiB, with
     a little more of it held; elsewhere without effect. See `core.cpu.memory`."""
     compile: bool = False

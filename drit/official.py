@@ -97,8 +97,7 @@ def from_official(
         raise UserError(f"{source}: holds none of {', '.join(NETWORKS)}")
     family = build_official(DRIT, infer_model(weights), source, {"direction": direction})
     keep_and_load(family.networks, weights, source)
-    for name in [name for name in family.optimizers if name not in weights]:
-        del family.optimizers[name]
+    family.optimizers = {name: family.optimizers[name] for name in weights}
     for name, optimizer in family.optimizers.items():
         if f"{name}_opt" in states:
             load_optimizer(optimizer, states[f"{name}_opt"], f"{source}: {name}_opt")

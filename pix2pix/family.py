@@ -8,6 +8,7 @@ forward where that is the same function (`core.nn.joint`).
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss, gradient_penalty, l1
+from core.losses import augmented, dis_loss, gen_loss, gradient_penalty, l1
 from core.nn.factory import Generator, make_discriminator, make_generator
 from core.nn.joint import forward_each
 from core.options import Direction
 from core.training.image_pool import ImagePool
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from core.training.update import frozen
 from pix2pix.config import Config as Pix2PixConfig
 
@@ -42,10 +43,12 @@ class Pix2Pix:
     def __init__(self, config: Pix2PixConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
         self.networks = networks
-        self.optimizers: dict[str, Optimizer] = {
-            "G": adam([networks["G"]], config.optim),
-            "D": adam([networks["D"]], config.optim),
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                "G": partial(adam, [networks["G"]], config.optim),
+                "D": partial(adam, [networks["D"]], config.optim),
+            }
+        )
         self.state: dict[str, Any] = {"pool": ImagePool(config.model.pool_size, config.train.seed)}
 
     @classmethod
@@ -82,7 +85,8 @@ class Pix2Pix:
         G, D = self.networks["G"], self.networks["D"]
         fake_B = G(real_A)
 
-        real_pair, fake_pair = pair(real_A, real_B), self.state["pool"].query(pair(real_A, fake_B))
+        real_pair = self.augmented(pair(real_A, real_B))
+        fake_pair = self.augmented(self.state["pool"].query(pair(real_A, fake_B)))
         on_fake, on_real = forward_each(D, fake_pair, real_pair)
         D_fake = dis_loss(on_fake, model.gan_mode, real=False)
         D_real = dis_loss(on_real, model.gan_mode, real=True)
@@ -93,7 +97,8 @@ class Pix2Pix:
         update(self.optimizers["D"], loss_D)
 
         with frozen(D):
-            G_GAN = gen_loss(D(pair(real_A, fake_B)), model.gan_mode)  # eq. 1
+            on_fake = D(self.augmented(pair(real_A, fake_B)))
+            G_GAN = gen_loss(on_fake, model.gan_mode)  # eq. 1
             G_L1 = model.lambda_L1 * l1(fake_B, real_B)  # eq. 3
             update(self.optimizers["G"], G_GAN, G_L1)
 
@@ -106,6 +111,11 @@ class Pix2Pix:
             "G": G_GAN + G_L1,
         }
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def augmented(self, pairs: Tensor) -> Tensor:
+        """Return what the discriminator sees of pairs: both images of one are changed alike."""
+        model = self.config.model
+        return augmented(pairs, model.diffaug, (model.input_nc, model.output_nc))
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
         """Show the three official columns."""

@@ -16,7 +16,7 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--runs", type=Path, help="folder of runs; default: only what is carried")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for everyone who can reach")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
-    cli.add(parser, "--device")
+    cli.add(parser, "--speed", "--device")
 
 
 def serve(args: cli.Args) -> None:
@@ -26,7 +26,8 @@ def serve(args: cli.Args) -> None:
     from families import CARRIED, FAMILIES
 
     runs = find_runs(args.runs, FAMILIES) if args.runs is not None else {}
-    page = build_page(Demo(runs | CARRIED, pick_device(args.device), FAMILIES))
+    demo = Demo(runs | CARRIED, pick_device(args.device), FAMILIES, args.speed)
+    page = build_page(demo)
     launch(page, args.host, args.port)
     page.block_thread()
 

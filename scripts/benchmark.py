@@ -80,7 +80,7 @@ def training(args: cli.Args) -> dict[str, Any]:
     if config.family not in FAMILIES:
         raise UserError(f"{args.config}: {config.family} is not trained; see --smoothing")
     kind = FAMILIES[config.family]
-    fast = measure.fast_options(world.device) if args.fast is None else args.fast
+    fast = measure.FAST if args.fast is None else args.fast
     if args.operations:
         report |= measure.count_operations(kind, config, world)
     elif args.loader:

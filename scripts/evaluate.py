@@ -21,7 +21,7 @@ def options(parser: cli.Parser) -> None:
     what.add_argument("--data", type=Path, help="data set; default: the one trained on")
     cli.add(what, "--preprocess", default="official")
     what.add_argument("--num-styles", type=int, default=10, metavar="N", help="default: 10")
-    cli.add(what, "--precision", "--eval")
+    cli.add(what, "--precision", "--eval", "--speed")
     folders = parser.add_argument_group("pictures that are there: folders, lists .txt, shards .tar")
     folders.add_argument("--generated", type=Path, help="what is measured")
     folders.add_argument("--real", type=Path, help="real pictures, or their statistics .npz")
@@ -42,7 +42,7 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--cache", metavar="DIR", help="features of real images; '': none")
     folder = "of FID, KID and LPIPS; default: torch.hub's folder"
     parser.add_argument("--weights", metavar="DIR", help=folder)
-    cli.add(parser, "--download", "--device")
+    cli.add(parser, "--download", "--device", "--max-pixels")
 
 
 def measure(args: cli.Args) -> None:
@@ -51,9 +51,11 @@ def measure(args: cli.Args) -> None:
         args, max_images=1, num_styles=2, kid_subset_size=2, neighbours=1, bootstrap=0
     )
     _refuse_contradictions(args)
+    from core.data.images import set_max_pixels
     from core.evaluation.metrics.weights import fetch_missing
     from core.options import EvaluateOptions
 
+    set_max_pixels(args.max_pixels)
     names = EvaluateOptions.model_fields.keys() & vars(args).keys()
     measured = EvaluateOptions(**cli.chosen(args, *names))
     if args.download:
@@ -90,7 +92,7 @@ def _measure_model(args: cli.Args, measured: Any) -> None:
         FAMILIES,
         measured,
         distributed.start(args.device).device,
-        **cli.chosen(args, "data", "preprocess", "precision", "test_mode", "output"),
+        **cli.chosen(args, "data", "preprocess", "precision", "test_mode", "speed", "output"),
     )
     print(f"{found}\n{file}")
 

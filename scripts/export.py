@@ -30,7 +30,7 @@ def export(args: cli.Args) -> None:
 
         print(*write_folder(checkpoint, args.output, FAMILIES), sep="\n")
         return
-    translator = load(checkpoint, "cpu", test_mode=args.test_mode)
+    translator = load(checkpoint, "cpu", test_mode=args.test_mode, speed="off")
     name = translator.family.config.name.replace("/", "_")
     for direction in [args.direction] if args.direction else translator.directions:
         done = export_onnx(translator, direction, args.output / f"{name}_{direction}.onnx")

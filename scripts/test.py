@@ -18,8 +18,11 @@ def options(parser: cli.Parser) -> None:
     """Add the options."""
     cli.add(parser, "--checkpoint", "--which", "--max-pixels")
     parser.add_argument("--input", type=Path, help="image, folder or data set to translate")
-    cli.add(parser, "--output", "--direction", "--max-images", "--precision", "--eval", "--device")
+    cli.add(parser, "--output", "--direction", "--max-images", "--precision", "--eval")
+    cli.add(parser, "--speed", "--device")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
+    back = "also translate results back (rec_A, rec_B)"
+    parser.add_argument("--reconstruct", action="store_true", help=back)
     white = "value that is white in more than 8 bits; default: as trained"
     parser.add_argument("--white", type=float, metavar="VALUE", help=white)
     cli.add(parser, "--preprocess", default="none")
@@ -57,11 +60,11 @@ def test(args: cli.Args) -> None:
     if args.input is not None:
         set_max_pixels(args.max_pixels)
         rng.seed_all(args.seed + world.rank)
-        modes = cli.chosen(args, "precision", "test_mode", "tile")
+        modes = cli.chosen(args, "precision", "test_mode", "tile", "speed")
         translate(load(choose(args.checkpoint, args.which), world.device, **modes), args, world)
     elif world.is_main:  # one process draws all samples
         file = choose(args.checkpoint, args.which)
-        draw(load_sampler(file, world.device, args.precision), args)
+        draw(load_sampler(file, world.device, args.precision, args.speed), args)
 
 
 main = partial(cli.main, __doc__, options, test)

@@ -48,7 +48,7 @@ class PhotoWCTDecoders:
                     init = nn.init.dirac_ if layer is encoder["conv0"] else nn.init.kaiming_normal_
                     init(layer.weight)
                     nn.init.zeros_(cast("Tensor", layer.bias))
-        self.optimizers: dict[str, Optimizer] = {"dec": adam(decoders.values(), config.optim)}
+        self.optimizers: Mapping[str, Optimizer] = {"dec": adam(decoders.values(), config.optim)}
         self.state: dict[str, Any] = {}
 
     @classmethod

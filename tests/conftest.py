@@ -22,6 +22,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+import tests.fixed_ways  # noqa: F401  (importing it is what it is for)
 from tests.processes import SERVER, Done, Script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,6 +108,13 @@ def _freed_memory_is_returned() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.cpu.accelerate.keep_freed_memory", lambda: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Half precision is tried out on every processor, and narrow networks are not told apart.
+    monkeypatch.setattr("core.training.speed.emulates_bf16", lambda _: False)
+    monkeypatch.setattr("core.training.speed._has_avx512", lambda: True)
 
 
 @pytest.fixture(autouse=True)

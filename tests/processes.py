@@ -28,7 +28,10 @@ SERVER = get_context("spawn" if sys.platform == "win32" else "forkserver")
 """Makes processes as `spawn` does: with nothing of this one, but with torch loaded."""
 # A name that cannot be imported is passed over in silence: the fork then imports it itself.
 SERVER.set_forkserver_preload(
-    ["core.training.trainer", "cyclegan.family", "dcgan.family", "drit.family", "munit.family"]
+    [
+        *("core.training.trainer", "cyclegan.family", "dcgan.family", "drit.family"),
+        *("munit.family", "tests.fixed_ways"),
+    ]
 )
 
 

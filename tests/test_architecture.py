@@ -100,7 +100,7 @@ def test_no_circle_between_rooms() -> None:
 
 
 def test_acceleration_has_one_door() -> None:
-    """Training and neural style call `accelerate`; nothing else knows of faster convolutions."""
+    """Who runs networks calls `accelerate`; nothing else knows of faster convolutions."""
     callers = {
         (name, target)
         for name, targets in arrows().items()
@@ -110,6 +110,7 @@ def test_acceleration_has_one_door() -> None:
     door = "core.cpu.accelerate"
     rooms = (
         "core.evaluation.networks",
+        "core.inference.speed",
         "core.training.step",
         "style.neural.networks",
     )

@@ -20,8 +20,9 @@ of the mnist networks are in [0, 1] inside, as published, and in [-1, 1] at the 
 logged with the papers' sign, also of a critic that rates real images low as the official one does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -34,7 +35,7 @@ from core.generative import GenerativeBase
 from core.losses import dis_loss, gradient_penalty
 from core.nn.joint import forward_each
 from core.text import interpolate
-from core.training.optimizers import adam, rmsprop
+from core.training.optimizers import Optimizers, adam, rmsprop
 from core.training.update import clip_weights, frozen
 from wgan.config import Config as WGANConfig
 from wgan.critic_schedule import trains_generator
@@ -52,12 +53,14 @@ class WGAN(GenerativeBase):
         self.config: WGANConfig = config
         self.networks = networks
         optim = config.optim
-        self.optimizers: dict[str, Optimizer] = {
-            name: adam([network], optim)
-            if optim.optimizer == "adam"
-            else rmsprop([network], optim, optim.smoothing)
-            for name, network in networks.items()
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                name: partial(adam, [network], optim)
+                if optim.optimizer == "adam"
+                else partial(rmsprop, [network], optim, optim.smoothing)
+                for name, network in networks.items()
+            }
+        )
         self.state: dict[str, Any] = {}
         self.unit_range = config.model.generator == "mnist"
 
@@ -81,6 +84,7 @@ class WGAN(GenerativeBase):
         # Not under no_grad: older torch would keep autocast's casts without gradients for later.
         with frozen(G):
             fake = G(self.draw_noise(len(real), real), *right)
+        real, fake = self.augmented(real), self.augmented(fake)
         rated = {"critic_real": (real, *right), "critic_fake": (fake, *right)}
         if model.text is not None:
             rated["critic_wrong"] = (real, *wrong)
@@ -109,11 +113,12 @@ class WGAN(GenerativeBase):
         model, G = self.config.model, self.networks["G"]
         given = tuple(c.repeat(model.gen_batch_factor, 1) for c in right)
         fake = G(self.draw_noise(model.gen_batch_factor * len(real), real), *given)
-        loss = -self.rate(fake=(fake, *given))["fake"]
+        loss = -self.rate(fake=(self.augmented(fake), *given))["fake"]
         if model.text is not None and model.text.interpolation:
             mixed = interpolate(right[0], model.text.beta)
             fake = G(self.draw_noise(len(mixed), mixed), mixed)
-            loss = loss - model.text.interpolation * self.rate(fake=(fake, mixed))["fake"]
+            value = self.rate(fake=(self.augmented(fake), mixed))["fake"]
+            loss = loss - model.text.interpolation * value
         return loss
 
     def rate(self, **inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:

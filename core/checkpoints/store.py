@@ -118,28 +118,32 @@ def verify(path: Path) -> str | None:
     return None if footer[1].decode() == digest.hexdigest() else "damaged (checksum differs)"
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a whole checkpoint on the CPU.
+def load(path: Path, *, verified: bool = False) -> dict[str, Any]:
+    """Read a checkpoint on the CPU; of what nobody looks at, such as moments, nothing is read.
+
+    Args:
+        path: the file.
+        verified: it was found by `find` in a folder just now, which has verified it.
 
     Raises:
         UserError: missing, cut, damaged, not ours, or written by another version.
     """
-    state = read(path)
+    state = read(path, verified=verified)
     structure.check(state, path)
     return state
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, *, verified: bool = False) -> dict[str, Any]:
     """Read what `save` wrote, whatever is in it; errors as `load`."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
-    if problem := verify(path):
+    if not verified and (problem := verify(path)):
         raise UserError(
             f"{path}: {problem}; use an older checkpoint, or convert an official .pth file with "
             "scripts/convert.py"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # torch raises a different type for every kind of damage
         # A right checksum under something else: made by hand, and perhaps with intent.
         raise UserError(
@@ -206,7 +210,9 @@ def newest(run_dir: Path) -> dict[str, Any] | None:
     Raises:
         UserError: all are damaged.
     """
-    return load(find(run_dir)[0]) if listed(run_dir / "checkpoints") else None
+    if not listed(run_dir / "checkpoints"):
+        return None
+    return load(find(run_dir)[0], verified=True)
 
 
 def prune(

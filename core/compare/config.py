@@ -15,6 +15,7 @@ from core.options import (
     Options,
     PositiveInt,
     Resize,
+    Speed,
 )
 
 RESERVED = ("input", "example", "truth", "reconstruction")
@@ -64,8 +65,11 @@ class Show(Options):
 
 
 class Inference(Options):
-    """How long one image takes."""
+    """How pictures are made, and how long one takes."""
 
+    speed: Speed = "auto"
+    """`auto` runs the networks of checkpoints as fast as the device can at the same results to
+    rounding; `off` as they were written."""
     sizes: tuple[PositiveInt, ...] = ()
     """Pixels; sides of the images. None given: `data.size`, or 256."""
     repeats: PositiveInt = 10

@@ -117,8 +117,9 @@ def measure_cost(
     else:
         networks = translator.family.networks
         counts = {n: sum(p.numel() for p in net.parameters()) for n, net in networks.items()}
-        parameters = sum(counts.values())
-        used = sum(counts.get(name, 0) for name in translator.family.ema_networks) or parameters
+        used = sum(counts.get(name, 0) for name in translator.family.ema_networks)
+        parameters = translator.num_parameters
+        used = used or parameters
     device = translator.device
     try:
         timings, problems = run_in_subprocess(time_images, source, device, sizes, repeats)

@@ -158,7 +158,8 @@ def prepare(
             file, damaged = store.find(choose(start, entry.which))
             method.problems += [f"damaged: {line}" for line in damaged]
             _read_run(file, method, entry.which)
-            method.source = partial(load_translator, file, dict(families), place)
+            speed = config.inference.speed
+            method.source = partial(load_translator, file, dict(families), place, speed=speed)
         assert method.source is not None, "an entry has a config or a checkpoint"
         method.translator = method.source()
     except UserError as error:

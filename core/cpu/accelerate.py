@@ -6,20 +6,16 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from core.cpu import convolutions, norms
-from core.cpu.convolutions import ConvFromFew, ConvToFew, ConvTransposeToFew, WideConv2d
+from core.cpu.convolutions import Conv2d, ConvTranspose2d
 from core.cpu.filters import KeptFilters, watch_optimizers
 from core.cpu.memory import keep_freed_memory
 from core.nn.norms import InstanceNorm2d, Normalise
 from core.nn.padding import ReflectionPad2d
 from core.nn.upsampling import DoubledConv2d
-
-FEW = 4
-"""Channels of an image, at most."""
-MANY = 16
-"""Channels that make cells of pixels worth it: lanes of a vector."""
 
 
 class LeftToConvolution(ReflectionPad2d):
@@ -64,40 +60,37 @@ def accelerate(networks: Iterable[nn.Module], *, winograd: bool, keep_memory: bo
                 pad.__class__, conv.pads = LeftToConvolution, "reflect"
 
 
-def _exchange_convolution(module: nn.Module) -> None:
+def accelerate_inference(networks: Iterable[nn.Module]) -> None:
+    """Make networks that are not trained again as fast on a CPU as they can be, in place.
+
+    They are laid out in channels_last, their parameters take no gradients from now on, and what
+    follows from the weights alone (filters, kernels) is worked out once and kept.
+
+    Args:
+        networks: with their weights, on their device; on others than a CPU nothing changes.
+    """
+    networks = list(networks)
+    if any(p.device.type != "cpu" for network in networks for p in network.parameters()):
+        return
+    for network in networks:
+        network.requires_grad_(False).to(memory_format=torch.channels_last)
+    accelerate(networks, winograd=True, keep_memory=True)
+
+
+def _exchange_convolution(module: Any) -> None:
     if type(module) is DoubledConv2d:
         module.__class__ = convolutions.DoubledConv2d
-    elif type(module) in (nn.Conv2d, nn.ConvTranspose2d):
-        module.__class__ = _kind(module)
-        if isinstance(module, WideConv2d):
+        module.kept = None if module.weight.requires_grad else KeptFilters(fixed=True)
+    elif type(module) in (nn.Conv2d, nn.ConvTranspose2d) and convolutions.can_do(module):
+        module.fixed = not module.weight.requires_grad
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = Conv2d
             module.kept = KeptFilters(fixed=not module.weight.requires_grad)
+        else:
+            module.__class__ = ConvTranspose2d
 
 
-def _kind(layer: Any) -> type[nn.Module]:
-    """What an `nn.Conv2d` or `nn.ConvTranspose2d` is to become; its own type if nothing else."""
-    pairs = layer.kernel_size, layer.stride, layer.padding
-    if (
-        any(isinstance(pair, str) or pair[0] != pair[1] for pair in pairs)
-        or layer.dilation != (1, 1)
-        or layer.padding_mode != "zeros"
-        or layer.groups != 1
-    ):
-        return type(layer)
-    (kernel, _), (stride, _), (padding, _) = pairs
-    few_in = layer.in_channels <= FEW and layer.out_channels >= MANY
-    few_out = layer.out_channels <= FEW and layer.in_channels >= MANY
-    if isinstance(layer, nn.ConvTranspose2d):
-        cells = few_out and kernel >= stride > 1 and layer.output_padding == (0, 0)
-        return ConvTransposeToFew if cells else type(layer)
-    if few_in and kernel > 1:
-        return ConvFromFew
-    if few_out and kernel >= 5 and stride == 1:  # cells widen smaller kernels too much
-        return ConvToFew
-    wide = kernel in (3, 4) and stride == 1 and padding in (0, 1, 2)
-    return WideConv2d if wide else type(layer)
-
-
-def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, WideConv2d]]:
+def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, Conv2d]]:
     for module in network.modules():
         couples: Iterable[tuple[Any, Any]] = [
             (getattr(module, "pad", None), getattr(module, "conv", None))
@@ -106,6 +99,6 @@ def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, WideCo
             couples = pairwise(module)
         for pad, conv in couples:
             narrow = type(pad) is ReflectionPad2d and pad.padding == (1, 1, 1, 1)
-            wide = isinstance(conv, WideConv2d) and conv.kernel_size == (3, 3)
+            wide = isinstance(conv, Conv2d) and conv.kernel_size == (3, 3) and conv.stride == (1, 1)
             if narrow and wide and conv.padding == (0, 0):
                 yield pad, conv

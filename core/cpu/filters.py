@@ -48,14 +48,23 @@ class KeptFilters:
 
     def of(self, weight: Tensor, outputs: int) -> Tensor:
         """`transformed` of the layer's weight [O, I, r, r] as it is now."""
-        # A graph cannot look at versions, and what inference mode makes cannot serve a training.
-        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+        if torch.compiler.is_compiling():  # a graph cannot look at versions
             return transformed(weight.detach(), outputs)
+        # What inference mode makes cannot serve a training.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._kept(weight, outputs)
+
+    def _kept(self, weight: Tensor, outputs: int) -> Tensor:
         old = self._weight
         if old is None or old.data_ptr() != weight.data_ptr() or self._version != weight._version:
             self._weight, self._version, self._by_outputs = weight.detach(), weight._version, {}
         if outputs not in self._by_outputs:
-            self._by_outputs[outputs] = transformed(weight.detach(), outputs)
+            filters = transformed(weight.detach(), outputs)
+            if type(filters) is not Tensor:  # without memory: someone counts bytes
+                return filters
+            if self.fixed:  # as the products of the forward read them, a tenth faster
+                filters = filters.mT.contiguous().mT
+            self._by_outputs[outputs] = filters
         return self._by_outputs[outputs]
 
 

@@ -25,19 +25,22 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.cpu.filters import KeptFilters, transformed
 from core.cpu.scratch import scratch
 from core.cpu.tiles import Mode, gather, scatter
 from core.cpu.transforms import Transforms, transforms
-from core.nn.padding import ReflectionPad2d, ReplicationPad2d
 
-MIN_CHANNELS = 128
+MIN_CHANNELS = 32
 """Narrower convolutions are mostly transforms."""
+SURE_CHANNELS = 128
+"""From here on they are faster on most processors."""
 MIN_PLACES = 512
-"""Pixels of a batch; with fewer the filters' transform costs more than the products save."""
+"""Pixels of a batch; with fewer the filters' transform costs more than the products save.
+
+Filters that are transformed only once are larger to read still. Their choices are made by one
+image of the batch, so that its result is the same in any company."""
 LARGE_PLACES = 8192
 """From here on F(6, 3), whose filters are nearly twice as large as those of F(4, 3)."""
 LARGE_PLACES_FIXED = 2048
@@ -240,12 +243,20 @@ _convolve.register_autograd(_convolve_backward, setup_context=_save_convolve)
 _gradients.register_autograd(_gradients_backward, setup_context=_save_gradients)
 
 
-_PAD = {"reflect": ReflectionPad2d(1), "replicate": ReplicationPad2d(1)}
+def suits(x: Tensor, weight: Tensor, padding: int, mode: Mode, *, one: bool = False) -> bool:
+    """Tell whether `conv2d` may do a convolution, and might be faster than a direct one.
+
+    With `one` that depends on one image of the batch, whose result is then the same in any.
+    """
+    places = _places(x[:1] if one else x, weight.shape[2], padding)
+    mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
+    wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
+    return weight.shape[2] in (3, 4) and padding <= 2 and mirrors and wide
 
 
-def in_full_on_cpu(x: Tensor) -> bool:
-    """Autocast and GPUs have convolutions of their own that are faster still."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+def _places(x: Tensor, taps: int, padding: int) -> int:
+    """Pixels that a convolution of x gives."""
+    return x.shape[0] * math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
 
 
 def conv2d(
@@ -256,7 +267,7 @@ def conv2d(
     mode: Mode = "zeros",
     kept: KeptFilters | None = None,
 ) -> Tensor:
-    """`F.conv2d(x, weight, bias, padding=padding)`, by minimal filtering where that is faster.
+    """`F.conv2d(x, weight, bias, padding=padding)` by minimal filtering.
 
     Args:
         x: [N, I, H, W].
@@ -270,13 +281,7 @@ def conv2d(
         [N, O, H + 2 * padding - r + 1, W + 2 * padding - r + 1].
     """
     taps = weight.shape[2]
-    places = x.shape[0] * math.prod(_size_out(size, taps, padding) for size in x.shape[2:])
-    mirrors = mode != "reflect" or min(x.shape[2:]) > 1  # otherwise torch says what is wrong
-    wide = places >= MIN_PLACES and min(weight.shape[:2]) >= MIN_CHANNELS
-    if not (in_full_on_cpu(x) and mirrors and wide):
-        if mode != "zeros":
-            x, padding = _PAD[mode](x), 0
-        return F.conv2d(x, weight, bias, padding=padding)
+    places = _places(x[:1] if kept is not None and kept.fixed else x, taps, padding)
     if kept is None:
         filters = transformed(weight.detach(), _outputs_for(taps, places))
     else:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from core.data.medical import is_medical, of_medical
 from core.data.pages import split_page, tiff_directory
 from core.data.picture import Levels, Numbers, Picture
 from core.data.stored import Stored, of_array, of_pillow, of_tiff, raw_mode, require_pixels
@@ -83,7 +84,7 @@ class Description:
 
 def has_image_extension(path: Path) -> bool:
     """Tell whether `path` is named like an image; its content is not looked at."""
-    return path.suffix.lower() in IMAGE_EXTENSIONS
+    return path.suffix.lower() in IMAGE_EXTENSIONS or is_medical(path)
 
 
 def set_max_pixels(number: int | None) -> None:
@@ -112,7 +113,28 @@ def read_picture(path: Path, span: Span | None = None) -> Picture:
             holds numbers without an agreed range (signed, 32 bits or floating point) and there is
             no `span`.
     """
-    return _picture(_decode(path), span, str(path))
+    return picture_of_stored(read_stored(path), span, str(path))
+
+
+def read_stored(path: Path) -> Stored:
+    """Decode a picture, upright, and leave its values as they are stored.
+
+    Raises:
+        UserError: As `read_picture`, but never for want of an agreed range.
+    """
+    with _refusing(path):
+        if is_medical(path):
+            file, number = split_page(path)
+            return of_medical(file, number or 1, path)
+        if path.suffix.lower() in ARRAYS:
+            return of_array(path, path)
+        if path.suffix.lower() in _TIFF and not _pillow_is_whole(path):
+            file, number = split_page(path)
+            return of_tiff(file, tiff_directory(file, number), file)
+        with _open(path) as image:
+            if getattr(image, "is_animated", False) and image.format not in _PAGED_FORMATS:
+                _say_first_frame(path, image)
+            return of_pillow(image, path)
 
 
 def decode_picture(content: bytes, name: str, span: Span | None = None) -> Picture:
@@ -120,19 +142,24 @@ def decode_picture(content: bytes, name: str, span: Span | None = None) -> Pictu
 
     `name` has the file's suffix and is what messages call it; for the rest see `read_picture`.
     """
+    return picture_of_stored(decode_stored(content, name), span, name)
+
+
+def decode_stored(content: bytes, name: str) -> Stored:
+    """Decode as `decode_picture`, but leave values as they are stored."""
     path, stream = Path(name), io.BytesIO(content)
     if not content:
         raise UserError(f"{name}: empty (0 bytes); remove or replace it")
     with _refusing(path):
+        if is_medical(path):
+            return of_medical(stream, 1, path)
         if path.suffix.lower() in ARRAYS:
-            stored = of_array(stream, path)
-        elif content[:4] in _TIFF_STARTS and not _opens_whole(stream):
-            stored = of_tiff(stream, 0, path)
-        else:
-            image = Image.open(stream, formats=FORMATS)
-            require_pixels(*image.size, path)
-            stored = of_pillow(image, path)
-    return _picture(stored, span, name)
+            return of_array(stream, path)
+        if content[:4] in _TIFF_STARTS and not _opens_whole(stream):
+            return of_tiff(stream, 0, path)
+        image = Image.open(stream, formats=FORMATS)
+        require_pixels(*image.size, path)
+        return of_pillow(image, path)
 
 
 def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
@@ -153,7 +180,7 @@ def picture_of(image: Image.Image, span: Span | None = None, name: str = "image"
         stored = of_pillow(image, name)
     except Exception as error:  # see _refusing
         raise UserError(f"{name}: cannot be decoded ({_reason(error)})") from error
-    return _picture(stored, span, name)
+    return picture_of_stored(stored, span, name)
 
 
 def rgb_of(image: Image.Image, name: str = "image") -> npt.NDArray[np.uint8]:
@@ -171,7 +198,7 @@ def describe_image(path: Path) -> Description:
     Raises:
         UserError: As `read_picture`, but never for want of an agreed range.
     """
-    stored = _decode(path)
+    stored = read_stored(path)
     values, levels = stored.values, stored.levels
     deep = levels is None or levels.deep
     height, width, bands = values.shape
@@ -196,11 +223,11 @@ def open_image(path: Path) -> Image.Image:
     return read_picture(path).to_pil()
 
 
-def open_label_map(path: Path) -> Image.Image:
+def open_label_map(path: Path, content: bytes | None = None) -> Image.Image:
     """Decode a map of class ids or class colours, upright, without touching ids.
 
     Palettes keep their indices, and gray of 2, 4 and 16 bits its values, which `open_image` would
-    turn into colours and scale.
+    turn into colours and scale. Of `content`, if it is given, `path` is the name.
 
     Returns:
         Mode "L", "P", an integer mode, "RGB" or "RGBA"; `info["file"]` is the path, for errors.
@@ -208,7 +235,11 @@ def open_label_map(path: Path) -> Image.Image:
     Raises:
         UserError: As `read_picture`.
     """
-    with _refusing(path), _open(path) as image:
+    stream = None if content is None else io.BytesIO(content)
+    with (
+        _refusing(path),
+        _open(path) if stream is None else Image.open(stream, formats=FORMATS) as image,
+    ):
         factor = _SMALL_GRAY.get(raw_mode(image), 1)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
@@ -220,8 +251,8 @@ def open_label_map(path: Path) -> Image.Image:
     return image
 
 
-def _picture(stored: Stored, span: Span | None, name: str) -> Picture:
-    """Set black and white."""
+def picture_of_stored(stored: Stored, span: Span | None, name: str) -> Picture:
+    """Set black and white; arguments and errors as `read_picture`."""
     levels = stored.levels
     if span is not None and (levels is None or levels.deep):
         levels = Levels(stored.values.dtype.name, *span)
@@ -255,20 +286,6 @@ def _open(path: Path) -> Image.Image:
     if number is not None:
         image.seek(tiff_directory(file, number) if image.format == "TIFF" else number - 1)
     return image
-
-
-def _decode(path: Path) -> Stored:
-    """Decode a picture, upright, as stored."""
-    with _refusing(path):
-        if path.suffix.lower() in ARRAYS:
-            return of_array(path, path)
-        if path.suffix.lower() in _TIFF and not _pillow_is_whole(path):
-            file, number = split_page(path)
-            return of_tiff(file, tiff_directory(file, number), file)
-        with _open(path) as image:
-            if getattr(image, "is_animated", False) and image.format not in _PAGED_FORMATS:
-                _say_first_frame(path, image)
-            return of_pillow(image, path)
 
 
 def _pillow_is_whole(path: Path) -> bool:

@@ -29,6 +29,7 @@ from core.data.batches import (
 )
 from core.data.cache import cached
 from core.data.folders import find_paired, find_unpaired, has_split
+from core.data.inputs import open_inputs
 from core.data.picture import Pixels
 from core.data.readers.files import Source
 from core.data.readers.interface import Images, OpensImages
@@ -280,8 +281,8 @@ def fixed_batch(
         domain, captions = _domain(options, "train", channels)
         pixels, names, items = _fixed_column(domain, 0, min(num_images, len(domain)), options)
         return SampleBatch(pixels, names, tuple(captions[i] if captions else "" for i in items))
-    own, paired = isinstance(data, OpensImages), layout == "paired"
-    there = own or data.val_fraction or has_split(data.root, "test", paired=paired)
+    own = isinstance(data, OpensImages) or data.a  # these serve every split
+    there = own or data.val_fraction or has_split(data.root, "test", paired=layout == "paired")
     split = "test" if there else "train"
     images = _images(options, split, layout, channels)
     columns = [(images[0], 0), (images[-1], 2 - len(images))]  # B is a pair's second image
@@ -327,6 +328,9 @@ def _images(
         channels = channels[::-1]  # the model's A is the data set's B
     if isinstance(options, OpensImages):
         return _opened(options, split, channels)
+    if options.a:
+        opened = open_inputs(options, layout, split, channels)
+        return [_cached(images, options) for images in opened]
     find = find_paired if layout == "paired" else find_unpaired
     found = find(options.root, split, options.max_images, options.val_fraction)
     if found.split != split:
@@ -340,6 +344,8 @@ def _domain(
     """Open the images of one domain's split; return them and their captions if there are tags."""
     if isinstance(options, OpensImages):
         return _opened(options, split, channels)[0], ()
+    if options.a:
+        return _cached(open_inputs(options, "single", split, channels)[0], options), ()
     (count,) = channels
     tags = getattr(options, "tags", None)
     found: DomainFiles = find_domain(options.root, split, tags, options.val_fraction)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from core.data.picture import Picture, Pixels
@@ -89,6 +90,17 @@ def resize(image: Pixels, options: DataOptions) -> Pixels:
         return resized[0]
     result = np.stack(resized, axis=2)
     return result if image.dtype == np.uint8 else result.clip(0, 1)  # bicubic overshoots
+
+
+def resize_ids(ids: npt.NDArray[np.int64], options: DataOptions) -> npt.NDArray[np.int64]:
+    """Resize class numbers [H, W] as `resize` does images, each pixel to its nearest."""
+    height, width = ids.shape
+    size = resized_size(width, height, options)
+    if size == (width, height):
+        return ids
+    require_pixels(*size, f"a label map of {width} x {height} pixels after {options.preprocess}")
+    picture = Image.fromarray(ids.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(picture).astype(np.int64)
 
 
 def for_network(picture: Picture, channels: int, options: DataOptions) -> Pixels:

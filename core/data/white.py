@@ -38,13 +38,16 @@ def with_white(config: C, layout: Layout, earlier: Any = None) -> C:
         return config
     kept = (earlier or {}).get("data", {}).get("white")
     white = _measured(data, layout) if kept in (None, "auto") else kept
-    changed = data.model_copy(update={"white": white})
-    return config.model_copy(update={"data": type(data).model_validate(changed.model_dump())})
+    changed = type(data).model_validate(data.model_dump() | {"white": white})
+    return config.model_copy(update={"data": changed})
 
 
 def _measured(data: DataOptions, layout: Layout) -> tuple[Span | None, ...]:
-    if isinstance(data, OpensImages):
-        raise UserError("data.white: auto measures image files; give the value that is white")
+    if isinstance(data, OpensImages) or data.a:
+        raise UserError(
+            "data.white: auto measures the layouts of data.root; give the value that is white, or "
+            "each part of data.a and data.b its own (`{path: depth/, white: 4095}`)"
+        )
     if layout == "single":
         tags = getattr(data, "tags", None)
         found = find_domain(data.root, "train", tags, data.val_fraction)

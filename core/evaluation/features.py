@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.data.inputs import Sides
 from core.data.listing import expanded
 from core.data.parallel import read_ahead
 from core.errors import UserError
@@ -27,7 +28,6 @@ from core.evaluation.scores import OF_SETS, Measure
 from core.evaluation.statistics import SetFeatures, StatisticsCache, default_cache
 from core.evaluation.uncertainty import Interval, frechet_bias, frechet_interval, kernel_interval
 from core.options import EvaluateOptions
-from core.report.pictures import in_8_bits, to_rgb
 
 LEAST_FOR_BIAS = 4
 """Images of a set, so that its halves still have a covariance."""
@@ -107,8 +107,11 @@ class FeatureDistances:
         return found.values
 
     def _kept(self, network: FeatureNetwork, pictures: Pictures, title: str) -> SetFeatures:
-        files = [path for item in pictures.source.files for path in item]
         protocol = {**network.protocol, "read": pictures.rule}
+        source = pictures.source
+        if isinstance(source, Sides):
+            return SetFeatures.of(_seen(network, pictures, title), protocol)
+        files = [path for item in source.files for path in item]
         return self._cache.get(files, protocol, lambda: _seen(network, pictures, title))
 
     def measures(
@@ -224,7 +227,7 @@ class FeatureDistances:
 def _seen(network: FeatureNetwork, pictures: Pictures, title: str) -> Features:
     collector = FeatureCollector(network)
     for i, image in enumerate(read_ahead(pictures.read, len(pictures), title)):
-        picture = to_rgb(in_8_bits(image))
+        picture = pictures.seen(image)
         require_size(picture, pictures.name(i))
         collector.add(picture)
     return collector.features()

@@ -161,6 +161,7 @@ def _stem(pictures: Pictures, i: int) -> str:
     source = pictures.source
     if isinstance(source, ShardSource):
         return same(source.member(i))
+    assert isinstance(source, Source)
     path, domain = Path(source.files[i][0]), source.root / source.label
     root = domain if path.is_relative_to(domain) else source.root
     return same(relative_name(path.with_suffix(""), root))

@@ -1,7 +1,7 @@
 """Find what to measure a translator on: test images of two domains, and truths if known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from core.data.folders import find_paired, find_unpaired, has_split
+from core.data.inputs import Sides, open_inputs
 from core.data.listing import list_images
 from core.data.names import same
 from core.data.readers.files import Source
@@ -17,6 +18,8 @@ from core.data.transforms import for_testing
 from core.errors import UserError
 from core.inference.translator import Translator
 from core.options import DataOptions, Direction, Span, other_way
+from core.report.looks import Look
+from core.report.pictures import in_8_bits, to_rgb
 
 Preprocess = Literal["official", "none"]
 
@@ -25,8 +28,9 @@ Preprocess = Literal["official", "none"]
 class Pictures:
     """Numbered images, decoded on demand; `side` is which of an item's, where these are pairs."""
 
-    source: Source
+    source: Source | Sides
     side: int = 0
+    look: Look = field(default_factory=Look)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -38,6 +42,10 @@ class Pictures:
             [C, H, W], uint8, or float32 in [-1, 1] where there are more than 8 bits.
         """
         return torch.from_numpy(np.array(self.source.read(i)[self.side]))
+
+    def seen(self, image: Tensor) -> Tensor:
+        """Return what is measured of an image, uint8 [3, H, W]; of a stack the first picture."""
+        return to_rgb(in_8_bits(self.look.first(image)))
 
     @property
     def rule(self) -> str:
@@ -108,6 +116,8 @@ def evaluation_set(
     `channels` are those of A and B, `options` the rule of the resize, `max_images` the most per
     domain. `paired` looks for pairs, also where there is an unpaired set.
     """
+    if options.a:
+        return _of_inputs(root, channels, options, max_images, paired=paired)
     share = options.val_fraction
     unpaired = has_split(root, "test", paired=False)
     if paired or (not unpaired and has_split(root, "test", paired=True)):
@@ -122,6 +132,23 @@ def evaluation_set(
     }
     known = {direction: pictures for direction, pictures in truths.items() if pictures}
     return EvaluationSet({"AtoB": a, "BtoA": b}, known)
+
+
+def _of_inputs(
+    root: Path,
+    channels: tuple[int, int],
+    options: DataOptions,
+    max_images: int | None,
+    *,
+    paired: bool,
+) -> EvaluationSet:
+    """Open what `data.a` and `data.b` name, below another root perhaps."""
+    here = options.model_copy(update={"root": str(root), "max_images": max_images})
+    opened = open_inputs(here, "paired" if paired else "unpaired", "test", channels)
+    looks = Look(options.a), Look(options.b)
+    a = Pictures(opened[0], 0, looks[0])
+    b = Pictures(opened[-1], 2 - len(opened), looks[1])
+    return EvaluationSet({"AtoB": a, "BtoA": b}, {"AtoB": b, "BtoA": a} if paired else {})
 
 
 def _truths(

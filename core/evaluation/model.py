@@ -22,6 +22,7 @@ from core.evaluation.image_set import EvaluationSet
 from core.evaluation.metrics import lpips
 from core.evaluation.metrics.detail import band_energies, detail_distance
 from core.evaluation.metrics.diversity import feature_distance, pixel_distance
+from core.evaluation.metrics.segmentation import Confusion
 from core.evaluation.pairs import PairMeasures
 from core.evaluation.protocol import protocol
 from core.evaluation.scores import Evaluation, Measure, Scores
@@ -29,7 +30,8 @@ from core.evaluation.share import Share, joined
 from core.evaluation.statistics import SetFeatures
 from core.family import to_float
 from core.options import Direction, EvaluateOptions, other_way
-from core.report.pictures import MODES, in_8_bits, to_rgb, to_uint8
+from core.report.looks import class_numbers
+from core.report.pictures import MODES, to_rgb, to_uint8
 
 Shares = Mapping[Direction, Share]
 """{direction: what one process has measured}."""
@@ -100,6 +102,8 @@ class Evaluator:
         if direction in self._set.truths:
             names += ["psnr", "ssim", "ms_ssim", "l1", *(["lpips"] if learnt else [])]
             names += ["student_distance"]
+            if self._set.reals(direction).look.classes:
+                names += ["pixel_accuracy", "class_accuracy", "mean_iou"]
         names += ["edge_correlation", "color_inversion", "structure_distance"]
         if self._translator.has_styles:
             names += [*(["lpips_diversity"] if learnt else []), "diversity", "diversity_features"]
@@ -148,19 +152,25 @@ class Evaluator:
         table: defaultdict[str, list[tuple[float, float | None]]] = defaultdict(list)
         details = [torch.empty(0, 3)], [torch.empty(0, 3)]  # of inputs, of translations
         fakes = self._distances.collector() if numbers else None
+        reals = self._set.reals(direction)
+        confusion = self._confusion(direction)
         for i, (image, outputs) in zip(numbers, self._translated(direction, numbers), strict=True):
-            if image.shape[0] not in MODES:
+            if image.shape[0] not in MODES and not self._set.inputs[direction].look.inputs:
                 looked_at = "three" if image.shape[0] > 3 else "one"
                 self.notes.append(
                     f"{direction}: inputs have {image.shape[0]} channels, compared by the first "
                     f"{looked_at}"
                 )
             # [1, 3, H, W], uint8
-            x, y = (to_rgb(in_8_bits(each))[None] for each in (image, outputs[0]))
+            x = self._set.inputs[direction].seen(image)[None]
+            y = reals.seen(outputs[0])[None]
             if fakes:
                 fakes.add(y[0])
             for bands, picture in zip(details, (x, y), strict=True):
                 bands.append(band_energies(picture))
+            if confusion is not None:
+                truth = self._set.truths[direction].read(i)
+                confusion.add(class_numbers(outputs[0]).cpu(), class_numbers(truth))
             measures = self._fidelity(direction, i, image, x, y)
             measures |= {name: (v, None) for name, v in self._pairs.with_source(x, y).items()}
             if len(outputs) > 1:
@@ -168,7 +178,8 @@ class Evaluator:
             for name, pair in measures.items():
                 table[name].append(pair)
         inputs, made = (torch.cat(bands) for bands in details)
-        share = Share(dict(table), inputs, made)
+        counts = None if confusion is None else confusion.counts
+        share = Share(dict(table), inputs, made, counts=counts)
         return share if fakes is None else share.with_features(fakes.features())
 
     def _scores(self, direction: Direction, share: Share) -> Scores:
@@ -180,6 +191,9 @@ class Evaluator:
         bands = self._bands(direction)
         copied, made = (detail_distance(each, bands) for each in (share.inputs, share.outputs))
         found["detail_distance"] = Measure.of("detail_distance", made, copied)
+        if share.counts is not None:
+            for name, value in vars(Confusion.of(share.counts).scores()).items():
+                found[name] = Measure.of(name, value)
         return Scores(len(inputs), len(reals), {**found, **share.means()})
 
     def _translated(
@@ -213,8 +227,8 @@ class Evaluator:
         if self._translator.has_styles:
             # In the truth's style, as content comes from the input.
             guided = self._translator.in_style_of(to_float(image), to_float(truth), direction)
-            y = to_rgb(to_uint8(guided))[None]
-        truth = to_rgb(in_8_bits(truth))[None]
+            y = self._set.reals(direction).seen(guided)[None]
+        truth = self._set.truths[direction].seen(truth)[None]
         if truth.shape != y.shape:
             raise UserError(
                 f"{self._set.inputs[direction].name(i)}: its translation has {y.shape[3]}x"
@@ -224,6 +238,11 @@ class Evaluator:
         copied = self._pairs.with_truth(x, truth)
         made = self._pairs.with_truth(y, truth)
         return {name: (value, copied[name]) for name, value in made.items()}
+
+    def _confusion(self, direction: Direction) -> Confusion | None:
+        """Begin to count classes, where label maps are made and the true ones are known."""
+        classes = self._set.reals(direction).look.classes
+        return Confusion(classes) if classes and direction in self._set.truths else None
 
     def _diversity(self, outputs: list[Tensor]) -> dict[str, float]:
         images = torch.stack([to_float(to_rgb(to_uint8(output))) for output in outputs])

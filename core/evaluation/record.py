@@ -15,8 +15,9 @@ from core.evaluation.scores import Evaluation
 from core.family import FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.loading import load_family
 from core.inference.sampler import Sampler
+from core.inference.speed import arrange
 from core.inference.translator import Translator
-from core.options import EvaluateOptions
+from core.options import EvaluateOptions, Speed
 from core.runtime.files import write_file
 
 
@@ -30,22 +31,27 @@ def evaluate(
     preprocess: Preprocess = "official",
     precision: Literal["fp32", "bf16"] = "fp32",
     test_mode: Literal["published", "eval"] = "published",
+    speed: Speed = "auto",
     output: Path | None = None,
 ) -> tuple[Evaluation, Path]:
     """Measure a checkpoint (file or run folder); return what was found, and the JSON file written.
 
     `data` is the data set, by default the one trained on, resized by `preprocess` (see
-    `find_evaluation_set`); `precision` and `test_mode` are those of `Translator`; `output` is by
-    default `<checkpoint>.evaluation.json`. What cannot be used or written is refused.
+    `find_evaluation_set`); `precision` and `test_mode` are those of `Translator`, `speed` that of
+    `core.inference.speed`; `output` is by default `<checkpoint>.evaluation.json`. What cannot be
+    used or written is refused.
     """
-    family, file, _ = load_family(checkpoint, families)
+    family, file, *_ = load_family(checkpoint, families)
     if data is None and family.config.data.root in ("", "."):
         raise UserError(f"{file}: was converted and knows no data set; give --data")
     root = data or Path(family.config.data.root)
     if isinstance(family, GenerativeFamily):
-        found = evaluate_samples(Sampler(family, device, precision), root, options)
+        sampler = Sampler(family, device, precision)
+        arrange(family.networks.values(), speed)
+        found = evaluate_samples(sampler, root, options)
     elif isinstance(family, TranslationFamily):
         translator = Translator(family, device, precision, test_mode)
+        arrange(family.networks.values(), speed)
         test_set = find_evaluation_set(root, translator, preprocess, options.max_images)
         found = Evaluator(translator, test_set, options)()
     else:

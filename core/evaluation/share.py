@@ -24,6 +24,7 @@ class Share:
         outputs: those of the translations, [N, 3].
         features: of the translations, [N, D]; None where they are not measured.
         logits: likewise, [N, classes].
+        counts: pixels of each true and each found class, where label maps are made.
     """
 
     table: dict[str, list[tuple[float, float | None]]]
@@ -31,6 +32,7 @@ class Share:
     outputs: Tensor
     features: Tensor | None = None
     logits: Tensor | None = None
+    counts: Tensor | None = None
 
     def with_features(self, features: Features) -> Share:
         """Return the same with what a network saw in the translations."""
@@ -64,10 +66,12 @@ def joined(shares: Sequence[Share]) -> Share:
         there = [tensor for tensor in tensors if tensor is not None]
         return torch.cat(there) if there else None
 
+    counts = [share.counts for share in shares if share.counts is not None]
     return Share(
         dict(table),
         torch.cat([share.inputs for share in shares]),
         torch.cat([share.outputs for share in shares]),
         together([share.features for share in shares]),
         together([share.logits for share in shares]),
+        torch.stack(counts).sum(0) if counts else None,
     )

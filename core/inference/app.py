@@ -14,7 +14,7 @@ from core.family import FamilyTable
 from core.inference import safe_files
 from core.inference.loading import load_translator
 from core.inference.translator import Translator
-from core.options import Direction
+from core.options import Direction, Speed
 
 MAX_STYLES = 16
 
@@ -56,8 +56,14 @@ def _translates(path: Path, table: FamilyTable) -> bool:
 class Demo:
     """What the page does, without the page, with the runs that `find_runs` has found."""
 
-    def __init__(self, runs: dict[str, Path], device: torch.device, table: FamilyTable) -> None:
-        self.runs, self._device, self._table = runs, device, table
+    def __init__(
+        self,
+        runs: dict[str, Path],
+        device: torch.device,
+        table: FamilyTable,
+        speed: Speed = "auto",
+    ) -> None:
+        self.runs, self._device, self._table, self._speed = runs, device, table, speed
         self._loaded: tuple[Path, Translator] | None = None
 
     def translator(self, name: str) -> Translator:
@@ -69,7 +75,8 @@ class Demo:
         file, _ = store.find(self.runs[name])
         if self._loaded is None or self._loaded[0] != file:
             self._loaded = None  # both would not fit a small GPU
-            self._loaded = (file, load_translator(file, self._table, self._device))
+            loaded = load_translator(file, self._table, self._device, speed=self._speed)
+            self._loaded = file, loaded
         return self._loaded[1]
 
     def translate(

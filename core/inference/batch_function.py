@@ -131,8 +131,10 @@ class BatchFunction:
             self._translator = _loaded[key]
         return self._translator
 
-    def translate(self, images: Sequence[Image]) -> list[Image]:
+    def translate(self, images: Sequence[Image], seed: int | None = None) -> list[Image]:
         """Translate pictures uint8 [H, W, C] of any sizes, and return them in their order.
+
+        Dropout draws by `seed`, the same for all; None draws by each picture's own pixels.
 
         Raises:
             UserError: NaN in a result.
@@ -140,7 +142,8 @@ class BatchFunction:
         pictures = [_as_picture(image) for image in images]
         results: dict[int, Image] = {}
         for places in self._passes(pictures):
-            results.update(zip(places, self._run([pictures[i] for i in places]), strict=True))
+            made = self._run([pictures[i] for i in places], seed)
+            results.update(zip(places, made, strict=True))
         return [results[place] for place in range(len(images))]
 
     def _passes(self, pictures: Sequence[Picture]) -> Iterable[list[int]]:
@@ -153,11 +156,11 @@ class BatchFunction:
             groups.setdefault(self.translator.legal_size(picture), []).append(place)
         return groups.values()
 
-    def _run(self, pictures: Sequence[Picture]) -> list[Image]:
+    def _run(self, pictures: Sequence[Picture], seed: int | None) -> list[Image]:
         codes = None if self.style is None else self.style.expand(len(pictures), 1, -1)
         device = self.translator.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(zlib.crc32(pictures[0].pixels.tobytes()))
+            torch.manual_seed(zlib.crc32(pictures[0].pixels.tobytes()) if seed is None else seed)
             made = self.translator.pictures(pictures, self.direction, codes)
         results: list[Image] = []
         for (result,) in made:

@@ -35,6 +35,8 @@ class Sampler:
     ) -> None:
         self.family, self.device, self.precision = family, device, precision
         self.origin = origin
+        self.speed = ""
+        """What was taken to make it fast, where it was loaded (`core.inference.speed`)."""
         for network in family.networks.values():
             network.to(device)
 

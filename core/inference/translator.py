@@ -35,10 +35,10 @@ from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
 from core.nn.padding import legal, pad_to_multiple
 from core.options import Direction, Span, other_way
-from core.tiling.run import fits, run_tiled
+from core.tiling.run import AUTO_TILE, TileChoice, run_tiled
 
-AUTO_TILE = 512
-"""Tile side where memory does not suffice for the whole image and none is asked for."""
+STYLE_PIXELS = 512 * 512
+"""Pixels of the translations of one image that are decoded at once."""
 
 ImageOrTensor = TypeVar("ImageOrTensor", Image.Image, Picture, Tensor)
 Run = Callable[[Tensor], list[Tensor]]
@@ -70,6 +70,12 @@ class Translator:
     ) -> None:
         self.family, self.device, self.precision = family, device, precision
         self.test_mode, self.tile, self.origin = test_mode, tile, origin
+        self.speed = ""
+        """What was taken to make it fast, where it was loaded (`core.inference.speed`)."""
+        parameters = (p for network in family.networks.values() for p in network.parameters())
+        self.num_parameters = sum(p.numel() for p in parameters)
+        """Of all networks of the checkpoint, those included that only trained the others."""
+        self._tiles = TileChoice(device)
         self.load_again: Callable[[], Translator] | None = None  # for other processes
         for network in family.networks.values():
             network.to(device)
@@ -232,11 +238,8 @@ class Translator:
         direction, back = self.check_direction(direction), other_way(direction)
         if self.styles is None:
             return self(self(images, direction), self.check_direction(back))
-        family, codes = self.styles, self.encode_style(images, back).to(self.device)
-
-        def work(x: Tensor) -> Tensor:
-            return family.decode(family.encode_content(x, direction), codes, back)
-
+        codes = self.encode_style(images, back).to(self.device)
+        work = partial(_recoded, family=self.styles, codes=codes, ways=(direction, back))
         return self._padded(images, lambda x: [self._through(work, x)])[0].to(images.device)
 
     def _translate(self, image: Any, direction: Direction, styles: Tensor | None) -> list[Any]:
@@ -336,6 +339,9 @@ class Translator:
     def _result_levels(self, given: Levels, direction: Direction) -> Levels:
         """Say what results are stored as: like their input, unless the target has its own range."""
         source, target = self.spans(direction)
+        data = self.family.config.data
+        if len(data.a if direction == "AtoB" else data.b) > 1:
+            given = EIGHT_BITS  # a stack has no depth of its own
         return given.spanning(target) if target else EIGHT_BITS if source else given
 
     @contextmanager
@@ -371,17 +377,22 @@ class Translator:
         # One code for all images, or with a dimension more one for each.
         codes = [code.expand(len(images), -1) for code in styles.to(self.device).unbind(-2)]
         works = [partial(family.translate, direction=direction, styles=code) for code in codes]
-        tile = self._tile_side(images, works[0])
+        tile = self._tiles.side(works[0], images, self.tile)
         if tile:
             return [self._through(work, images, tile) for work in works]
         content = family.encode_content(images.to(self.device), direction)
-        return [family.decode(content, code, direction) for code in codes]
+        if len(images) > 1:
+            return [family.decode(content, code, direction) for code in codes]
+        together = max(1, STYLE_PIXELS // images[0, 0].numel())
+        parts = torch.cat(codes).split(together)
+        decoded = [family.decode(content, part, direction) for part in parts]
+        return [*torch.cat(decoded).split(1)]
 
     def _through(
         self, work: Callable[[Tensor], Tensor], images: Tensor, tile: int | None = None
     ) -> Tensor:
         """Send legal images through `work`, whole or in tiles; `tile` is known already or None."""
-        tile = self._tile_side(images, work) if tile is None else tile
+        tile = self._tiles.side(work, images, self.tile) if tile is None else tile
         if not tile:
             return work(images.to(self.device))
         if self.drops_out:
@@ -391,10 +402,9 @@ class Translator:
             )
         return run_tiled(work, images.cpu(), tile=tile, device=self.device)
 
-    def _tile_side(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> int:
-        """Return the side of the tiles, or 0 for the whole image at once."""
-        tile, side = self.tile, max(images.shape[-2:])
-        if tile is None:
-            small = side <= AUTO_TILE or fits(network, images.shape, self.device)
-            tile = 0 if small else AUTO_TILE
-        return 0 if side <= tile else tile
+
+def _recoded(
+    x: Tensor, family: StyleFamily, codes: Tensor, ways: tuple[Direction, Direction]
+) -> Tensor:
+    there, back = ways
+    return family.decode(family.encode_content(x, there), codes, back)

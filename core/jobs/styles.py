@@ -19,7 +19,7 @@ from core.inference.latent import lerp, save_numbers
 from core.inference.styles import StyleSet, drawn, given, one, seed_of, states_domains
 from core.inference.translator import Translator
 from core.jobs.translate import Job, Task
-from core.options import DataOptions, Direction
+from core.options import DataOptions, Direction, other_way
 from core.report.pictures import save_gif, save_png, scaled, sheet, strip, table
 from core.report.results import save_picture
 
@@ -65,8 +65,9 @@ class InStyles(Task):
             save_numbers(styles.codes, folder / "styles" / f"{job.name}.npy")
         real = self.read(job)
         fakes = self.translator.in_styles(real, styles.codes, job.direction)
+        looks = self.look(job.direction), self.look(other_way(job.direction))
         for path, picture in zip(self.outputs(job).values(), [real, *fakes], strict=True):
-            save_picture(picture, folder / path, self.translator.family.config.log.bands)
+            save_picture(picture, folder / path, looks[picture is not real])
 
     def figure(self, direction: Direction, jobs: Sequence[Job], folder: Path) -> tuple[str, str]:
         """Write a grid of the inputs and their translations, and codes that are common to them."""
@@ -148,8 +149,9 @@ def choose_task(
     num_frames: int = 16,
     seed: int = 0,
     max_images: int | None = None,
+    reconstruct: bool = False,
 ) -> Task:
-    """Choose what to make of each input; `official` is as in `Task`.
+    """Choose what to make of each input; `official` and `reconstruct` are as in `Task`.
 
     There are `num_styles` random styles (`NUM_STYLES` if None), for each input or `synchronized`,
     the same for all; or those of `examples` (`core.inference.styles.given`), of folders at most
@@ -165,7 +167,11 @@ def choose_task(
     if not translator.has_styles:
         if options:
             translator.require_styles(f"{options[0]}: ")
-        return Task(translator, official)
+        if reconstruct and len(translator.directions) < 2:
+            raise UserError("--reconstruct: this checkpoint translates one way and not back")
+        return Task(translator, official, reconstruct)
+    if reconstruct:
+        raise UserError("--reconstruct: a content comes back in its own style; give it as --style")
     if len(options) > 1 and options != ["--num-styles", "--synchronized"]:
         raise UserError("give one of --num-styles (with --synchronized), --style and --interpolate")
     num_styles = num_styles or NUM_STYLES

@@ -17,6 +17,8 @@ def translate(translator: Translator, args: Namespace, world: World) -> None:
     Raises:
         UserError: options that do not fit the checkpoint, or images that were left out.
     """
+    if world.is_main:
+        print(translator.speed)
     if args.white is not None:
         translator.set_white(args.white)
     direction = translator.check_direction(args.direction) if args.direction else None
@@ -33,6 +35,7 @@ def translate(translator: Translator, args: Namespace, world: World) -> None:
         num_frames=args.frames,
         seed=args.seed,
         max_images=args.max_images,
+        reconstruct=args.reconstruct,
     )
     failures = translate_all(task, jobs, args.output, config.name, world)
     if world.is_main:
@@ -43,6 +46,7 @@ def translate(translator: Translator, args: Namespace, world: World) -> None:
 
 def draw(sampler: Sampler, args: Namespace) -> None:
     """Draw samples from noise, and print where the page is."""
+    print(sampler.speed)
     captions = args.text + (read_captions(args.texts) if args.texts else [])
     noise = read_noise(args.noise, sampler.family.noise_dim) if args.noise else None
     title, choice = sampler.family.config.name, {"num": args.num, "seed": args.seed}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from core.data.addresses import is_address
 from core.data.folders import (
     find_paired,
     find_single,
@@ -20,13 +21,16 @@ from core.data.folders import (
     has_split,
     splits_present,
 )
-from core.data.names import result_names
+from core.data.inputs import Side, open_inputs
+from core.data.names import distinct, printable, result_names
 from core.data.picture import Picture
 from core.data.transforms import for_testing, resize
 from core.errors import UserError
+from core.family import Layout
 from core.inference.translator import Translator
 from core.options import DataOptions, Direction, other_way
 from core.report.gallery import write_test_gallery
+from core.report.looks import Look
 from core.report.results import save_picture
 from core.runtime import distributed
 from core.runtime.distributed import World
@@ -40,6 +44,10 @@ class Job:
     name: str
     """Unique name of its outputs, without extension; may contain folders."""
     direction: Direction
+    sides: tuple[Side, Side] | None = None
+    """Input and truth where `data.a` and `data.b` name the data; then `path` names the input."""
+    item: int = 0
+    """Number of the image in these."""
     truth: Path | None = None
     """The true counterpart, where it is known; the same file as `path` if side by side."""
 
@@ -72,6 +80,10 @@ def find_jobs(
     directions = translator.directions
     first = direction or directions[0]
     share = translator.family.config.data.val_fraction
+    if translator.family.config.data.a and path.is_dir():
+        jobs = _jobs_of_inputs(path, translator, direction, max_images)
+        if jobs:
+            return jobs
     if path.is_dir() and translator.family.layout == "paired" and _is_tested(path, True, share):
         pairs = find_paired(path, "test", max_images, share)
         inputs, truths = (pairs.a, pairs.b) if first == "AtoB" else (pairs.b, pairs.a)
@@ -82,6 +94,33 @@ def find_jobs(
         return [job for d in wanted for job in _jobs(found.a if d == "AtoB" else found.b, path, d)]
     files = find_single(path, max_images, output)
     return _jobs(files, path if path.is_dir() else path.parent, first)
+
+
+def _jobs_of_inputs(
+    root: Path, translator: Translator, direction: Direction | None, max_images: int | None
+) -> list[Job]:
+    """Find the inputs where `data.a` and `data.b` name them below a root; none elsewhere."""
+    data = translator.family.config.data.model_copy(
+        update={"root": str(root), "max_images": max_images}
+    )
+    if not all(is_address(str(root), one.path) for one in (*data.a, *data.b)):
+        return []
+    paired = translator.family.layout == "paired"
+    layout: Layout = "paired" if paired else "unpaired"
+    sides = [
+        side
+        for opened in open_inputs(data, layout, "test", translator.channels("AtoB"))
+        for side in opened.sides
+    ]
+    jobs = []
+    for way in [d for d in translator.directions if direction in (None, d)]:
+        source, target = sides if way == "AtoB" else sides[::-1]
+        keys = [printable(source.key(i)) for i in range(len(source.items))]
+        for i, name in enumerate(distinct(keys)):
+            path = root / source.name(i)
+            truth = root / target.name(i) if paired else None
+            jobs.append(Job(path, name, way, (source, target), i, truth))
+    return jobs
 
 
 def _is_tested(root: Path, paired: bool, share: float) -> bool:
@@ -107,7 +146,7 @@ def _jobs(
 ) -> list[Job]:
     names, truths = result_names(files, root), truths or [None] * len(files)
     return [
-        Job(file, name, direction, truth)
+        Job(file, name, direction, truth=truth)
         for file, name, truth in zip(files, names, truths, strict=True)
     ]
 
@@ -120,10 +159,12 @@ class Task:
         translator: what makes it.
         official: the training's data options, to resize inputs as the published test does; None
             takes them as they are.
+        reconstruct: translate results back, where there is a way; it takes as long again.
     """
 
     translator: Translator
     official: DataOptions | None = None
+    reconstruct: bool = False
 
     def labels(self, job: Job) -> tuple[str, str, str]:
         """Give real, fake, and truth or reconstruction their official names.
@@ -155,8 +196,17 @@ class Task:
             pictures.append(self.read(job, job.truth))
         elif self._has_way_back(job):
             pictures.append(translator(fake, other_way(job.direction)))
-        for path, picture in zip(self.outputs(job).values(), pictures, strict=True):
-            save_picture(picture, folder / path, translator.family.config.log.bands)
+        looks = self.look(job.direction), self.look(other_way(job.direction))
+        domains = (0, 1, 1 if job.truth is not None else 0)
+        for path, picture, domain in zip(
+            self.outputs(job).values(), pictures, domains, strict=False
+        ):
+            save_picture(picture, folder / path, looks[domain])
+
+    def look(self, direction: Direction) -> Look:
+        """Return how a direction's inputs are seen."""
+        config = self.translator.family.config
+        return Look.of(config.data, "A" if direction == "AtoB" else "B", config.log.bands)
 
     def figure(
         self, direction: Direction, jobs: Sequence[Job], folder: Path
@@ -170,6 +220,9 @@ class Task:
     def read(self, job: Job, truth: Path | None = None) -> Picture:
         """Open an input's picture, or its truth, resized as the published test does if asked to."""
         is_target = truth is not None
+        if job.sides is not None:
+            options = None if self.official is None else for_testing(self.official)
+            return job.sides[is_target].read(job.item, options)
         picture = self.translator.read(truth or job.path, job.direction, target=is_target)
         if job.truth == job.path:  # side by side: A is the left half and B the right one
             is_a = (job.direction == "AtoB") != is_target
@@ -185,7 +238,7 @@ class Task:
         return picture.with_pixels(colours, picture.levels, alpha if channels == 4 else None)
 
     def _has_way_back(self, job: Job) -> bool:
-        return other_way(job.direction) in self.translator.directions
+        return self.reconstruct and other_way(job.direction) in self.translator.directions
 
 
 def translate_all(

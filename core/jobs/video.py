@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import zlib
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,20 +25,31 @@ from tqdm import tqdm
 
 from core.errors import UserError, reading
 from core.inference.batch_function import BatchFunction
+from core.inference.styles import given
 from core.inference.translator import Translator
 from core.jobs.video_files import (
     CONTAINERS,
     Clip,
     Frame,
     Pixels,
-    SegmentWriter,
     check_output,
     import_av,
     join,
+    open_clip,
     read_frames,
+    segment_writer,
 )
 from core.options import Direction
+from core.runtime.distributed import World
 from core.runtime.files import write_file
+
+CRF = 18
+"""x264's constant rate factor: 18 looks like its source, 23 is x264's default."""
+_WORST = 51
+_FEW = 0.9
+"""Share of the frames that a file states below which it is said to be cut."""
+BATCH_SIZE = 8
+"""Frames in a pass."""
 
 
 @dataclass
@@ -81,8 +94,9 @@ class VideoJob:
         output: the result's file, of a suffix in `core.jobs.video_files.CONTAINERS`.
         translator: what translates.
         direction: by default the first there is.
-        style: code [style_dim] for all frames; by default the first that seed 0 draws.
-        crf: x264's constant rate factor: 18 looks like its source, 23 is x264's default.
+        style: code [style_dim] for all frames; None in a family without styles.
+        seed: of dropout, where it is active; the same for all frames.
+        crf: x264's constant rate factor.
         batch_size: frames that go through the network together.
         segment_frames: frames of a segment; x264 starts anew at every 250th by itself.
     """
@@ -92,8 +106,9 @@ class VideoJob:
     translator: Translator
     direction: Direction | None = None
     style: Tensor | None = None
-    crf: int = 18
-    batch_size: int = 8
+    seed: int = 0
+    crf: int = CRF
+    batch_size: int = BATCH_SIZE
     segment_frames: int = 250
 
     @property
@@ -113,8 +128,63 @@ class VideoJob:
             "checkpoint": [by.origin, by.precision, by.test_mode, by.tile],
             "direction": by.check_direction(self.direction),
             "style": None if self.style is None else zlib.crc32(self.style.numpy().tobytes()),
+            "seed": self.seed,
             "encoding": [self.crf, self.segment_frames, import_av().__version__],
         }
+
+
+def run(translator: Translator, args: Namespace, world: World) -> int:
+    """Do what `scripts/translate.py` is asked for with a video as its input.
+
+    Raises:
+        UserError: options that do not fit a video or the checkpoint; as `translate_video`.
+    """
+    for option, value in (
+        ("--format", args.format if args.format != "png" else None),
+        ("--num-styles", args.num_styles),
+        ("--white", args.white),
+        ("--workers", args.workers),
+        ("--gallery", args.gallery or None),
+        ("--check", args.check or None),
+        ("torchrun", world.size if world.size > 1 else None),
+    ):
+        if value is not None:
+            raise UserError(f"{option} {value}: has no meaning for a video")
+    if args.crf > _WORST:
+        raise UserError(f"--crf {args.crf}: from 0 to {_WORST}")
+    direction = translator.check_direction(args.direction)
+    job = VideoJob(
+        open_clip(args.input),
+        args.output,
+        translator,
+        direction,
+        _style(translator, direction, args),
+        args.seed,
+        args.crf,
+        args.batch_size or BATCH_SIZE,
+    )
+    flicker = translate_video(job, overwrite=args.overwrite)
+    print(f"{args.output}: {flicker or 'is there already; --overwrite makes it again'}")
+    if flicker and flicker.num_frames < _FEW * job.clip.num_frames:
+        # FFmpeg reads a cut Matroska file to its end without a word.
+        print(
+            f"{args.input}: states about {job.clip.num_frames} frames and holds "
+            f"{flicker.num_frames}; it may have been cut",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _style(translator: Translator, direction: Direction, args: Namespace) -> Tensor | None:
+    """Return the one style of all frames: that of --style, or else the first of --seed."""
+    if args.style:
+        translator.require_styles("--style: ")
+        codes = given(translator, args.style, direction).codes
+        if len(codes) > 1:
+            raise UserError(f"--style: {len(codes)} styles; a video takes one for all its frames")
+        return codes[0]
+    return translator.random_styles(1, args.seed)[0] if translator.has_styles else None
 
 
 def translate_video(job: VideoJob, *, overwrite: bool = False) -> Flicker | None:
@@ -166,12 +236,12 @@ def _write_segment(
 
     def write(file: BinaryIO) -> None:
         nonlocal last
-        with SegmentWriter(file, job.clip, job.crf) as writer:
+        with segment_writer(file, job.clip, job.crf) as write_frame:
             while batch := list(islice(frames, job.batch_size)):
-                results = work.translate([frame.pixels for frame in batch])
+                results = work.translate([frame.pixels for frame in batch], job.seed)
                 for frame, result in zip(batch, results, strict=True):
                     pair = frame.pixels, _as_rgb(result)
-                    writer.write(Frame(frame.time, pair[1]))
+                    write_frame(Frame(frame.time, pair[1]))
                     flicker.num_frames += 1
                     if last is not None:
                         flicker.num_pairs += 1

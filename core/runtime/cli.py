@@ -50,6 +50,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "help": "change an option of the config, e.g. train.batch_size=4; may be repeated",
     },
+    "--speed": {
+        "choices": ["auto", "off"],
+        "default": "auto",
+        "help": "auto: what is fastest here at the same results to rounding; off: plain networks",
+    },
     "--which": {
         "default": "last",
         "help": "of a run folder: last, best (by checkpoint.best), a step, or epoch:N",
@@ -63,6 +68,13 @@ def add(parser: Parser | argparse._ArgumentGroup, *names: str, **changes: Any) -
     """Add shared options to a parser, with some of their settings changed."""
     for name in names:
         parser.add_argument(name, **(OPTIONS[name] | changes))
+
+
+def place(text: str) -> Path | str:
+    """Return a path, or, of what has a protocol, the address as it is: a type of options."""
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    return text if "://" in text else Path(text)
 
 
 def chosen(args: Args, *names: str) -> dict[str, Any]:
@@ -96,14 +108,20 @@ def main(
         `work`'s code; 2 for bad input, a full disk or too little GPU memory; 130 after Ctrl-C.
             Anything else is our bug and keeps its stack trace.
     """
-    message, code = "", 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file's name may be no text: escape, don't stop
             stream.reconfigure(errors="backslashreplace")
+    parser = Parser(description=(doc or "").splitlines()[0])
+    options(parser)
+    args = parser.parse_args(argv)
+    return attend(work, args)
+
+
+def attend(work: Callable[[Args], int | None], args: Args) -> int:
+    """Do the work, and say what a user can mend; returns as `main`."""
+    message, code = "", 2
     try:
-        parser = Parser(description=(doc or "").splitlines()[0])
-        options(parser)
-        code = work(parser.parse_args(argv)) or 0
+        code = work(args) or 0
         if processes := _processes():
             processes.barrier()  # nobody leaves while another still waits for it
     except UserError as error:

@@ -31,40 +31,14 @@ from core.runtime import rng
 from core.runtime.distributed import World
 from core.runtime.progress import Window, peak_memory_bytes
 from core.training.sizes import fitted
+from core.training.speed import has_fast_bf16
 from core.training.step import Stepper
 
-PLAIN = (
-    "precision=fp32",
-    "compile=false",
-    "channels_last=false",
-    "winograd=false",
-    "keep_memory=false",
-)
+PLAIN = ("precision=fp32", "compile=false", "speed=off")
 """Train options of the plain path: none of the arrangements for speed."""
+FAST = ("speed=auto",)
+"""Train options of the fast path: what is taken where nobody says anything."""
 _WARM_UP = 2
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 matrix products are faster than fp32: GPUs since Ampere, CPUs with AMX."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_amx_tile_supported())
-
-
-def fast_options(device: torch.device) -> list[str]:
-    """Train options of the fast path on a device: the same mathematics, arranged for it.
-
-    bf16 autocast and compilation where the hardware has bf16. Without it a CPU would emulate bf16,
-    slower than fp32, and compilation takes minutes there and gains nothing beside Winograd.
-    """
-    half = has_fast_bf16(device)
-    return [
-        f"precision={'bf16' if half else 'fp32'}",
-        f"compile={'true' if half else 'false'}",
-        "channels_last=true",
-        "winograd=true",
-        "keep_memory=true",
-    ]
 
 
 def _with(config: Any, settings: Sequence[str]) -> Any:

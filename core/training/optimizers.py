@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,29 @@ _MOMENTS: dict[type[Optimizer], set[str]] = {
     RMSprop: {"step", "square_avg"},
 }
 """What each optimizer remembers of a parameter."""
+
+
+class Optimizers(Mapping[str, Optimizer]):
+    """Optimizers by name, each made when it is first looked up.
+
+    Only training needs them, and torch's first optimizer imports its compiler, which takes a second
+    and a half.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Optimizer]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Optimizer] = {}
+
+    def __getitem__(self, name: str) -> Optimizer:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def adam(networks: Iterable[nn.Module], options: OptimOptions) -> Adam:

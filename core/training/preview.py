@@ -25,10 +25,12 @@ from core.family import (
 from core.nn.modes import evaluating, published_test_mode
 from core.options import Direction
 from core.report.gallery import FILM, RunGallery
+from core.report.looks import Look
 from core.report.pictures import grid, save_gif, save_png, shown, square_columns
 from core.training.alarms import Alarms
 from core.training.run_log import RunLog
 from core.training.sizes import fitted
+from core.training.step import Stepper
 
 NUM_STYLES = 4
 """Styles whose distances are logged as diversity: six pairs for each input."""
@@ -46,15 +48,15 @@ class Preview:
         family: its networks are used as they are; the caller applies moving averages.
         config: the run's options.
         run_dir: the run folder; grids go to `samples/` and into its page.
-        device: of the networks.
+        stepper: whose device and layout the networks have.
         alarms: what the pictures are checked by.
     """
 
     def __init__(
-        self, family: Family, config: Any, run_dir: Path, device: torch.device, alarms: Alarms
+        self, family: Family, config: Any, run_dir: Path, stepper: Stepper, alarms: Alarms
     ) -> None:
         self._family, self._config, self._run_dir = family, config, run_dir
-        self._device, self._alarms = device, alarms
+        self._device, self._alarms = stepper.device, alarms
         for channels in config.channels:  # whatever draws later would meet the same refusal
             shown(torch.empty(channels, 1, 1), config.log.bands)
         batch = fixed_batch(
@@ -63,8 +65,7 @@ class Preview:
             channels=config.channels,
             num_images=config.log.num_samples,
         )
-        layout = config.train.channels_last
-        self.batch = fitted(batch, family, config.data).to(device, channels_last=layout)
+        self.batch = stepper.placed(fitted(batch, family, config.data))
         self.gallery = RunGallery(run_dir)
 
     def draw(self, step: int, log: RunLog) -> None:
@@ -91,12 +92,20 @@ class Preview:
 
     def _draw_columns(self, family: PreviewedFamily, step: int, log: RunLog) -> Image.Image:
         seen = family.preview(self.batch)
-        columns = {label: shown(x, self._config.log.bands) for label, x in seen.items()}
+        columns = {label: self._look(label).row(x) for label, x in seen.items()}
         if isinstance(family, TranslationFamily):
             self._check_translations(family, step, log)
         if isinstance(family, StyleFamily):
             self._measure_diversity(family, step, log)
         return grid(columns, max_rows=self._config.log.num_samples)
+
+    def _look(self, label: str) -> Look:
+        """Return the look of a column such as `fake_B`, whose A and B are the model's."""
+        data, bands = self._config.data, self._config.log.bands
+        if label[-1] not in "AB":
+            return Look(bands=bands)
+        straight = data.direction == "AtoB"
+        return Look.of(data, "A" if (label[-1] == "A") == straight else "B", bands)
 
     def _inputs(self, direction: Direction) -> Tensor:
         if isinstance(self.batch, SampleBatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TypeVar
 
 import torch
 import torch._functorch.config
@@ -13,8 +14,10 @@ from core.nn.norms import synchronise
 from core.options import TrainOptions
 from core.runtime import distributed
 from core.training.accumulate import Accumulation
+from core.training.speed import arranged
 from core.training.update import Updater
 
+BatchT = TypeVar("BatchT", bound=Batch)
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -23,11 +26,11 @@ class Stepper:
 
     Args:
         family: as built, on the CPU.
-        options: precision, channels_last, winograd, keep_memory, compile, clip_grad_norm,
-            accumulate.
+        options: precision, tf32, speed and what overrides it, compile, clip_grad_norm, accumulate.
         device: where to train.
 
     Attributes:
+        options: with what speed has taken.
         update: what the steps change weights with; its `skipped` tells of a non-finite step.
         scaler: the gradient scaler of fp16, or None.
     """
@@ -35,15 +38,16 @@ class Stepper:
     def __init__(self, family: Family, options: TrainOptions, device: torch.device) -> None:
         from core.cpu.accelerate import accelerate  # noqa: PLC0415  (defines operators: slow)
 
-        self._family, self._options, self.device = family, options, device
-        layout = torch.channels_last if options.channels_last else torch.contiguous_format
         networks = list(family.networks.values())
+        options = arranged(options, networks, device)
+        self._family, self.options, self.device = family, options, device
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
         if device.type == "cuda" and distributed.num_processes() > 1:
             for network in networks:
                 synchronise(network)
         for network in networks:
             network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
-        accelerate(networks, winograd=options.winograd, keep_memory=options.keep_memory)
+        accelerate(networks, winograd=bool(options.winograd), keep_memory=bool(options.keep_memory))
         if options.compile:
             for network in networks:
                 network.compile()  # in place: state-dict keys stay
@@ -56,14 +60,14 @@ class Stepper:
 
     def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One full iteration on a batch from the loader; returns detached scalars."""
-        precision, parts = _PRECISIONS[self._options.precision], self._options.accumulate
+        precision, parts = _PRECISIONS[self.options.precision], self.options.accumulate
         self.update.begin()
         half = precision is not torch.float32
         with torch.autocast(self.device.type, precision, enabled=half):
             if parts == 1:
                 terms = self._run(batch, step, self.update)
             else:
-                seed = (self._options.seed, distributed.rank(), step)
+                seed = (self.options.seed, distributed.rank(), step)
                 meeting = Accumulation(self.update, seed)
                 run = partial(self._run, step=step, update=meeting)
                 terms = meeting.run(run, batch.split(parts))
@@ -71,6 +75,9 @@ class Stepper:
         distributed.average_buffers(self._family.networks.values())
         return terms
 
+    def placed(self, batch: BatchT) -> BatchT:
+        """Move a batch to the device, in the layout of the networks."""
+        return batch.to(self.device, channels_last=bool(self.options.channels_last))
+
     def _run(self, batch: Batch, step: int, update: Update) -> dict[str, Tensor]:
-        on_device = batch.to(self.device, channels_last=self._options.channels_last)
-        return self._family.training_step(on_device, step, update)
+        return self._family.training_step(self.placed(batch), step, update)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from core import __version__
 from core.checkpoints import store
 from core.config import refuse_fixed
+from core.data.inputs import with_inputs
 from core.data.loader import build_loader
 from core.data.white import with_white
 from core.errors import UserError, reading
@@ -38,6 +39,7 @@ from core.training.run_lock import RunLock
 from core.training.run_log import RunLog
 from core.training.schedule import Schedule
 from core.training.sizes import fitted
+from core.training.speed import told
 from core.training.step import Stepper
 from core.training.stop import StopAgreement
 from core.training.trackers import require_packages
@@ -77,21 +79,22 @@ class Trainer:
         require_packages(config.log.trackers)
         rng.seed_all(config.train.seed, deterministic=config.train.deterministic)
         config = with_white(config, kind.layout, resume and resume["config"])
+        config = with_inputs(config)
         self.family = family = kind.build(config)
         # A family completes its options by what only the data tells, e.g. a vocabulary.
         self.config = config = family.config
         self.taken = initial.give(family) if initial is not None else []
-        """What became of the weights to begin with, a line each, for a person."""
+        """What became of the weights to begin with, and what speed takes, a line each."""
         self.step = 0
         self._seconds_before, self._started = 0.0, time.perf_counter()
         train = config.train
         self.stepper = Stepper(family, train, self.device)
+        self.taken.append(told(self.stepper.options, self.device))
         self.ema = Ema({n: family.networks[n] for n in family.ema_networks}, train.ema_decay)
         self._open_data()
         self._objective = EpochObjective(family)
         self._whole_step, self._saved_step = True, -1
-        measure = config.checkpoint.best
-        self.best = Best(measure) if measure is not None else None
+        self.best = None if config.checkpoint.best is None else Best(config.checkpoint.best)
         self.guard = NonfiniteGuard(run_dir, self.world.rank, train.max_nonfinite_steps)
         # From here on each process draws its own noise.
         rng.seed_all(train.seed + self.world.rank, deterministic=train.deterministic)
@@ -132,8 +135,8 @@ class Trainer:
         self._lock = RunLock(self.run_dir, self.world)
         if self.world.is_main:
             write_config(self.config, self.run_dir)
-        processes = f"{self.world.size} x " if self.world.size > 1 else ""
-        about = {"num_steps": self.num_steps, "device": processes + device_name(self.device)}
+        many = f"{self.world.size} x " if self.world.size > 1 else ""
+        about = {"num_steps": self.num_steps, "device": many + device_name(self.device)}
         folder = self.run_dir if self.world.is_main else None
         self.log = RunLog(folder, self.step, self.config, **about)
         self.alarms = Alarms()
@@ -141,10 +144,9 @@ class Trainer:
             self.evaluation = ScheduledEvaluation(self.family, self.world)
         if not self.world.is_main:
             return
-        if self.taken:
-            self.log.record(self.step, "notice", "; ".join(line.strip() for line in self.taken))
+        self.log.record(self.step, "notice", "; ".join(line.strip() for line in self.taken))
         clear_checkpoints(self.run_dir, self.step, self.log)
-        self.preview = Preview(self.family, self.config, self.run_dir, self.device, self.alarms)
+        self.preview = Preview(self.family, self.config, self.run_dir, self.stepper, self.alarms)
         self.preview.gallery.resume(self.step)
 
     # -- the loop ---------------------------------------------------------------------------
@@ -365,9 +367,9 @@ class Trainer:
                 load_moments(optimizer, state["optimizers"][name])
         with reading("the checkpoint's schedule"):
             self.schedule.load_state_dict(state["schedule"])
-        if self.stepper.scaler is not None and state["scaler"]:
+        if (scaler := self.stepper.scaler) is not None and state["scaler"]:
             with reading("the checkpoint's gradient scaler"):
-                self.stepper.scaler.load_state_dict(state["scaler"])
+                scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.step, self._seconds_before = state["step"], state["elapsed_seconds"]
         if self.step > self.num_steps:

@@ -14,6 +14,7 @@ whose rates and betas are the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -21,10 +22,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss, gradient_penalty
+from core.losses import augmented, dis_loss, gen_loss, gradient_penalty
 from core.nn.joint import forward_each, is_independent
 from core.options import Direction
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from core.training.update import frozen
 from cyclegan.cut.config import Config as CUTConfig
 from cyclegan.cut.losses import patch_nce
@@ -49,10 +50,12 @@ class CUT:
 
     def __init__(self, config: CUTConfig, networks: dict[str, nn.Module]) -> None:
         self.config, self.networks = config, networks
-        self.optimizers: dict[str, Optimizer] = {
-            "G": adam([networks["G"], networks["F"]], config.optim),
-            "D": adam([networks["D"]], config.optim),
-        }
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {
+                "G": partial(adam, [networks["G"], networks["F"]], config.optim),
+                "D": partial(adam, [networks["D"]], config.optim),
+            }
+        )
         self.state: dict[str, Any] = {}
 
     @classmethod
@@ -132,17 +135,19 @@ class CUT:
         fakes, seen = self.generate(*(x.flip(3) if mirrored else x for x in sources))
         fake_B = fakes[0]
 
-        on_fake, on_real = forward_each(D, fake_B.detach(), real_B)
+        fake, real = (augmented(x, model.diffaug) for x in (fake_B.detach(), real_B))
+        on_fake, on_real = forward_each(D, fake, real)
         dis = {
             "D_fake": dis_loss(on_fake, model.gan_mode, real=False),
             "D_real": dis_loss(on_real, model.gan_mode, real=True),
         }
         if model.gan_mode == "wgangp":
-            dis["gradient_penalty"] = gradient_penalty(D, real_B, fake_B, weight=model.lambda_gp)
+            dis["gradient_penalty"] = gradient_penalty(D, real, fake, weight=model.lambda_gp)
         update(self.optimizers["D"], *(0.5 * loss for loss in dis.values()))
 
         with frozen(D):
-            gen = {"G_GAN": model.lambda_GAN * gen_loss(D(fake_B), model.gan_mode)}
+            on_fake = D(augmented(fake_B, model.diffaug))
+            gen = {"G_GAN": model.lambda_GAN * gen_loss(on_fake, model.gan_mode)}
             names = ("NCE", "NCE_Y")[: len(sources)]
             nce = {
                 name: self.nce_loss(source, features, fake, mirrored)

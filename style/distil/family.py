@@ -72,7 +72,7 @@ class Distillation:
         self.config = config
         self.student, self.axes = VGGStudent().requires_grad_(True), Axes()
         self.networks: dict[str, nn.Module] = {"student": self.student, "axes": self.axes}
-        self.optimizers: dict[str, Optimizer] = {"student": adam([self.student], config.optim)}
+        self.optimizers: Mapping[str, Optimizer] = {"student": adam([self.student], config.optim)}
         self.state: dict[str, Any] = {}
         self._teacher: VGG | None = None
 

@@ -11,7 +11,7 @@ that encoders of any scale need no weights of their own, and sizes vary from ste
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,7 +25,7 @@ from core.family import Layout, SampleBatch, Update
 from core.nn.student import LAYERS, VGGStudent
 from core.nn.vgg import vgg_input
 from core.options import Direction
-from core.training.optimizers import adam
+from core.training.optimizers import Optimizers, adam
 from style.fast.config import Config as FastConfig
 from style.fast.networks import StyleNet
 from style.losses import gram_matrices, relative_distance
@@ -76,7 +76,9 @@ class FastStyle:
         self.gen = StyleNet(self.style_dim, model.width, model.num_blocks)
         self.styles = StyleGrams(self.style_dim)
         self.networks: dict[str, nn.Module] = {"gen": self.gen, "styles": self.styles}
-        self.optimizers: dict[str, Optimizer] = {"gen": adam([self.gen], config.optim)}
+        self.optimizers: Mapping[str, Optimizer] = Optimizers(
+            {"gen": partial(adam, [self.gen], config.optim)}
+        )
         self.state: dict[str, Any] = {}
         self._judge: tuple[Encoder, dict[str, Tensor]] | None = None
 
@@ -178,7 +180,9 @@ class FastStyle:
         return images
 
     def decode(self, content: Tensor, styles: Tensor, direction: Direction) -> Tensor:
-        """Paint images [N, 3, H, W] in [-1, 1] in styles [N, S]."""
+        """Paint images [N, 3, H, W] in [-1, 1] in styles [N, S]; one image goes with them all."""
+        if len(content) != len(styles):
+            content = torch.cat([content] * len(styles))
         painted: Tensor = self.gen(content, styles)
         return painted
 

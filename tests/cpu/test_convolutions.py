@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from core.cpu import choices
 from core.cpu.accelerate import accelerate
-from core.cpu.convolutions import ConvFromFew, ConvToFew, ConvTransposeToFew, WideConv2d
+from core.cpu.choices import Choices, Key, Ways
+from core.cpu.convolutions import Conv2d, ConvTranspose2d
+from core.cpu.layouts import Form, convolve, layout_of
 from core.cpu.narrow import from_few, to_few, transposed_to_few
 from core.nn.norms import InstanceNorm2d
 from core.nn.padding import ReflectionPad2d
@@ -70,59 +76,103 @@ def test_gradients_of_gradients_from_few_channels(taps: int, stride: int, frozen
     assert torch.autograd.gradgradcheck(function, (x, weight, bias))
 
 
-def test_images_go_by_cells() -> None:
-    layers = nn.ModuleList(
-        [
-            nn.Conv2d(3, 16, 7),
-            nn.Conv2d(1, 16, 4, stride=2, padding=1),
-            nn.Conv2d(16, 3, 7, padding=3),
-            nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
-        ]
-    ).double()
-    kept = nn.ModuleList(
-        [
-            nn.Conv2d(3, 16, 1),
-            nn.Conv2d(3, 8, 4, stride=2),
-            nn.Conv2d(16, 1, 4, stride=2),
-            nn.Conv2d(8, 3, 7),
-            nn.ConvTranspose2d(16, 3, 3, stride=2, output_padding=1),
-            nn.ConvTranspose2d(16, 3, 1),
-        ]
-    )
-    inputs = [_random(2, layer.in_channels, 12, 14) for layer in layers]
-    before = [layer(x) for layer, x in zip(layers, inputs, strict=True)]
-    kinds = [type(layer) for layer in kept]
-    accelerate([layers, kept], winograd=True, keep_memory=False)
-    assert [type(layer) for layer in kept] == kinds
-    expected = [ConvFromFew, ConvFromFew, ConvToFew, ConvTransposeToFew]
-    assert [type(layer) for layer in layers] == expected
-    for layer, x, y in zip(layers, inputs, before, strict=True):
-        same(layer(x), y, x, *layer.parameters())
-        with torch.autocast("cpu", torch.bfloat16):
-            assert layer.float()(x.float()).dtype == torch.bfloat16
+FORMS = {
+    "strided": (nn.Conv2d(3, 4, 4, stride=2, padding=1), ["torch", "parts"]),
+    "wide": (nn.Conv2d(3, 4, 3, padding=1), ["torch", "parts", "minimal"]),
+    "of a point": (nn.Conv2d(3, 4, 1, bias=False), ["torch", "parts"]),
+    "from an image": (nn.Conv2d(3, 16, 7), ["torch", "parts", "cells"]),
+    "to an image": (nn.Conv2d(16, 3, 7, padding=3), ["torch", "parts", "cells"]),
+    "transposed": (
+        nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),
+        ["torch", "parts"],
+    ),
+    "transposed to an image": (
+        nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
+        ["torch", "parts", "cells"],
+    ),
+}
+
+
+class _Takes(Choices):
+    """Takes a way by name, where there is one of that name, and notes all that there are."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.seen: list[list[str]] = []
+
+    def fastest(self, key: Key, ways: Ways) -> str:
+        self.seen.append(list(ways))
+        return self.way if self.way in ways else list(ways)[-1]
+
+
+@pytest.fixture
+def take() -> Iterator[Callable[[str], _Takes]]:
+    before = choices.current()
+
+    def use(way: str) -> _Takes:
+        taken = _Takes(way)
+        choices.use(taken)
+        return taken
+
+    yield use
+    choices.use(before)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_way_is_the_same(form: str, take: Callable[[str], _Takes]) -> None:
+    layer, ways = FORMS[form]
+    layer = copy.deepcopy(layer).double()
+    x = random(2, layer.in_channels, 12, 14).requires_grad_()
+    accelerated = copy.deepcopy(layer)
+    accelerate([accelerated], winograd=True, keep_memory=False)
+    for way in ways:
+        taken = take(way)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            laid = x.contiguous(memory_format=layout)
+            accelerated.to(memory_format=layout)
+            ours = accelerated(laid)
+            assert layout_of(ours) == layout_of(laid)
+            parameters = *layer.parameters(), *accelerated.parameters()
+            with torch.no_grad():
+                torch.testing.assert_close(ours, layer(x))
+            half = len(parameters) // 2
+            theirs = torch.autograd.grad(layer(x).sin().sum(), (x, *parameters[:half]))
+            found = torch.autograd.grad(ours.sin().sum(), (x, *parameters[half:]))
+            torch.testing.assert_close(found, theirs)
+        assert taken.seen[0] == ways
+    with torch.autocast("cpu", torch.bfloat16):
+        assert accelerated.float()(x.float()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "x", "weight", "bias"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gradients_of_gradients_by_parts(transposed: bool, frozen: str) -> None:
+    tensors = {"x": random(1, 2, 6, 7), "weight": random(2, 2, 4, 4), "bias": random(2)}
+    leaves = [tensor.requires_grad_(name != frozen) for name, tensor in tensors.items()]
+    form = Form(2, 1, transposed=transposed)
+    assert torch.autograd.gradgradcheck(lambda *given: convolve(*given, form), leaves)
 
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_only_ordinary_convolutions_are_replaced(fixed: bool) -> None:
     replaced = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 4, padding=1)
+        nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2), nn.ConvTranspose2d(8, 8, 4)
     )
     kept = nn.Sequential(
-        nn.Conv2d(8, 8, 1),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1),
+        nn.Conv2d(8, 8, 3, dilation=2),
         nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(8, 8, 3, padding="same"),
         nn.Conv2d(8, 8, 3, padding=1, groups=2),
         nn.Conv2d(8, 8, (3, 5)),
-        nn.ConvTranspose2d(8, 8, 3),
     )
     layers = nn.Sequential(replaced, kept).double().requires_grad_(not fixed)
     x = _random(1, 3, 29, 31)
     before, names = layers(x), list(layers.state_dict())
     accelerate([layers], winograd=True, keep_memory=False)
-    assert all(type(layer) is WideConv2d for layer in replaced)
-    assert all(layer.kept.fixed == fixed for layer in replaced)
-    assert not any(isinstance(layer, WideConv2d) for layer in kept)
+    assert [type(layer) for layer in replaced] == [Conv2d, Conv2d, ConvTranspose2d]
+    assert all(layer.kept.fixed == fixed for layer in replaced if isinstance(layer, Conv2d))
+    assert not any(isinstance(layer, Conv2d) for layer in kept)
     assert list(layers.state_dict()) == names
     torch.testing.assert_close(layers(x), before)
 
@@ -153,7 +203,7 @@ def test_convolutions_pad_themselves(fixed: bool) -> None:
     before = layers(x)
     (expected,) = torch.autograd.grad(before.square().sum(), x)
     accelerate([layers], winograd=True, keep_memory=False)
-    modes = [m.pads for m in layers.modules() if isinstance(m, WideConv2d)]
+    modes = [m.pads for m in layers.modules() if isinstance(m, Conv2d)]
     assert modes == ["reflect"] * 2 + ["zeros"] * (len(modes) - 2)
     after = layers(x)
     torch.testing.assert_close(after, before)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.cpu import winograd
 from core.cpu.filters import KeptFilters, transformed
 from core.cpu.tiles import Mode
-from core.cpu.winograd import conv2d
+from core.cpu.winograd import conv2d, suits
 from tests.cpu.convolutions import any_size, random, same
 
 __all__ = ["any_size"]  # a fixture
@@ -122,16 +122,13 @@ def test_rounding_in_float32_is_small(
     assert error < 2e-5
 
 
-def test_small_convolutions_stay_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd, "_convolve", None)  # not callable
+def test_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = random(1, 4, 8, 8), random(4, 4, 3, 3)
+    assert suits(x, weight, 1, "reflect")
+    assert not suits(random(1, 4, 1, 64), weight, 1, "reflect")  # nothing to mirror
+    assert not suits(x, random(4, 4, 5, 5), 1, "zeros")
     monkeypatch.setattr(winograd, "MIN_PLACES", 65)
-    conv2d(x, weight, None, 1)
+    assert not suits(x, weight, 1, "zeros")
     monkeypatch.setattr(winograd, "MIN_PLACES", 1)
     monkeypatch.setattr(winograd, "MIN_CHANNELS", 5)
-    conv2d(x, weight, None, 1)
-
-
-def test_a_single_row_cannot_be_mirrored() -> None:
-    with pytest.raises(RuntimeError, match=r"[Pp]adding"):
-        conv2d(random(1, 2, 1, 9), random(2, 2, 3, 3), None, 1, mode="reflect")
+    assert not suits(x, weight, 1, "zeros")

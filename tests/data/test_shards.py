@@ -69,7 +69,7 @@ def test_ranges(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_one_line(shards: Path) -> None:
     folder = shards.parent
-    with pytest.raises(UserError, match=r"data-002\.tar: there is no such shard"):
+    with pytest.raises(UserError, match=r"data-002\.tar: there is no such file"):
         ShardSource.open(folder / "data-{000..002}.tar", 3, OPTIONS)
     whole = (folder / "data-000.tar").read_bytes()
     (folder / "text.tar").write_text("no tar file, but long enough to look like a header" * 30)

@@ -34,7 +34,7 @@ def test_it_travels_as_an_address_and_loads_once(
     monkeypatch.chdir(tmp_path)
     here = load("checkpoints/step_1.pt", "cpu")
     sent = pickle.dumps(here.batch_function("BtoA"))
-    assert len(sent) < 2000
+    assert len(sent) < 1000
     monkeypatch.chdir("/")
     (image,) = pictures((21, 30))
     there = pickle.loads(sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from core.errors import UserError
 from core.inference.translator import Translator
 from core.jobs.video import VideoJob, translate_video
 from core.jobs.video_files import open_clip, read_frames
+from tests.jobs.bulk.checkpoints import write_checkpoint
+from tests.processes import Script, file_size_limit
 from tests.small import family
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install -e '.[video]'")
@@ -58,6 +61,7 @@ def write_clip(
     times: list[int] | None = None,
     turned: int = 0,
     codec: str = "aac",
+    still: bool = False,
 ) -> Path:
     """Write a clip of 30000/1001 frames a second with a tone, almost without loss."""
     height, width = size
@@ -80,7 +84,7 @@ def write_clip(
             container.mux(sound.encode(chunk))
         container.mux(sound.encode(None))
         for number in range(num):
-            planes = yuv(drawn(number, height, width), space, full)
+            planes = yuv(drawn(0 if still else number, height, width), space, full)
             frame = av.VideoFrame.from_ndarray(planes, "yuv444p")
             frame.time_base = context.time_base
             frame.pts = times[number] if times else 1001 * number
@@ -190,6 +194,38 @@ def test_a_second_start_goes_on(tmp_path: Path) -> None:
     assert watched == [3, 1, 1], "nothing left to do"
     assert whole is not None and (whole.num_frames, whole.num_pairs) == (9, 6)
     assert str(whole).endswith(f"{whole.given / 6:.2f}, 1.00 times as much")
+
+
+@pytest.mark.parametrize("name", ["munit", "pix2pix"])
+def test_what_stands_still_does_not_flicker(name: str, tmp_path: Path, script: Script) -> None:
+    """One style, and one draw of dropout, for all frames."""
+    model = {"norm": "batch", "dropout": True} if name == "pix2pix" else {}
+    checkpoint = write_checkpoint(tmp_path / "c.pt", name, model)
+    clip = write_clip(tmp_path / "in.mp4", still=True, num=4)
+    words = ("--checkpoint", checkpoint, "--input", clip, "--output", tmp_path / "out.mp4")
+    done = script("translate", *words, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    (change,) = re.findall(r"the output by (\d+\.\d+)", done.stdout)
+    assert float(change) < 0.5
+    assert "is there already" in script("translate", *words).stdout
+    done = script("translate", *words, "--num-styles", 2)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: --num-styles 2: has no meaning for a video\n",
+    )
+
+
+def test_a_cut_clip_and_a_full_disk(tmp_path: Path, script: Script) -> None:
+    checkpoint = write_checkpoint(tmp_path / "c.pt", "cyclegan")
+    content = write_clip(tmp_path / "in.mkv", num=40).read_bytes()
+    (tmp_path / "in.mkv").write_bytes(content[: len(content) // 2])
+    words = ("--checkpoint", checkpoint, "--input", tmp_path / "in.mkv", "--output")
+    with file_size_limit(3000):
+        done = script("translate", *words, tmp_path / "out.mp4")
+    assert done.returncode == 2 and "cannot be written (File too large)" in done.stderr
+    done = script("translate", *words, tmp_path / "out.mp4")
+    assert done.returncode == 1 and "it may have been cut" in done.stderr
+    assert (tmp_path / "out.mp4").exists()
 
 
 def test_what_is_refused_in_one_line(tmp_path: Path) -> None:

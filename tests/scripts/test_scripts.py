@@ -57,8 +57,10 @@ def run_dir(unpaired: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_then_test_a_data_set(
     run_dir: Path, unpaired: Path, tmp_path: Path, script: Script
 ) -> None:
-    done = script("test", "--checkpoint", run_dir, "--input", unpaired, "--output", tmp_path)
+    where = ("--input", unpaired, "--output", tmp_path)
+    done = script("test", "--checkpoint", run_dir, *where, "--reconstruct")
     assert done.returncode == 0, done.stderr
+    assert "speed: auto" in done.stdout
     names = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png")}
     labels = ("real_A", "fake_B", "rec_A"), ("real_B", "fake_A", "rec_B")
     assert names == {

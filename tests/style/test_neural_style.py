@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from core.config import validate
-from core.cpu.convolutions import WideConv2d
+from core.cpu.convolutions import Conv2d
 from core.errors import UserError
 from core.nn.vgg import VGG
 from core.stylizer import Look
@@ -331,7 +331,7 @@ def test_minimal_filtering_changes_the_rounding_only() -> None:
         features = network(image, layers)
         loss = sum((features[name] * features[name].detach().cos()).sum() for name in layers)
         gradients.append(torch.autograd.grad(loss, image)[0])
-    assert isinstance(network.vgg.features[0], WideConv2d)
+    assert isinstance(network.vgg.features[0], Conv2d)
     assert not torch.equal(*gradients)
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4 * float(gradients[0].abs().max()))
 

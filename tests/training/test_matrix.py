@@ -24,11 +24,12 @@ from tests.processes import SERVER
 from tests.runs import VAE, Tree, changed, differences, make_trainer, small_tree, train_until_signal
 
 BROKEN_OFF, LAST = 2, 4
+DIFFAUG = ["color", "translation", "cutout"]
 MODELS: dict[str, Tree] = {
     "cyclegan": {"pool_size": 2, "num_layers_dis": 1},
     "munit": {"dis": VAE["dis"] | {"norm": "sn", "num_scales": 1}},
     "drit": {"encode_all": True, "d_iter": 1},
-    "wgan": {"norm_gen": "none", "nz": 5, "ngf": 2, "ndf": 2, "num_critic": 2},
+    "wgan": {"norm_gen": "none", "nz": 5, "ngf": 2, "ndf": 2, "num_critic": 2, "diffaug": DIFFAUG},
 }
 FIRST = {"cyclegan": "G_A", "munit": "dis_a", "drit": "disA", "wgan": "D"}
 """A network that the first update of a step changes."""
@@ -37,7 +38,7 @@ CHANGES: dict[str, dict[str, Tree]] = {
     "nothing": {},
     "lr": {"optim": {"lr": 2e-3}},
     "ema": {"train": {"ema_decay": 0.9}},
-    "memory_format": {"train": {"channels_last": True}},
+    "memory_format": {"train": {"speed": "off"}},
     "precision": {"train": {"precision": "bf16"}},
     "accumulate": {"train": {"batch_size": 1, "accumulate": 2}},
     "workers": {"data": {"num_workers": 1}},

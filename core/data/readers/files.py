@@ -11,10 +11,12 @@ from typing import Any
 import PIL
 
 from core.data.folders import TwoDomains
-from core.data.images import read_picture
-from core.data.names import printable
+from core.data.images import decode_picture, read_picture
+from core.data.label_maps import Ids, read_ids
+from core.data.names import printable, same, stem
 from core.data.pages import split_page
-from core.data.picture import Pixels
+from core.data.picture import Picture, Pixels
+from core.data.readers.storage import fetch
 from core.data.transforms import for_network
 from core.options import DataOptions, Span
 
@@ -93,6 +95,93 @@ class Source:
         """Return name, size and time of change of every file; see `InFiles.stamps`."""
         paths = itertools.chain.from_iterable(self.files)
         return [(relative_name(path, self.root), *_stamp(split_page(path)[0])) for path in paths]
+
+
+@dataclass(frozen=True)
+class FilePictures:
+    """Files of this machine, a picture each; see `core.data.readers.interface.Pictures`.
+
+    Attributes:
+        files: The files, or pages of them.
+        root: Folder that names are relative to.
+        base: Folder that keys are relative to; None: they are the files' own names.
+    """
+
+    files: tuple[Path, ...]
+    root: Path
+    base: Path | None
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.files)
+
+    def key(self, item: int) -> str:
+        """See `Pictures.key`."""
+        path = self.files[item]
+        return same(stem(path.relative_to(self.base).as_posix() if self.base else path.name))
+
+    def name(self, item: int) -> str:
+        """See `Pictures.name`."""
+        return relative_name(self.files[item], self.root)
+
+    def read(self, item: int, span: Span | None) -> Picture:
+        """See `Pictures.read`."""
+        return read_picture(self.files[item], span)
+
+    def ids(self, item: int) -> Ids:
+        """See `Pictures.ids`."""
+        return read_ids(self.files[item])
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """See `Pictures.stamps`."""
+        return [
+            (relative_name(path, self.root), *_stamp(split_page(path)[0])) for path in self.files
+        ]
+
+
+@dataclass(frozen=True)
+class RemotePictures:
+    """Files that fsspec reads, a picture each; see `core.data.readers.interface.Pictures`.
+
+    Attributes:
+        folder: Its address.
+        names: Of the files, relative to it.
+        marks: Their stamps (`core.data.readers.storage`).
+    """
+
+    folder: str
+    names: tuple[str, ...]
+    marks: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.names)
+
+    def key(self, item: int) -> str:
+        """See `Pictures.key`."""
+        return same(stem(self.names[item]))
+
+    def name(self, item: int) -> str:
+        """See `Pictures.name`."""
+        return self.names[item]
+
+    def read(self, item: int, span: Span | None) -> Picture:
+        """See `Pictures.read`."""
+        return decode_picture(self._content(item), self.names[item], span)
+
+    def ids(self, item: int) -> Ids:
+        """See `Pictures.ids`."""
+        return read_ids(Path(self.names[item]), self._content(item))
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """See `Pictures.stamps`."""
+        return [
+            (f"{self.folder}/{name}", *mark)
+            for name, mark in zip(self.names, self.marks, strict=True)
+        ]
+
+    def _content(self, item: int) -> bytes:
+        return fetch(f"{self.folder}/{self.names[item]}")
 
 
 def relative_name(path: Path, root: Path) -> str:

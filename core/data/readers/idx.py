@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.data.picture import Pixels
+from core.data.label_maps import Ids
+from core.data.picture import Picture, Pixels
 from core.data.readers.files import Source
+from core.data.readers.storage import stamp
 from core.data.transforms import resize
 from core.errors import UserError
+from core.options import Span
 
 _MAGIC = 0x00000803  # unsigned bytes, three dimensions
 _HEADER_BYTES = 16
@@ -81,3 +84,35 @@ class IdxSource(Source):
         """Resize; gray is repeated where more channels are asked for."""
         gray = np.repeat(self.pixels[item][..., None], self.channels[0], axis=2)
         return (resize(gray, self.options).transpose(2, 0, 1),)
+
+
+@dataclass(frozen=True)
+class IdxPictures:
+    """Pictures of one idx file, held in memory; see `core.data.readers.interface.Pictures`."""
+
+    file: Path
+    pixels: Pixels
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.pixels)
+
+    def key(self, item: int) -> str:
+        """Return the number."""
+        return str(item)
+
+    def name(self, item: int) -> str:
+        """Return file and number."""
+        return f"{self.file.name}#{item}"
+
+    def read(self, item: int, span: Span | None) -> Picture:
+        """See `Pictures.read`."""
+        return Picture(self.pixels[item][..., None], mode="L", name=self.name(item))
+
+    def ids(self, item: int) -> Ids:
+        """See `Pictures.ids`."""
+        return self.pixels[item].astype(np.int64)
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """See `Pictures.stamps`."""
+        return [(str(self.file), *stamp(str(self.file)))]

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from core.data.picture import Pixels
+from core.data.label_maps import Ids
+from core.data.picture import Picture, Pixels
+from core.options import Span
 
 
 class Images(Protocol):
@@ -25,6 +27,44 @@ class Images(Protocol):
 
         Raises:
             UserError: An image of the item cannot be read.
+        """
+
+
+class Pictures(Protocol):
+    """Numbered pictures of one storage, which `data.a` and `data.b` name by an address.
+
+    A reader is made once and travels to loader processes, so it pickles, and opens what it needs
+    there. Order, crops and resuming are not its business: whoever asks for a picture says which.
+    """
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    def key(self, item: int) -> str:
+        """Name without its ending, by which partners in other storages are found."""
+
+    def name(self, item: int) -> str:
+        """Name for messages and results."""
+
+    def read(self, item: int, span: Span | None) -> Picture:
+        """Decode a picture; see `core.data.images.read_picture`.
+
+        Raises:
+            UserError: It cannot be read.
+        """
+
+    def ids(self, item: int) -> Ids:
+        """Decode a label map; see `core.data.label_maps.read_ids`.
+
+        Raises:
+            UserError: It cannot be read, or is none.
+        """
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Return name, size and time of change of every file; see `InFiles.stamps`.
+
+        Raises:
+            UserError: Changes cannot be told.
         """
 
 

@@ -15,11 +15,14 @@ from itertools import islice
 from pathlib import Path
 
 from core.data.images import decode_picture, has_image_extension
-from core.data.picture import Pixels
+from core.data.label_maps import Ids, read_ids
+from core.data.names import printable, same
+from core.data.picture import Picture, Pixels
 from core.data.readers.files import Source, relative_name
+from core.data.readers.storage import fetch, opened, stamp
 from core.data.transforms import for_network
 from core.errors import UserError
-from core.options import DataOptions
+from core.options import DataOptions, Span
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -79,6 +82,81 @@ class ShardSource(Source):
         return (for_network(picture, self.channels[0], self.options),)
 
 
+@dataclass(frozen=True)
+class ShardPictures:
+    """Pictures of shards, local or not; see `core.data.readers.interface.Pictures`.
+
+    Attributes:
+        shards: Their addresses.
+        marks: Their stamps (`core.data.readers.storage`).
+        members: Shard's number, key, name, offset and number of bytes of each picture.
+    """
+
+    shards: tuple[str, ...]
+    marks: tuple[tuple[int, int], ...]
+    members: tuple[tuple[int, str, str, int, int], ...]
+
+    @classmethod
+    def open(cls, pattern: str, part: str = "") -> ShardPictures:
+        """Find pictures; of each sample the one that ends in `part`, such as `input.png`.
+
+        As in webdataset, a sample's key ends at the first dot of its file names.
+
+        Raises:
+            UserError: A shard is missing or damaged, there are no pictures, or several of a sample.
+        """
+        shards = tuple(expand_text(pattern))
+        found: list[tuple[int, str, str, int, int]] = []
+        keys: set[str] = set()
+        for number, shard in enumerate(shards):
+            for name, offset, size in walk(shard):
+                folder, slash, base = name.rpartition("/")
+                key, _, ending = base.partition(".")
+                key = same(folder + slash + key)
+                if part and ending.lower() != part.lower():
+                    continue
+                if key in keys:
+                    raise UserError(
+                        f"{shard}: sample {key} has several pictures, or stands twice; name the "
+                        f"part that is meant: {pattern}#{ending}"
+                    )
+                keys.add(key)
+                found.append((number, key, name, offset, size))
+        if not found:
+            what = f"pictures that end in .{part}" if part else "pictures"
+            raise UserError(f"{pattern}: no {what} in these shards")
+        return cls(shards, tuple(map(stamp, shards)), tuple(found))
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.members)
+
+    def key(self, item: int) -> str:
+        """See `Pictures.key`."""
+        return self.members[item][1]
+
+    def name(self, item: int) -> str:
+        """Return `<shard>/<member>`."""
+        number, _, name, _, _ = self.members[item]
+        return printable(f"{self.shards[number].rpartition('/')[2]}/{name}")
+
+    def read(self, item: int, span: Span | None) -> Picture:
+        """See `Pictures.read`."""
+        return decode_picture(self._content(item), self.name(item), span)
+
+    def ids(self, item: int) -> Ids:
+        """See `Pictures.ids`."""
+        return read_ids(Path(self.name(item)), self._content(item))
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """See `Pictures.stamps`."""
+        return [(shard, *mark) for shard, mark in zip(self.shards, self.marks, strict=True)]
+
+    def _content(self, item: int) -> bytes:
+        number, _, _, offset, size = self.members[item]
+        return fetch(self.shards[number], offset, size)
+
+
 def is_shard(path: Path) -> bool:
     """Return whether a path is named like a shard, or like many."""
     return path.suffix.lower() == ".tar"
@@ -90,27 +168,48 @@ def expand(pattern: Path) -> list[Path]:
     Raises:
         UserError: the range runs backwards.
     """
-    match = _RANGE.search(pattern.name)
+    return [pattern.with_name(name) for name in expand_text(pattern.name)]
+
+
+def expand_text(pattern: str) -> list[str]:
+    """Return what `expand` does of any text.
+
+    Raises:
+        UserError: As `expand`.
+    """
+    match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
     first, last = int(match[1]), int(match[2])
     if last < first:
         raise UserError(f"{pattern}: the range {match[0]} holds no number")
     return [
-        pattern.with_name(pattern.name.replace(match[0], f"{number:0{len(match[1])}d}", 1))
+        pattern.replace(match[0], f"{number:0{len(match[1])}d}", 1)
         for number in range(first, last + 1)
     ]
 
 
 def members(shard: Path) -> Iterator[tuple[Path, str, int, int]]:
-    """Give shard, name, offset and size of each picture; links and folders are passed by."""
+    """Give shard, name, offset and size of each picture; links and folders are passed by.
+
+    Raises:
+        UserError: As `walk`.
+    """
+    for name, offset, size in walk(str(shard)):
+        yield shard, name, offset, size
+
+
+def walk(shard: str) -> Iterator[tuple[str, int, int]]:
+    """Give name, offset and size of each picture of a shard, local or not.
+
+    Raises:
+        UserError: It is missing, damaged, or no tar file.
+    """
     try:
-        with tarfile.open(shard, "r:") as archive:
+        with opened(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if member.isreg() and has_image_extension(Path(member.name)):
-                    yield shard, member.name, member.offset_data, member.size
-    except FileNotFoundError:
-        raise UserError(f"{shard}: there is no such shard") from None
+                    yield member.name, member.offset_data, member.size
     except (OSError, tarfile.TarError) as error:
         raise UserError(
             f"{shard}: no shard, which is an uncompressed tar file, or a damaged one ({error})"

@@ -52,7 +52,14 @@ class Confusion:
 
     def __init__(self, classes: int) -> None:
         # One more column, for pixels that the segmenter gives no class.
-        self._counts = torch.zeros(classes, classes + 1, dtype=torch.int64)
+        self.counts = torch.zeros(classes, classes + 1, dtype=torch.int64)
+
+    @classmethod
+    def of(cls, counts: Tensor) -> Confusion:
+        """Return one of counts that others have made."""
+        confusion = cls(len(counts))
+        confusion.counts = counts
+        return confusion
 
     def add(self, found: Tensor, truth: Tensor) -> None:
         """Count pixels of two integer maps of one shape; those without a true class are left out.
@@ -62,16 +69,16 @@ class Confusion:
         """
         if found.shape != truth.shape:
             raise ValueError(f"label maps of one size needed, got {found.shape} and {truth.shape}")
-        classes = len(self._counts)
+        classes = len(self.counts)
         known = (truth >= 0) & (truth < classes)
         found, truth = found[known].long(), truth[known].long()
         found = torch.where((found >= 0) & (found < classes), found, classes)
         pairs = truth * (classes + 1) + found
-        self._counts += pairs.bincount(minlength=self._counts.numel()).view_as(self._counts)
+        self.counts += pairs.bincount(minlength=self.counts.numel()).view_as(self.counts)
 
     def scores(self) -> SegmentationScores:
         """Return the scores; NaN where nothing was counted."""
-        counts = self._counts.double()
+        counts = self.counts.double()
         hits, true, found = counts.diagonal(), counts.sum(dim=1), counts[:, :-1].sum(dim=0)
         union = true + found - hits
         return SegmentationScores(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,13 @@ from core.inference.translator import Translator
 from core.jobs.stylize import with_alpha_of
 from core.options import Direction, Span
 from core.stylizer import Stylizer
+from core.tiling.run import AUTO_TILE, SAFETY, available_bytes, estimate_peak_bytes
+
+_MOST_PIXELS = 64 * 256 * 256
+"""Of pictures that share a pass, at most: with more a GPU gets no faster."""
+
+_SMALL_PIXELS = 128 * 128
+"""The same on a CPU, where larger pictures are no faster together."""
 
 Results = list[Picture] | UserError
 """What was made of a picture, or why nothing was."""
@@ -52,7 +60,8 @@ class TranslatorEngine:
         styles: those that each picture gets; None: `num_styles` of its own, by its name.
         num_styles: at least 1; of families that have styles.
         seed: of what is drawn.
-        batch_size: pictures that share a pass at most.
+        batch_size: pictures that share a pass at most; None: as many as make a GPU faster and fit
+            into its memory. On a CPU that is one.
     """
 
     def __init__(
@@ -63,11 +72,13 @@ class TranslatorEngine:
         styles: StyleSet | None = None,
         num_styles: int = 1,
         seed: int = 0,
-        batch_size: int = 1,
+        batch_size: int | None = None,
     ) -> None:
         self.translator, self.direction = translator, direction
         self.styles, self.num_styles, self.seed = styles, num_styles, seed
         self.batch_size = batch_size
+        self._most = _MOST_PIXELS
+        self._bytes_per_pixel = 0.0
         with translator.test_modes():
             self._draws = translator.drops_out
 
@@ -91,10 +102,40 @@ class TranslatorEngine:
 
     def limit(self, picture: Picture) -> int:
         """See `Engine`."""
-        return self.batch_size
+        if self.batch_size is not None:
+            return self.batch_size
+        height, width = self.translator.legal_size(picture)
+        if self.translator.device.type == "cpu":
+            return max(1, _SMALL_PIXELS // (height * width))
+        if max(height, width) > AUTO_TILE:
+            return 1
+        if not self._bytes_per_pixel:
+            self._bytes_per_pixel = self._peak_bytes(height, width) / (height * width)
+        room = available_bytes(self.translator.device) / 2 / self._bytes_per_pixel
+        return max(1, int(min(room, self._most)) // (height * width))
+
+    def _peak_bytes(self, height: int, width: int) -> float:
+        """Return the memory that one image of a legal size is likely to need."""
+        translator = self.translator
+        shape = (1, translator.channels(self.direction)[0], height, width)
+        work = partial(translator.family.translate, direction=self.direction)
+        with translator.test_modes():
+            return estimate_peak_bytes(work, shape, translator.device) * SAFETY
 
     def run(self, names: Sequence[str], pictures: Sequence[Picture]) -> list[Results]:
         """See `Engine`."""
+        try:
+            return self._run(names, pictures)
+        except torch.OutOfMemoryError:
+            if len(pictures) == 1:
+                raise
+        # The limit was too high, or somebody else has taken the memory.
+        half = len(pictures) // 2
+        height, width = self.translator.legal_size(pictures[0])
+        self._most = min(self._most, half * height * width)
+        return [*self.run(names[:half], pictures[:half]), *self.run(names[half:], pictures[half:])]
+
+    def _run(self, names: Sequence[str], pictures: Sequence[Picture]) -> list[Results]:
         if self._draws:
             torch.manual_seed(seed_of(names[0], self.seed))
         try:
@@ -104,7 +145,7 @@ class TranslatorEngine:
             if len(pictures) == 1:
                 return [error]
             pairs = zip(names, pictures, strict=True)
-            return [self.run([name], [picture])[0] for name, picture in pairs]
+            return [self._run([name], [picture])[0] for name, picture in pairs]
         return [_whole(results) for results in made]
 
     def _codes(self, names: Sequence[str]) -> Tensor:

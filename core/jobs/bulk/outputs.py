@@ -8,16 +8,19 @@ needed, and what a killed process has left of a picture at the end is cut off.
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from core.data.picture import Picture
 from core.data.readers.shards import expand, is_shard
+from core.data.readers.storage import fetch
 from core.errors import UserError
 from core.jobs.bulk.digests import DigestSet, digest
-from core.jobs.bulk.manifest import FOLDER
-from core.jobs.bulk.results import Encoding, OutputError, Written, encoded, write
+from core.jobs.bulk.manifest import Manifest, Written
+from core.jobs.bulk.records import FOLDER
+from core.jobs.bulk.results import Encoding, OutputError, encoded, upload, write
 from core.jobs.bulk.sources import Item, stem_of
 
 _BLOCK = 512
@@ -28,14 +31,14 @@ class Output(Protocol):
     """Where results go."""
 
     @property
-    def folder(self) -> Path:
-        """Folder of the results and of the manifest."""
+    def folder(self) -> Path | str:
+        """Folder or address of the results and of the manifest."""
 
     def bucket(self, item: Item) -> int:
         """Return a number; items of one number go to the same process."""
 
-    def is_done(self, item: Item, *, recorded: bool) -> bool:
-        """Tell whether an item's results are in place; `recorded`: the manifest says so."""
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
+        """Tell whether an item's results are in place, and intact if the manifest `checks`."""
 
     def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
         """Return what a worker does with an item's results, a function and its arguments."""
@@ -64,14 +67,65 @@ class FolderOutput:
         """See `Output`: by the name of the results, so that two that share it meet."""
         return digest(stem_of(item))
 
-    def is_done(self, item: Item, *, recorded: bool) -> bool:
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
         """See `Output`."""
         names = self.encoding.names(stem_of(item))
-        return recorded and all((self.folder / name).exists() for name in names)
+        return manifest.has(item.name) and all(self._is_there(name, manifest) for name in names)
+
+    def _is_there(self, name: str, manifest: Manifest) -> bool:
+        path = self.folder / name
+        if not manifest.checks:
+            return path.exists()
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return False
+        return manifest.matches(Written(name, len(content), zlib.crc32(content)))
 
     def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
         """See `Output`."""
         return write, (self.folder, stem_of(item), pictures, self.encoding)
+
+    def keep(self, item: Item, made: list[Written]) -> list[Written]:
+        """See `Output`."""
+        return made
+
+    def finish(self) -> None:
+        """See `Output`."""
+
+    def forget(self, rank: int, size: int) -> None:
+        """See `Output`."""
+
+
+class RemoteOutput:
+    """A file for each result in remote storage; what is done the manifest alone says.
+
+    Asking the storage for each result would cost a message each; only a check reads them.
+    """
+
+    def __init__(self, address: str, encoding: Encoding) -> None:
+        self.folder, self.encoding = address.rstrip("/"), encoding
+
+    def bucket(self, item: Item) -> int:
+        """See `Output`."""
+        return digest(stem_of(item))
+
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
+        """See `Output`."""
+        if not manifest.has(item.name) or not manifest.checks:
+            return manifest.has(item.name)
+        try:
+            for name in self.encoding.names(stem_of(item)):
+                content = fetch(f"{self.folder}/{name}")
+                if not manifest.matches(Written(name, len(content), zlib.crc32(content))):
+                    return False
+        except UserError:
+            return False
+        return True
+
+    def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
+        """See `Output`."""
+        return upload, (self.folder, stem_of(item), pictures, self.encoding)
 
     def keep(self, item: Item, made: list[Written]) -> list[Written]:
         """See `Output`."""
@@ -93,7 +147,7 @@ class ShardOutput:
     Args:
         shards: all shards of the job.
         encoding: of their members.
-        inputs: names of the shards that the results are of, one for each; () where inputs are none.
+        inputs: the shards that the results are of, one for each; () where inputs are none.
 
     Raises:
         UserError: as many shards go in as do not come out.
@@ -119,10 +173,10 @@ class ShardOutput:
             return self._numbers[item.part]
         return digest(stem_of(item)) % len(self.shards)
 
-    def is_done(self, item: Item, *, recorded: bool) -> bool:
-        """See `Output`."""
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
+        """See `Output`; of a shard that is checked, members count up to the first damaged one."""
         number = self.bucket(item)
-        self._open(number)
+        self._open(number, manifest if manifest.checks else None)
         return all(f"{number}/{name}" in self._members for name in self._names(item))
 
     def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
@@ -182,11 +236,14 @@ class ShardOutput:
     def _partial(self, number: int) -> Path:
         return self.folder / FOLDER / self.shards[number].name
 
-    def _open(self, number: int) -> int:
-        """Return where the next member of a shard goes; walk those that are there at first."""
+    def _open(self, number: int, manifest: Manifest | None = None) -> int:
+        """Return where the next member of a shard goes; walk those that are there at first.
+
+        With a manifest they are compared with it.
+        """
         if number not in self._ends:
-            path = self._partial(number)
-            whole = _walk(path if path.exists() else self.shards[number])
+            path, shard = self._partial(number), self.shards[number]
+            whole = _walk(path if path.exists() else shard, shard.name, manifest)
             per_picture = len(self.encoding.labels)
             whole = whole[: len(whole) // per_picture * per_picture]
             for name, _ in whole:
@@ -195,11 +252,18 @@ class ShardOutput:
         return self._ends[number]
 
 
-def find_output(path: Path, encoding: Encoding, inputs: Sequence[str] = ()) -> Output:
-    """Say what a path stands for: shards, if it is named like one, or a folder.
+def find_output(path: Path | str, encoding: Encoding, inputs: Sequence[str] = ()) -> Output:
+    """Say what a path or address stands for: shards, if it is named like one, or a folder.
 
-    `inputs` are the names of shards that come in, if any.
+    `inputs` are the shards that come in, if any.
+
+    Raises:
+        UserError: shards in remote storage, which knows no appending.
     """
+    if isinstance(path, str):
+        if path.endswith(".tar"):
+            raise UserError(f"{path}: shards grow, so they go to a disk; upload them when done")
+        return RemoteOutput(path, encoding)
     if is_shard(path):
         return ShardOutput(expand(path), encoding, inputs)
     return FolderOutput(path, encoding)
@@ -213,8 +277,11 @@ def _member(name: str, content: bytes) -> bytes:
     return header + content + bytes(-len(content) % _BLOCK)
 
 
-def _walk(path: Path) -> list[tuple[str, int]]:
-    """Return the name of each whole member of a tar file, and where the next one begins."""
+def _walk(path: Path, shard: str, manifest: Manifest | None) -> list[tuple[str, int]]:
+    """Return the name of each whole member of a tar file, and where the next one begins.
+
+    With a manifest only up to the first that it does not hold.
+    """
     found: list[tuple[str, int]] = []
     if not path.exists() or not (size := path.stat().st_size):
         return found
@@ -222,9 +289,18 @@ def _walk(path: Path) -> list[tuple[str, int]]:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
-                if end <= size:
-                    found.append((member.name, end))
+                if end > size or (manifest and not _matches(archive, member, shard, manifest)):
+                    break
+                found.append((member.name, end))
     except (tarfile.TarError, OSError) as error:
         if not found and size >= _BLOCK:
             raise UserError(f"{path}: no shard of ours ({error}); remove it") from None
     return found
+
+
+def _matches(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str, manifest: Manifest
+) -> bool:
+    file = archive.extractfile(member)
+    content = file.read() if file else b""
+    return manifest.matches(Written(member.name, len(content), zlib.crc32(content), shard))

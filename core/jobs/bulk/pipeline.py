@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from core.data.picture import Picture
 from core.errors import UserError
 from core.jobs.bulk import results
-from core.jobs.bulk.engines import Engine
 from core.jobs.bulk.manifest import Manifest
 from core.jobs.bulk.outputs import Output
 from core.jobs.bulk.progress import Progress
 from core.jobs.bulk.results import OutputError
 from core.jobs.bulk.sources import Item, Source, stem_of
 from core.jobs.bulk.workers import Task, Workers
+from core.runtime.signals import StopRequest
+
+if TYPE_CHECKING:  # what workers of a cluster import knows no torch
+    from core.jobs.bulk.engines import Engine
 
 _WAITING_BATCHES = 4
 """Pictures whose sizes fill no batch wait for others, in all as many as in this many batches."""
@@ -37,7 +41,7 @@ class Pipeline:
         manifest: of the job.
         workers: that read and write.
         progress: that is told how it goes.
-        ahead: pictures that are read ahead, and results that may wait to be written.
+        stop: once it is true, nothing new is begun.
     """
 
     def __init__(
@@ -47,12 +51,17 @@ class Pipeline:
         manifest: Manifest,
         workers: Workers,
         progress: Progress,
-        ahead: int,
+        stop: StopRequest,
     ) -> None:
         self._engine, self._output = engine, output
         self._manifest, self._workers, self._progress = manifest, workers, progress
-        self._ahead = ahead
+        self._stop, self._largest_batch = stop, 1
         self._writing: deque[tuple[Item, Task[Any]]] = deque()
+
+    @property
+    def _ahead(self) -> int:
+        """Pictures that are read ahead, and results that may wait to be written."""
+        return 2 * (self._largest_batch + self._workers.number)
 
     def run(self, items: Iterable[Item | UserError]) -> None:
         """Make the results of all items that have none yet.
@@ -68,9 +77,10 @@ class Pipeline:
                 self._record(most_waiting=self._ahead)
             self._record(most_waiting=0)
         finally:
-            for item, task in self._writing:  # those that are in place need not be made again
-                if task.done:
-                    self._finish(item, task)
+            with suppress(OutputError):  # what is in place need not be made again
+                for item, task in self._writing:
+                    if task.done:
+                        self._finish(item, task)
             self._writing.clear()
 
     def _to_do(self, items: Iterable[Item | UserError]) -> Iterator[Item]:
@@ -78,7 +88,9 @@ class Pipeline:
             if isinstance(item, UserError):
                 self._fail("", item)
                 continue
-            if self._output.is_done(item, recorded=self._manifest.has(item.name)):
+            if self._stop:
+                return
+            if self._output.is_done(item, self._manifest):
                 self._progress.skip()
                 continue
             try:
@@ -114,6 +126,7 @@ class Pipeline:
             if key is None:
                 yield [(item, picture)]
                 continue
+            self._largest_batch = max(self._largest_batch, limit)
             group = waiting.setdefault(key, [])
             group.append((item, picture))
             if len(group) >= limit:

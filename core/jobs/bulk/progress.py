@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from tqdm import tqdm
+
+from core.errors import UserError
 
 
 class Progress:
     """A bar on the terminal, and the account of the time.
 
     Args:
-        shown: whether there is a bar.
-        total: number of pictures, where it is known.
+        shown: whether there is a bar, if stderr is a terminal.
+        count: returns the number of pictures; it is called beside the work.
     """
 
-    def __init__(self, *, shown: bool, total: int | None = None) -> None:
-        self._bar = tqdm(desc="translate", unit="image", total=total, disable=not shown)
+    def __init__(self, *, shown: bool, count: Callable[[], int]) -> None:
+        self._bar = tqdm(desc="translate", unit="image", disable=None if shown else True)
+        if not self._bar.disable:
+            threading.Thread(target=self._set_total, args=(count,), daemon=True).start()
         self._start = time.perf_counter()
         self._reading, self._writing, self._number = 0.0, 0.0, 0
+
+    def _set_total(self, count: Callable[[], int]) -> None:
+        with suppress(UserError, OSError):  # whoever walks for real says what is wrong
+            self._bar.total = count()
 
     def advance(self) -> None:
         """Count a picture whose results are written."""
@@ -28,10 +37,11 @@ class Progress:
         self._bar.update()
         self._bar.set_postfix(self._shares(), refresh=False)
 
-    def skip(self) -> None:
-        """Count a picture that was done before."""
-        self._bar.initial += 1
-        self._bar.update()
+    def skip(self, number: int = 1) -> None:
+        """Count pictures that were done before."""
+        if not self._bar.disable:
+            self._bar.initial += number  # so that they count for no speed
+            self._bar.update(number)
 
     def fail(self, reason: str) -> None:
         """Say why a picture could not be made."""
