@@ -12,14 +12,15 @@ import drit.official
 import munit.official
 import pix2pix.official
 import style.distil.official
+import style.fast.family
 import style.photo.official
 import wgan.official
 from core.convert.official import OfficialModule
 from core.family import Family
 from core.inference import loading
 from core.inference.sampler import Sampler
-from core.inference.speed import Speed
 from core.inference.translator import Translator
+from core.options import Speed
 from core.stylizer import Stylizer
 from cyclegan.cut.family import CUT
 from cyclegan.family import CycleGAN
@@ -66,6 +67,9 @@ OFFICIAL: dict[str, OfficialModule] = {
 
 STYLIZERS: dict[str, type[Stylizer]] = {"neural_style": NeuralStyle, "photo_style": PhotoStylizer}
 """name -> method that stylizes one image without a training."""
+
+CARRIED: dict[str, Path] = {"painted styles (carried)": style.fast.family.WEIGHTS}
+"""{what it is: checkpoint} of those that the project carries."""
 
 
 def load(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.family import Layout, SampleBatch
+from core.losses import DiffAug, augmented
 from core.noise import normal
 from core.options import GenerativeLogOptions, Options, PositiveInt, RunConfig, SingleDataOptions
 from core.text import TextOptions, Vocabulary
@@ -22,6 +23,8 @@ class GenerativeModel(Options):
     """Channels of the images."""
     text: TextOptions | None = None
     """If given, pictures are drawn after captions; needs `data.tags`."""
+    diffaug: DiffAug = ()
+    """Random changes of what discriminators see, for small data sets (`core.losses.augmented`)."""
 
 
 class GenerativeConfig(RunConfig):
@@ -100,12 +103,22 @@ class GenerativeBase:
         vocabulary = self.vocabulary
         if vocabulary is None:
             return (), ()
-        right = vocabulary.encode(batch.captions).to(batch.images)
+        right = vocabulary.encode(batch.captions)
+        if batch.images.is_cuda:
+            right = right.pin_memory()  # otherwise the copy waits for all that is queued
+        right = right.to(batch.images, non_blocking=True)
         return (right,), (vocabulary.mismatched(right),)
 
     def real_images(self, batch: SampleBatch) -> Tensor:
         """Return a batch's images [N, C, H, W] in the range that the networks work in."""
         return (batch.images + 1) / 2 if self.unit_range else batch.images
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """Return what the discriminator sees of images [N, C, H, W], real or not."""
+        changes = self.config.model.diffaug
+        if self.unit_range:  # changes are defined for [-1, 1]
+            return (augmented(images * 2 - 1, changes) + 1) / 2 if changes else images
+        return augmented(images, changes)
 
     def sample(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Draw images [N, C, H, W] in [-1, 1] from noise [N, noise_dim].

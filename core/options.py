@@ -16,6 +16,9 @@ Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Direction = Literal["AtoB", "BtoA"]
 FeatureName = Literal["inception", "vgg16", "dinov2", "student", "random"]
+Speed = Literal["auto", "off"]
+"""`auto` takes what is fastest on the device with the same results to rounding; `off` runs networks
+as they were written, as exporters need them."""
 Resize = Literal["tf1", "clean", "legacy"]
 Preprocess = Literal[
     "resize_and_crop",
@@ -81,6 +84,38 @@ Inputs = Annotated[tuple[Input, ...], BeforeValidator(_as_inputs)]
 """One address, or several whose pictures of equal name are stacked."""
 
 
+class AugmentOptions(Options):
+    """Random changes of training images besides crop and flip (`core.data.augment`).
+
+    The images of a pair change alike; colours change by factors of 1 plus or minus the number.
+    """
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Degrees; turn by up to so many, either way."""
+    scale: tuple[Annotated[float, Field(ge=0.5)], Annotated[float, Field(le=2)]] = (1.0, 1.0)
+    """Enlarge by a factor between these two."""
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Turn the colour circle by up to this part of it, either way."""
+    color_domains: Literal["both", "A", "B"] = "both"
+    """Of the data set; those whose colours change."""
+
+    @property
+    def changes_colours(self) -> bool:
+        """Whether any colour changes."""
+        return any((self.brightness, self.contrast, self.saturation, self.hue))
+
+    @model_validator(mode="after")
+    def _ranges_that_count(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: give the smaller factor first, not {[*self.scale]}")
+        if self.color_domains != "both" and not self.changes_colours:
+            raise ValueError(f"color_domains: {self.color_domains}, but no colour is to change")
+        return self
+
+
 class DataOptions(Options):
     """Where the images are and how they are read.
 
@@ -111,6 +146,7 @@ class DataOptions(Options):
     refused, or mirrored at the borders up to the next size that they can, as in testing."""
     flip: bool = True
     """Mirror left-right with probability 0.5."""
+    augment: AugmentOptions = AugmentOptions()
     serial: bool = False
     """Take images in order, B along with A, instead of at random (official `serial_batches`)."""
     max_images: PositiveInt | None = None
@@ -146,17 +182,27 @@ class DataOptions(Options):
             raise ValueError("a and b: give both, or neither")
         return self
 
+    @model_validator(mode="after")
+    def _one_domain_has_no_other(self) -> Self:
+        if self._single and self.b:
+            raise ValueError("b: there is one domain only, which is a")
+        if self.a and getattr(self, "tags", None):
+            raise ValueError("tags: go with the images of root; leave out a")
+        return self
+
     @property
     def spans(self) -> tuple[Span | None, Span | None]:
         """Black and white of the data set's A and B; None where the files state them.
 
         `auto` is measured when a training begins (`core.data.white`), and None before.
         """
+        spans: tuple[Span | None, Span | None] = (None, None)
         if isinstance(self.white, float):
-            return (0.0, self.white), (0.0, self.white)
-        if isinstance(self.white, tuple):
-            return self.white[0], self.white[-1]
-        return None, None
+            spans = (0.0, self.white), (0.0, self.white)
+        elif isinstance(self.white, tuple):
+            spans = self.white[0], self.white[-1]
+        own = [inputs[0].span if len(inputs) == 1 else None for inputs in (self.a, self.b)]
+        return own[0] or spans[0], own[1] or spans[1]
 
 
 class SingleDataOptions(DataOptions):

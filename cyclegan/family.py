@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss, gradient_penalty, l1
+from core.losses import augmented, dis_loss, gen_loss, gradient_penalty, l1
 from core.nn.factory import Generator, make_discriminator, make_generator
 from core.nn.joint import forward_each, is_independent
 from core.options import Direction
@@ -124,7 +124,8 @@ class CycleGAN:
     def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         """Return half the sum of its terms, a critic's penalty among them; `fake` is detached."""
         model = self.config.model
-        on_real, on_fake = forward_each(D, real, fake.detach())
+        real, fake = (augmented(x, model.diffaug) for x in (real, fake.detach()))
+        on_real, on_fake = forward_each(D, real, fake)
         loss = dis_loss(on_real, model.gan_mode, real=True)
         loss = loss + dis_loss(on_fake, model.gan_mode, real=False)
         if model.gan_mode == "wgangp":
@@ -140,8 +141,8 @@ class CycleGAN:
         with frozen(D_A, D_B):
             gen = {
                 # Eq. 1, both directions
-                "G_A": gen_loss(D_A(x.fake_B), model.gan_mode),
-                "G_B": gen_loss(D_B(x.fake_A), model.gan_mode),
+                "G_A": gen_loss(D_A(augmented(x.fake_B, model.diffaug)), model.gan_mode),
+                "G_B": gen_loss(D_B(augmented(x.fake_A, model.diffaug)), model.gan_mode),
                 # Eq. 2
                 "cycle_A": model.lambda_A * l1(x.rec_A, real_A),
                 "cycle_B": model.lambda_B * l1(x.rec_B, real_B),

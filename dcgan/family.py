@@ -74,13 +74,14 @@ class DCGAN(GenerativeBase):
         fake = G(self.draw_noise(len(real), real))
 
         # One after the other: each batch has its own statistics in D's batch norms.
-        on_real, on_fake = D(real), D(fake.detach())  # logits [N]
+        on_real = D(self.augmented(real))  # logits [N]
+        on_fake = D(self.augmented(fake.detach()))
         D_real = self.loss(on_real, model.real_label)
         D_fake = self.loss(on_fake, model.fake_label)
         update(self.optimizers["D"], D_real, D_fake)
 
         with frozen(D):
-            G_loss = self.loss(D(fake), (model.gen_label, model.gen_label))
+            G_loss = self.loss(D(self.augmented(fake)), (model.gen_label, model.gen_label))
             update(self.optimizers["G"], G_loss)
 
         return self._terms(on_real, on_fake, D_real=D_real, D_fake=D_fake, G=G_loss)
@@ -95,7 +96,9 @@ class DCGAN(GenerativeBase):
         with frozen(G):
             fake = G(self.draw_noise(len(real), real), right)
 
-        on_real, on_wrong, on_fake = D(real, right), D(real, wrong), D(fake, right)  # logits [N]
+        seen = self.augmented(real)
+        on_real, on_wrong = D(seen, right), D(seen, wrong)  # logits [N]
+        on_fake = D(self.augmented(fake), right)
         D_real = self.loss(on_real, model.real_label)
         D_wrong = text.cls_weight * self.loss(on_wrong, model.fake_label)
         D_fake = (1 - text.cls_weight) * self.loss(on_fake, model.fake_label)
@@ -109,7 +112,7 @@ class DCGAN(GenerativeBase):
         fake = G(self.draw_noise(len(conditions), real), conditions)
         with frozen(D):
             labels = (model.gen_label, model.gen_label)
-            G_loss = self.loss(D(fake, conditions), labels, weights)
+            G_loss = self.loss(D(self.augmented(fake), conditions), labels, weights)
             update(self.optimizers["G"], G_loss)
 
         losses = {"D_real": D_real, "D_wrong": D_wrong, "D_fake": D_fake, "G": G_loss}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from core.losses import DiffAug
 from core.options import (
     CountInt,
     DataOptions,
@@ -67,6 +68,9 @@ class Model(Options):
     """Square of the content codes."""
     lambda_ms: Weight = 1.0
     """Mode seeking, which makes it DRIT++; 0 is the DRIT of 2018 (official `--no_ms`)."""
+    diffaug: DiffAug = ()
+    """Random changes of what the image discriminators see, for small data sets; see
+    `core.losses.augmented`."""
 
 
 class Data(DataOptions):

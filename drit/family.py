@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import l1
+from core.losses import augmented, l1
 from core.nn.joint import forward_each, is_independent
 from core.noise import normal
 from core.options import Direction, other_way
@@ -83,6 +83,8 @@ class DRIT:
     layout: ClassVar[Layout] = "unpaired"
     ema_networks: ClassVar[tuple[str, ...]] = ("enc_c", "enc_a", "gen")
     objective: ClassVar[str] = "G_loss"
+    shares_graphs: ClassVar[bool] = True
+    """Two updates go backward through one graph."""
 
     def __init__(self, config: DRITConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
@@ -225,13 +227,18 @@ class DRIT:
 
     def discriminator_loss(self, name: str, real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
         """Return the real and the fake term of each batch of fakes, added up."""
-        dis, fakes = self.networks[name], [fake.detach() for fake in fakes]
+        dis, real = self.networks[name], self.seen(real)
+        fakes = [self.seen(fake.detach()) for fake in fakes]
         if is_independent(dis):  # judges real images once and for all
             *on_fakes, on_real = forward_each(dis, *fakes, real)
             pairs = [(on_fake, on_real) for on_fake in on_fakes]
         else:
             pairs = [(dis(fake), dis(real)) for fake in fakes]
         return torch.stack([judged(r, real=True) + judged(f, real=False) for f, r in pairs]).sum()
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Return what an image discriminator sees of images [N, C, H, W], real or not."""
+        return augmented(images, self.config.model.diffaug)
 
     def update_content(self, content_A: Tensor, content_B: Tensor, update: Update) -> Tensor:
         """Update disContent, for which B is the real class; returns the loss."""
@@ -251,8 +258,8 @@ class DRIT:
             "gan_loss_bcontent": model.lambda_content * undecided(on_b),
             "l1_recon_A_loss": model.lambda_cycle * l1(A.recon, A.real),
             "l1_recon_B_loss": model.lambda_cycle * l1(B.recon, B.real),
-            "gan_loss_a": model.lambda_gan * fooled(disA(A.fake)),
-            "gan_loss_b": model.lambda_gan * fooled(disB(B.fake)),
+            "gan_loss_a": model.lambda_gan * fooled(disA(self.seen(A.fake))),
+            "gan_loss_b": model.lambda_gan * fooled(disB(self.seen(B.fake))),
             "l1_recon_AA_loss": model.lambda_self * l1(A.same, A.real),
             "l1_recon_BB_loss": model.lambda_self * l1(B.same, B.real),
             "kl_loss_za_a": model.lambda_kl * attribute_prior(a.mean, a.logvar),
@@ -264,7 +271,8 @@ class DRIT:
     def random_losses(self, A: Side, B: Side, attributes: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Return the second objective, of enc_c and gen, weighted: all with random attributes."""
         model, disA2, disB2 = self.config.model, self.networks["disA2"], self.networks["disB2"]
-        on_a, on_b = forward_each(disA2, *A.random), forward_each(disB2, *B.random)
+        on_a = forward_each(disA2, *map(self.seen, A.random))
+        on_b = forward_each(disB2, *map(self.seen, B.random))
         losses = {
             "gan2_loss_a": model.lambda_gan * torch.stack([*map(fooled, on_a)]).sum(),
             "gan2_loss_b": model.lambda_gan * torch.stack([*map(fooled, on_b)]).sum(),
@@ -313,8 +321,8 @@ class DRIT:
         _, target = self._domains(direction)
         gen = cast("Generator", self.networks["gen"])
         features = gen.features(gen.share(content), target)
-        if len(features) != len(styles):
-            features = torch.cat([features] * len(styles))
+        if features.shape[0] != styles.shape[0]:
+            features = features.expand(styles.shape[0], -1, -1, -1)
         return gen.paint(features, styles.to(next(gen.parameters())), target)
 
     def translate(

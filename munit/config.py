@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from core.losses import DiffAug
 from core.nn.vgg import VGGInput
 from core.options import (
     DataOptions,
@@ -73,6 +74,8 @@ class _Model(Options):
     input_dim_a: PositiveInt = 3
     input_dim_b: PositiveInt = 3
     dis: DisOptions = DisOptions()
+    diffaug: DiffAug = ()
+    """Random changes of what discriminators see, for small data sets (`core.losses.augmented`)."""
     gan_w: Weight = 1.0
     recon_x_w: Weight = 10.0
     """Reconstruction of an image from its own codes."""

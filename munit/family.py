@@ -24,7 +24,6 @@ from core.noise import normal
 from core.options import Direction
 from core.training.update import frozen
 from munit.config import MUNITConfig
-from munit.losses import multi_scale_gen_loss
 from munit.networks import AdaINGen
 from munit.two_domains import TwoDomains
 
@@ -49,7 +48,7 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
         Each of the two updates has random styles of its own.
         """
         x_a, x_b = batch.a, batch.b
-        model, gan_type = self.config.model, self.config.model.dis.gan_type
+        model = self.config.model
         gen_a, gen_b = self._gen("a"), self._gen("b")
         dis_a, dis_b = self.networks["dis_a"], self.networks["dis_b"]
         c_a, s_a_prime = gen_a.encode(x_a)
@@ -69,8 +68,7 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
             c_b_recon, s_a_recon = gen_a.encode(x_ba)
             c_a_recon, s_b_recon = gen_b.encode(x_ab)
             gen = {  # eq. 5
-                "gan_a": model.gan_w * multi_scale_gen_loss(dis_a(x_ba), gan_type),
-                "gan_b": model.gan_w * multi_scale_gen_loss(dis_b(x_ab), gan_type),
+                **self.gan_losses(x_ba, x_ab),
                 "recon_x_a": model.recon_x_w * l1(x_a_recon, x_a),
                 "recon_x_b": model.recon_x_w * l1(x_b_recon, x_b),
                 "recon_c_a": model.recon_c_w * l1(c_a_recon, c_a),
@@ -112,8 +110,8 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
 
         The content of one image goes with every style.
         """
-        if len(content) != len(styles):
-            content = torch.cat([content] * len(styles))
+        if content.shape[0] != styles.shape[0]:
+            content = content.expand(styles.shape[0], -1, -1, -1)
         return self._gen(self._domains(direction)[1]).decode(content, styles)
 
     def translate(

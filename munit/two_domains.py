@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import Layout
+from core.losses import augmented
 from core.nn.joint import forward_each
 from core.options import Direction
 from core.training.optimizers import Optimizers, adam
 from munit.config import MUNITConfig, UNITConfig
-from munit.losses import PerceptualLoss, multi_scale_dis_loss
+from munit.losses import PerceptualLoss, multi_scale_dis_loss, multi_scale_gen_loss
 from munit.networks import AdaINGen, MsImageDis, VAEGen
 
 ConfigT = TypeVar("ConfigT", MUNITConfig, UNITConfig)
@@ -76,8 +77,18 @@ class TwoDomains(Generic[ConfigT, GenT]):
         """Return what each discriminator minimises, weighted: translations against real images."""
         model, losses = self.config.model, {}
         for name, fake, real in (("dis_a", x_ba, x_a), ("dis_b", x_ab, x_b)):
-            on_fake, on_real = forward_each(self.networks[name], fake, real)
+            seen = augmented(fake, model.diffaug), augmented(real, model.diffaug)
+            on_fake, on_real = forward_each(self.networks[name], *seen)
             losses[name] = model.gan_w * multi_scale_dis_loss(on_fake, on_real, model.dis.gan_type)
+        return losses
+
+    def gan_losses(self, x_ba: Tensor, x_ab: Tensor) -> dict[str, Tensor]:
+        """Return what the generators minimise, weighted: their translations judged as real."""
+        model, losses = self.config.model, {}
+        for domain, fake in (("a", x_ba), ("b", x_ab)):
+            on_fake = self.networks[f"dis_{domain}"](augmented(fake, model.diffaug))
+            loss = multi_scale_gen_loss(on_fake, model.dis.gan_type)
+            losses[f"gan_{domain}"] = model.gan_w * loss
         return losses
 
     def vgg_losses(self, x_ba: Tensor, x_a: Tensor, x_ab: Tensor, x_b: Tensor) -> dict[str, Tensor]:

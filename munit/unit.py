@@ -22,7 +22,7 @@ from core.noise import normal
 from core.options import Direction
 from core.training.update import frozen
 from munit.config import UNITConfig
-from munit.losses import kl_loss, multi_scale_gen_loss
+from munit.losses import kl_loss
 from munit.networks import VAEGen
 from munit.two_domains import TwoDomains
 
@@ -40,7 +40,7 @@ class UNIT(TwoDomains[UNITConfig, VAEGen]):
         Each of the two updates has latent noise of its own.
         """
         x_a, x_b = batch.a, batch.b
-        model, gan_type = self.config.model, self.config.model.dis.gan_type
+        model = self.config.model
         gen_a, gen_b = self._gen("a"), self._gen("b")
         dis_a, dis_b = self.networks["dis_a"], self.networks["dis_b"]
         h_a, h_b = gen_a.enc(x_a), gen_b.enc(x_b)
@@ -57,8 +57,7 @@ class UNIT(TwoDomains[UNITConfig, VAEGen]):
             x_a_recon, x_ba = forward_each(gen_a.dec, z_a, z_b)
             x_b_recon, x_ab = forward_each(gen_b.dec, z_b, z_a)
             gen = {  # eq. 4
-                "gan_a": model.gan_w * multi_scale_gen_loss(dis_a(x_ba), gan_type),
-                "gan_b": model.gan_w * multi_scale_gen_loss(dis_b(x_ab), gan_type),
+                **self.gan_losses(x_ba, x_ab),
                 "recon_x_a": model.recon_x_w * l1(x_a_recon, x_a),
                 "recon_x_b": model.recon_x_w * l1(x_b_recon, x_b),
                 "recon_kl_a": model.recon_kl_w * kl_loss(h_a),

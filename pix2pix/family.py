@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss, gradient_penalty, l1
+from core.losses import augmented, dis_loss, gen_loss, gradient_penalty, l1
 from core.nn.factory import Generator, make_discriminator, make_generator
 from core.nn.joint import forward_each
 from core.options import Direction
@@ -85,7 +85,8 @@ class Pix2Pix:
         G, D = self.networks["G"], self.networks["D"]
         fake_B = G(real_A)
 
-        real_pair, fake_pair = pair(real_A, real_B), self.state["pool"].query(pair(real_A, fake_B))
+        real_pair = self.augmented(pair(real_A, real_B))
+        fake_pair = self.augmented(self.state["pool"].query(pair(real_A, fake_B)))
         on_fake, on_real = forward_each(D, fake_pair, real_pair)
         D_fake = dis_loss(on_fake, model.gan_mode, real=False)
         D_real = dis_loss(on_real, model.gan_mode, real=True)
@@ -96,7 +97,8 @@ class Pix2Pix:
         update(self.optimizers["D"], loss_D)
 
         with frozen(D):
-            G_GAN = gen_loss(D(pair(real_A, fake_B)), model.gan_mode)  # eq. 1
+            on_fake = D(self.augmented(pair(real_A, fake_B)))
+            G_GAN = gen_loss(on_fake, model.gan_mode)  # eq. 1
             G_L1 = model.lambda_L1 * l1(fake_B, real_B)  # eq. 3
             update(self.optimizers["G"], G_GAN, G_L1)
 
@@ -109,6 +111,11 @@ class Pix2Pix:
             "G": G_GAN + G_L1,
         }
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def augmented(self, pairs: Tensor) -> Tensor:
+        """Return what the discriminator sees of pairs: both images of one are changed alike."""
+        model = self.config.model
+        return augmented(pairs, model.diffaug, (model.input_nc, model.output_nc))
 
     def preview(self, batch: ImageBatch) -> Mapping[str, Tensor]:
         """Show the three official columns."""

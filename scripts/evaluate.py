@@ -42,7 +42,7 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--cache", metavar="DIR", help="features of real images; '': none")
     folder = "of FID, KID and LPIPS; default: torch.hub's folder"
     parser.add_argument("--weights", metavar="DIR", help=folder)
-    cli.add(parser, "--download", "--device")
+    cli.add(parser, "--download", "--device", "--max-pixels")
 
 
 def measure(args: cli.Args) -> None:
@@ -51,9 +51,11 @@ def measure(args: cli.Args) -> None:
         args, max_images=1, num_styles=2, kid_subset_size=2, neighbours=1, bootstrap=0
     )
     _refuse_contradictions(args)
+    from core.data.images import set_max_pixels
     from core.evaluation.metrics.weights import fetch_missing
     from core.options import EvaluateOptions
 
+    set_max_pixels(args.max_pixels)
     names = EvaluateOptions.model_fields.keys() & vars(args).keys()
     measured = EvaluateOptions(**cli.chosen(args, *names))
     if args.download:

@@ -24,7 +24,7 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--resume", nargs="?", const="", metavar="PATH", help=RESUME)
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help=INIT)
     parser.add_argument("--init-only", metavar="NAMES", help="of these networks, e.g. G_A,G_B")
-    cli.add(parser, "--set", "--device")
+    cli.add(parser, "--set", "--device", "--max-pixels")
 
 
 def train(args: cli.Args) -> int:
@@ -35,9 +35,11 @@ def train(args: cli.Args) -> int:
         raise UserError("--init: a run that goes on has its own weights; leave out --resume")
     if args.init_only is not None and args.init is None:
         raise UserError("--init-only: add --init CHECKPOINT")
+    from core.data.images import set_max_pixels
     from core.training.launch import find_start, launch
     from families import FAMILIES, OFFICIAL
 
+    set_max_pixels(args.max_pixels)
     start = find_start(
         FAMILIES,
         overrides=args.set,

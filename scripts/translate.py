@@ -21,8 +21,8 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--config", type=Path, help=config)
     cli.add(parser, "--set", "--which", "--max-pixels")
     kinds = "folder, list, shards, image or video"
-    parser.add_argument("--input", type=Path, required=True, help=kinds)
-    cli.add(parser, "--output", help="folder, shards or video")
+    parser.add_argument("--input", type=cli.place, required=True, help=kinds)
+    cli.add(parser, "--output", type=cli.place, help="folder, shards, address or video")
     cli.add(parser, "--direction", "--precision", "--eval", "--device")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
     white = "value that is white in more than 8 bits; default: as trained"
@@ -45,23 +45,40 @@ def options(parser: cli.Parser) -> None:
     speed.add_argument("--batch-size", type=int, metavar="N", help=batch)
     workers = "processes that read and write; default: one a core"
     speed.add_argument("--workers", type=int, metavar="N", help=workers)
+    cluster = "ray: on a cluster, all of it for this one command"
+    speed.add_argument("--engine", choices=["local", "ray"], default="local", help=cluster)
+    address = "of a Ray cluster, such as auto; default: start one on this machine"
+    speed.add_argument("--address", help=address)
 
 
 def translate(args: cli.Args) -> int:
-    """Translate this process's share of the input."""
+    """Check the options; with torchrun let a process of its own do the work."""
     cli.require_at_least(args, num_styles=1, batch_size=1, workers=0, quality=1, gallery=0, crf=0)
     if args.quality > 100:
         raise UserError(f"--quality {args.quality}: at most 100")
     if (args.checkpoint is None) == (args.config is None):
         raise UserError("give one of --checkpoint and --config")
-    from core.jobs import video
+    if args.address is not None and args.engine != "ray":
+        raise UserError(f"--address {args.address}: goes with --engine ray")
+    from core.jobs.bulk.manifest import folder_of
+    from core.jobs.video_files import is_video
+    from core.runtime.together import guard
 
-    if video.is_video(args.input) and args.config is not None:
+    if not is_video(args.input):
+        return guard(work, args, folder_of(args.output))
+    if args.config is not None:
         raise UserError("--config: a video is translated by a --checkpoint")
+    return work(args)
+
+
+def work(args: cli.Args) -> int:
+    """Translate this process's share of the input."""
     from core.checkpoints.which import choose
     from core.config import load_config
     from core.data.images import set_max_pixels
+    from core.jobs import video
     from core.jobs.bulk import job
+    from core.jobs.video_files import is_video
     from core.runtime import distributed
     from families import STYLIZERS, load
 
@@ -69,15 +86,15 @@ def translate(args: cli.Args) -> int:
     world = distributed.place(args.device)
     if args.config is not None:
         config = load_config(args.config, STYLIZERS, args.set)
-        stylizer = STYLIZERS[config.family].build(config, world.device)
-        engine, settings = job.of_stylizer(stylizer, config, args)
+        task = job.of_stylizer(STYLIZERS[config.family], config, args, world.device)
     else:
         modes = cli.chosen(args, "precision", "test_mode", "tile")
-        translator = load(choose(args.checkpoint, args.which), world.device, **modes)
-        if video.is_video(args.input):
+        device = args.device if args.engine == "ray" else world.device  # machines choose theirs
+        translator = load(choose(args.checkpoint, args.which), device, **modes)
+        if is_video(args.input):
             return video.run(translator, args, world)
-        engine, settings = job.of_checkpoint(translator, args)
-    return job.run(engine, settings, args, world)
+        task = job.of_checkpoint(translator, args)
+    return job.run(task, args, world)
 
 
 main = partial(cli.main, __doc__, options, translate)

@@ -84,6 +84,7 @@ class WGAN(GenerativeBase):
         # Not under no_grad: older torch would keep autocast's casts without gradients for later.
         with frozen(G):
             fake = G(self.draw_noise(len(real), real), *right)
+        real, fake = self.augmented(real), self.augmented(fake)
         rated = {"critic_real": (real, *right), "critic_fake": (fake, *right)}
         if model.text is not None:
             rated["critic_wrong"] = (real, *wrong)
@@ -112,11 +113,12 @@ class WGAN(GenerativeBase):
         model, G = self.config.model, self.networks["G"]
         given = tuple(c.repeat(model.gen_batch_factor, 1) for c in right)
         fake = G(self.draw_noise(model.gen_batch_factor * len(real), real), *given)
-        loss = -self.rate(fake=(fake, *given))["fake"]
+        loss = -self.rate(fake=(self.augmented(fake), *given))["fake"]
         if model.text is not None and model.text.interpolation:
             mixed = interpolate(right[0], model.text.beta)
             fake = G(self.draw_noise(len(mixed), mixed), mixed)
-            loss = loss - model.text.interpolation * self.rate(fake=(fake, mixed))["fake"]
+            value = self.rate(fake=(self.augmented(fake), mixed))["fake"]
+            loss = loss - model.text.interpolation * value
         return loss
 
     def rate(self, **inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from core.evaluation.scores import is_measure
-from core.inference.speed import Speed
 from core.options import (
     CountInt,
     Direction,
@@ -16,6 +15,7 @@ from core.options import (
     Options,
     PositiveInt,
     Resize,
+    Speed,
 )
 
 RESERVED = ("input", "example", "truth", "reconstruction")

@@ -20,7 +20,7 @@ from core.errors import UserError, reading
 from core.family import Family, FamilyTable
 from core.inference.loading import from_state, load_state
 from core.inference.safe_files import save_safetensors
-from core.nn.factory import NetworksConfig
+from core.nn.factory import NetworkOptions, NetworksConfig
 from core.options import Direction
 from core.runtime.files import write_file
 
@@ -146,6 +146,12 @@ def export_official(
     family = from_state(state, families, file)
     if family.name not in modules:
         raise UserError(f"{file}: {family.name} has no official files; use --format safetensors")
+    model = family.config.model
+    if isinstance(model, NetworkOptions) and model.upsample != "transposed":
+        raise UserError(
+            f"{file}: model.upsample: {model.upsample} has no official files; use --format "
+            "safetensors"
+        )
     files = modules[family.name].to_files(family)
     for name, weights in files.items():
         content = io.BytesIO()  # torch.save itself does not say why a disk refuses

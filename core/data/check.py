@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from core.data import folders
+from core.data.check_addresses import is_address, open_described, stack_of
 from core.data.folders import SPLITS, TwoDomains
 from core.data.images import Description, describe_image
 from core.data.listing import expanded
@@ -84,6 +85,8 @@ class Report:
         num_unreadable: Files among the problems that could not be decoded.
         num_unstated: Problems that `data.white` mends.
         white: What `data.white` should be.
+        address: What was looked over, where that is no folder.
+        stack: What `data.a` and `data.b` could be, where there are folders of equal names.
     """
 
     root: Path
@@ -96,6 +99,8 @@ class Report:
     num_unreadable: int = 0
     num_unstated: int = 0
     white: str | None = None
+    address: str | None = None
+    stack: tuple[list[Any], str] | None = None
 
     @property
     def usable(self) -> bool:
@@ -104,7 +109,7 @@ class Report:
 
     def lines(self) -> list[str]:
         """Lay out the report for a person; the config only where one would run."""
-        lines = [f"{self.root}", *(f"  {layout}" for layout in self.layouts)]
+        lines = [self.address or f"{self.root}", *(f"  {layout}" for layout in self.layouts)]
         lines += [line for part in self.parts for line in part.lines()]
         lines += [f"to fix: {problem}" for problem in self.problems]
         lines += [f"note: {hint}" for hint in self.hints]
@@ -117,7 +122,7 @@ class Report:
 
     def config_lines(self) -> list[str]:
         """Lay out a config that suits the images, as YAML."""
-        single = self.paired is None
+        single = self.paired is None and not self.stack
         halves = self.paired and all("side by side" in layout for layout in self.layouts)
         sizes = [(w // 2 if halves else w, h) for part in self.parts for w, h in part.sizes]
         typical = median_low([min(size) for size in sizes])
@@ -127,22 +132,27 @@ class Report:
         deep = any(part.span for part in self.parts)
         num_bytes = len(sizes) * (2 if halves else 1) * 3 * load**2 * (4 if deep else 1)
         data: dict[str, Any] = {"root": str(self.root)}
+        if self.address:
+            data["a"] = self.address
+        if self.stack:
+            data["a"], data["b"] = self.stack
         if crop != (64 if single else 256):
             data |= {"load_size": load, "crop_size": crop}
         model: dict[str, Any] = {}
-        if single and all(mode in ("1", "L") for part in self.parts for mode in part.modes):
+        gray = all(mode in ("1", "L", "uint8 x 1") for part in self.parts for mode in part.modes)
+        if single and gray:
             model["nc"] = 1
-        if self.white:
+        if self.white and "a" not in data:
             data["white"] = self.white
         if self.tags:
             data["tags"], model["text"] = self.tags, {}
         data["cache"] = "ram" if single or num_bytes <= _RAM_BYTES else "disk"
-        bands = self._input_bands()
+        bands = (3, 3) if self.stack else self._input_bands()
         if (self.paired and bands != (3, 3)) or (not single and bands[0] == bands[1] != 3):
             model |= {"input_nc": bands[0], "output_nc": bands[1]}
         if self.num_unreadable:
             data["on_error"] = "skip"
-        family = "dcgan" if single else "pix2pix" if self.paired else "cyclegan"
+        family = "dcgan" if single else "pix2pix" if self.paired or self.stack else "cyclegan"
         tree = {"family": family, "data": data} | ({"model": model} if model else {})
         return yaml.safe_dump(tree, sort_keys=False, width=1000).splitlines()
 
@@ -164,6 +174,8 @@ def check_folder(root: str | Path) -> Report:
     Raises:
         UserError: `root` is no folder, or holds neither a data set nor images.
     """
+    if is_address(str(root)):
+        return _check_address(str(root))
     folder = expanded(root)
     found, problems = _find_all(folder)
     report = Report(folder, problems=problems)
@@ -182,6 +194,15 @@ def check_folder(root: str | Path) -> Report:
     return report
 
 
+def _check_address(address: str) -> Report:
+    """Look over pictures that `data.a` names."""
+    pictures, described = open_described(address)
+    report = Report(Path(), layouts=[f"{len(pictures)} pictures, for data.a or data.b"])
+    report.address = address
+    _add_part(report, address, [Path(pictures.name(i)) for i in range(len(pictures))], described)
+    return report
+
+
 def _add_single(report: Report) -> None:
     """Add one domain: MNIST's files, or a folder of images, perhaps with tags."""
     folder = report.root
@@ -194,7 +215,11 @@ def _add_single(report: Report) -> None:
         return
     files = folders.find_single(folder)
     report.layouts.append("a folder of images: one domain to draw from noise, or to be translated")
-    report.hints.append(_what_training_needs(folder))
+    report.stack = stack_of(folder)
+    if report.stack is None:
+        report.hints.append(_what_training_needs(folder))
+    else:
+        report.layouts = ["folders of equal names: pairs of several inputs"]
     _add_part(report, folder.name, files)
     if (folder / _TAGS).is_file():
         report.tags = _TAGS
@@ -270,11 +295,16 @@ def _add_data(report: Report, data: TwoDomains) -> None:
             )
 
 
-def _add_part(report: Report, name: str, files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+def _add_part(
+    report: Report,
+    name: str,
+    files: Sequence[Path],
+    describe: Callable[[int], Description] | None = None,
+) -> dict[Path, tuple[int, int]]:
     """Decode `files`, note what is unreadable, and return the sizes of the others."""
     found: dict[Path, Description] = {}
-    described = in_threads(lambda i: describe_image(files[i]), len(files), f"checking {name}")
-    with contextlib.closing(described) as outcomes:
+    one = describe or (lambda i: describe_image(files[i]))
+    with contextlib.closing(in_threads(one, len(files), f"checking {name}")) as outcomes:
         for path, outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, UserError):
                 report.problems.append(str(outcome))

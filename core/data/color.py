@@ -49,6 +49,15 @@ def to_srgb(image: Image.Image, name: object) -> Image.Image:
     return Image.merge("LA", (gray, image.getchannel("A"))) if image.mode == "LA" else gray
 
 
+def changes_colours(image: Image.Image, name: object) -> bool:
+    """Tell whether an RGB picture's profile is another than that of sRGB, and log if so, once."""
+    profile = image.info["icc_profile"]
+    changes = _transform(profile, image.mode) is not None
+    if changes:
+        _say(profile, str(name))
+    return changes
+
+
 @lru_cache(maxsize=64)
 def _transform(profile: bytes, mode: str) -> Any:
     """Return Pillow's transform of a profile to sRGB; None where it would change nothing."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 from core.data.images import has_image_extension
 from core.data.lines import read_lines
 from core.data.listing import closest, expanded, list_images, nearest
-from core.data.names import same
+from core.data.names import same, stem
 from core.data.pages import is_there, pages
 from core.errors import UserError
 
@@ -311,13 +311,13 @@ def _match(folder_a: Path, folder_b: Path) -> tuple[tuple[Path, ...], tuple[Path
 def _by_stem(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in list_images(folder):
-        stem = same(path.relative_to(folder).with_suffix("").as_posix())
-        if stem in files:
+        name = same(stem(path.relative_to(folder).as_posix()))
+        if name in files:
             raise UserError(
-                f"{path} and {files[stem].name}: same name but for the extension, so the partner "
+                f"{path} and {files[name].name}: same name but for the extension, so the partner "
                 "is ambiguous; remove or rename one"
             )
-        files[stem] = path
+        files[name] = path
     return files
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from core.data.medical import is_medical, of_medical
 from core.data.pages import split_page, tiff_directory
 from core.data.picture import Levels, Numbers, Picture
 from core.data.stored import Stored, of_array, of_pillow, of_tiff, raw_mode, require_pixels
@@ -83,7 +84,7 @@ class Description:
 
 def has_image_extension(path: Path) -> bool:
     """Tell whether `path` is named like an image; its content is not looked at."""
-    return path.suffix.lower() in IMAGE_EXTENSIONS
+    return path.suffix.lower() in IMAGE_EXTENSIONS or is_medical(path)
 
 
 def set_max_pixels(number: int | None) -> None:
@@ -122,6 +123,9 @@ def read_stored(path: Path) -> Stored:
         UserError: As `read_picture`, but never for want of an agreed range.
     """
     with _refusing(path):
+        if is_medical(path):
+            file, number = split_page(path)
+            return of_medical(file, number or 1, path)
         if path.suffix.lower() in ARRAYS:
             return of_array(path, path)
         if path.suffix.lower() in _TIFF and not _pillow_is_whole(path):
@@ -147,6 +151,8 @@ def decode_stored(content: bytes, name: str) -> Stored:
     if not content:
         raise UserError(f"{name}: empty (0 bytes); remove or replace it")
     with _refusing(path):
+        if is_medical(path):
+            return of_medical(stream, 1, path)
         if path.suffix.lower() in ARRAYS:
             return of_array(stream, path)
         if content[:4] in _TIFF_STARTS and not _opens_whole(stream):
@@ -190,9 +196,13 @@ def describe_image(path: Path) -> Description:
     """Decode an image fully and say what it holds.
 
     Raises:
-        UserError: As `read_picture`, but never for want of an agreed range.
+        UserError: As `read_stored`.
     """
-    stored = read_stored(path)
+    return describe(read_stored(path))
+
+
+def describe(stored: Stored) -> Description:
+    """Say what a decoded picture holds."""
     values, levels = stored.values, stored.levels
     deep = levels is None or levels.deep
     height, width, bands = values.shape

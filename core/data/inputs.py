@@ -16,10 +16,10 @@ import PIL
 
 from core.data.addresses import has_part, open_address
 from core.data.folders import held_out
+from core.data.images import picture_of_stored
 from core.data.label_maps import one_hot
 from core.data.picture import EIGHT_BITS, SIXTEEN_BITS, Levels, Picture, Pixels
 from core.data.readers.interface import Pictures
-from core.data.readers.storage import is_remote
 from core.data.readers.tables import StreamPictures
 from core.data.transforms import resize, resize_ids
 from core.errors import UserError
@@ -75,7 +75,8 @@ class Side:
                 ids = ids if options is None else resize_ids(ids, options)
                 pixels = one_hot(ids, given.labels, name)
             else:
-                picture = pictures.read(number, given.span or self.span)
+                stored = pictures.stored(number)
+                picture = picture_of_stored(stored, given.span or self.span, name)
                 pixels = picture.channels(_channels(given))
                 pixels = pixels if options is None else resize(pixels, options)
                 levels = picture.levels if picture.levels.deep else levels
@@ -123,13 +124,7 @@ class Sides:
 
     @property
     def root(self) -> Path:
-        """The data set's folder.
-
-        Raises:
-            UserError: It is not on this machine.
-        """
-        if is_remote(self.options.root):
-            raise UserError(f"data.root: {self.options.root}: set data.cache_dir for a disk cache")
+        """The data set's folder, where it is on this machine."""
         return Path(self.options.root).expanduser()
 
     def name(self, item: int, image: int) -> str:
@@ -315,9 +310,7 @@ def _measured(given: Input, data: DataOptions) -> Input:
     if given.labels or given.channels:
         return given
     pictures = open_address(data.root, given.path, "train", data.max_images)
-    # Only the number of bands counts here, so that any white will do.
-    bands = pictures.read(0, given.span or (0.0, 1.0)).pixels.shape[2]
-    return given.model_copy(update={"channels": bands})
+    return given.model_copy(update={"channels": pictures.stored(0).values.shape[2]})
 
 
 def _with_model(config: C, numbers: dict[str, int]) -> C:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data.images import ARRAYS, decode_stored, open_label_map, read_stored
-from core.data.medical import MEDICAL
+from core.data.medical import is_medical
 from core.data.picture import Pixels
 from core.errors import UserError
 
@@ -28,7 +28,7 @@ def read_ids(path: Path, content: bytes | None = None) -> Ids:
     Raises:
         UserError: It cannot be read, or holds colours or fractions.
     """
-    if path.suffix.lower() in ARRAYS | MEDICAL:
+    if path.suffix.lower() in ARRAYS or is_medical(path):
         stored = read_stored(path) if content is None else decode_stored(content, str(path))
         return as_ids(stored.values, path)
     image = open_label_map(path, content)

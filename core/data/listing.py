@@ -16,7 +16,7 @@ from core.errors import UserError
 log = logging.getLogger(__name__)
 
 _UNREAD = frozenset(
-    {".heic", ".heif", ".jxl", ".exr", ".hdr", ".svg", ".eps", ".ps", ".pdf", ".dcm", ".nii"}
+    {".heic", ".heif", ".jxl", ".exr", ".hdr", ".svg", ".eps", ".ps", ".pdf"}
     | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"}
 )
 """Suffixes of pictures that nobody should miss without being told."""

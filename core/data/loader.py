@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from core.data.augment import require_colours
 from core.data.batches import (
     BatchReader,
     Delivery,
@@ -33,6 +34,7 @@ from core.data.inputs import open_inputs
 from core.data.picture import Pixels
 from core.data.readers.files import Source
 from core.data.readers.interface import Images, OpensImages
+from core.data.readers.storage import is_remote
 from core.data.sampler import EpochSampler
 from core.data.single import DomainFiles, domain_source, find_domain
 from core.data.transforms import CropFlip, crop_side, for_testing
@@ -237,14 +239,15 @@ def build_loader(
         world_size: Number of processes.
         pin_memory: See `Loader`.
         shuffle: Random order; `data.serial` switches it off as well.
-        augment: Random crops and flips. Otherwise the test-time rule: resized to the crop's size,
-            cropped from the centre, not mirrored.
+        augment: Random crops, flips and `data.augment`. Otherwise the test-time rule: resized to
+            the crop's size, cropped from the centre, not mirrored.
 
     Raises:
         UserError: The data set is missing, incomplete or unreadable.
     """
     options = data if augment else for_testing(data)
     _require_room_to_crop(options)
+    require_colours(options, channels[::-1] if options.direction == "BtoA" else channels)
     shuffle = shuffle and not data.serial
 
     def sampler(num_items: int) -> EpochSampler:
@@ -364,6 +367,8 @@ def _cached(images: Images, options: DataOptions) -> Images:
     if options.cache == "none":
         return images
     folder = Path(options.cache_dir) if options.cache_dir else None
+    if options.cache == "disk" and folder is None and is_remote(options.root):
+        raise UserError(f"data.cache: disk, and {options.root} is remote; set data.cache_dir")
     return cached(images, options.cache, folder)
 
 

@@ -17,8 +17,13 @@ def same(name: str) -> str:
 
 
 def stem(name: str) -> str:
-    """Return a name without its ending, of which `.nii.gz` is one."""
-    return str(Path(re.sub(r"\.nii\.gz$", ".nii", name, flags=re.IGNORECASE)).with_suffix(""))
+    """Return a name without its ending."""
+    return name.removesuffix(ending(Path(name)))
+
+
+def ending(path: Path) -> str:
+    """Return the ending of a file's name; unlike `Path.suffix` it knows `.nii.gz`."""
+    return path.name[-7:] if path.name.lower().endswith(".nii.gz") else path.suffix
 
 
 def printable(name: str) -> str:
@@ -34,12 +39,12 @@ def result_names(files: Sequence[Path], root: Path) -> list[str]:
     that differ only in case count as the same: some file systems cannot tell them apart.
     """
     paths = [inside(file, root) for file in files]
-    stems = [printable(path.with_suffix("").as_posix()) for path in paths]
+    stems = [printable(stem(path.as_posix())) for path in paths]
     repeated = Counter(map(_key, stems))
     return distinct(
         [
-            f"{stem}_{path.suffix[1:]}" if repeated[_key(stem)] > 1 else stem
-            for stem, path in zip(stems, paths, strict=True)
+            f"{name}_{path.suffix[1:]}" if repeated[_key(name)] > 1 else name
+            for name, path in zip(stems, paths, strict=True)
         ]
     )
 

@@ -1,8 +1,9 @@
 """Pages of one file as pictures of their own: page 3 of `scan.tif` is called `scan_p0003.tif`.
 
 Such a name stands wherever a path does: in lists, pairs, messages and names of results. Pages are
-those of TIFF files, without the reduced copies and masks that some hold beside a picture, and the
-frames of GIF files. A file of one page keeps its own name.
+those of TIFF files, without the reduced copies and masks that some hold beside a picture, the
+frames of GIF and DICOM files, and the slices of NIfTI volumes. A file of one page keeps its own
+name.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
-PAGED = frozenset({".tif", ".tiff", ".gif"})
-"""Suffixes of files that may hold several pictures, in lower case."""
+from core.data.medical import is_medical, num_pages
+from core.data.names import ending, stem
+
+_PAGED = frozenset({".tif", ".tiff", ".gif"})
+"""Suffixes of files that may hold several pictures, in lower case, besides medical ones."""
 
 _PAGE = re.compile(r"(.+)_p(\d{4,})")
 _COPY_OR_MASK = 1 | 4  # bits of the tag NewSubfileType
@@ -22,8 +26,8 @@ _COPY_OR_MASK = 1 | 4  # bits of the tag NewSubfileType
 
 def split_page(path: Path) -> tuple[Path, int | None]:
     """Return the file that a path means, and the number of its page from 1, if one is named."""
-    if path.suffix.lower() in PAGED and (match := _PAGE.fullmatch(path.stem)):
-        file = path.with_name(match[1] + path.suffix)
+    if may_have_pages(path) and (match := _PAGE.fullmatch(stem(path.name))):
+        file = path.with_name(match[1] + ending(path))
         if file.exists() and not path.exists():
             return file, int(match[2])
     return path, None
@@ -37,13 +41,20 @@ def is_there(path: Path) -> bool:
 
 def pages(file: Path) -> tuple[Path, ...]:
     """Return a path for each page of a file; the file itself where there is one, or no reading."""
-    suffix = file.suffix.lower()
-    if suffix not in PAGED or not file.is_file():  # a pipe would never answer
+    if not may_have_pages(file) or not file.is_file():  # a pipe would never answer
         return (file,)
-    numbers = _gif_frames(file) if suffix == ".gif" else _tiff_pages(file)
+    if is_medical(file):
+        numbers = _medical_pages(file)
+    else:
+        numbers = _gif_frames(file) if file.suffix.lower() == ".gif" else _tiff_pages(file)
     if len(numbers) < 2:
         return (file,)
-    return tuple(file.with_name(f"{file.stem}_p{n:04d}{file.suffix}") for n in numbers)
+    return tuple(file.with_name(f"{stem(file.name)}_p{n:04d}{ending(file)}") for n in numbers)
+
+
+def may_have_pages(path: Path) -> bool:
+    """Tell whether files named like this one may hold several pictures."""
+    return path.suffix.lower() in _PAGED or is_medical(path)
 
 
 def tiff_directory(file: Path, number: int | None) -> int:
@@ -68,6 +79,13 @@ def _gif_frames(file: Path) -> range:
         with Image.open(file, formats=["GIF"]) as image:
             return range(1, getattr(image, "n_frames", 1) + 1)
     except Exception:  # Pillow raises almost anything; whoever reads the file says what is wrong
+        return range(0)
+
+
+def _medical_pages(file: Path) -> range:
+    try:
+        return range(1, 1 + num_pages(file))
+    except Exception:  # as above
         return range(0)
 
 

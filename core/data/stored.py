@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from core.data.color import to_srgb
+from core.data.color import changes_colours, to_srgb
+from core.data.icc import matrix_to_srgb
 from core.data.picture import EIGHT_BITS, SIXTEEN_BITS, Levels, Numbers
 from core.errors import UserError
 
@@ -128,7 +129,13 @@ def _of_halves(image: Image.Image, lower: Image.Image, name: object, *, gray: bo
     halves = (_upright_image(half) for half in (image, lower))
     first, second = (np.asarray(half).astype(np.uint16) for half in halves)
     values = second[..., 0::2] * 256 + second[..., 1::2] if gray else first * 256 + second
-    if image.info.get("icc_profile") and not gray:  # Pillow's colour management has 8 bits
+    profile = image.info.get("icc_profile")
+    by_matrix = matrix_to_srgb(profile) if profile and image.mode in {"RGB", "RGBA"} else None
+    if by_matrix is not None:
+        if changes_colours(image, name):
+            colours = by_matrix(values[..., :3] / 65535)
+            values[..., :3] = np.rint(colours * 65535).astype(np.uint16)
+    elif profile and not gray:  # Pillow's colour management has 8 bits
         rounded = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
         bands = [Image.fromarray(band) for band in np.moveaxis(rounded, 2, 0)]
         flat = Image.merge(image.mode, bands)

@@ -15,9 +15,9 @@ from core.evaluation.scores import Evaluation
 from core.family import FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference.loading import load_family
 from core.inference.sampler import Sampler
-from core.inference.speed import Speed, arrange
+from core.inference.speed import arrange
 from core.inference.translator import Translator
-from core.options import EvaluateOptions
+from core.options import EvaluateOptions, Speed
 from core.runtime.files import write_file
 
 

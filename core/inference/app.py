@@ -13,9 +13,8 @@ from core.errors import UserError
 from core.family import FamilyTable
 from core.inference import safe_files
 from core.inference.loading import load_translator
-from core.inference.speed import Speed
 from core.inference.translator import Translator
-from core.options import Direction
+from core.options import Direction, Speed
 
 MAX_STYLES = 16
 

@@ -20,8 +20,9 @@ from core.errors import UserError, reading
 from core.family import Family, FamilyTable, GenerativeFamily, TranslationFamily
 from core.inference import safe_files
 from core.inference.sampler import Sampler
-from core.inference.speed import Speed, arrange
+from core.inference.speed import arrange
 from core.inference.translator import Translator
+from core.options import Speed
 from core.runtime.distributed import pick_device
 
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from torch import nn
 
-from core.cpu.accelerate import accelerate_inference
-
-Speed = Literal["auto", "off"]
-"""`auto` takes what is fastest with the same results to float32 rounding; `off` runs networks as
-they were written, as exporters need them."""
+from core.options import Speed
 
 
 def arrange(networks: Iterable[nn.Module], speed: Speed) -> str:
@@ -24,6 +19,8 @@ def arrange(networks: Iterable[nn.Module], speed: Speed) -> str:
         return "speed: off, networks run as they were written"
     if any(p.device.type != "cpu" for network in networks for p in network.parameters()):
         return "speed: auto, torch's own kernels, which are the fastest on this device"
+    from core.cpu.accelerate import accelerate_inference  # noqa: PLC0415  (defines operators: slow)
+
     accelerate_inference(networks)
     return (
         "speed: auto, minimal filtering with kept filters, channels_last, norms in few passes "

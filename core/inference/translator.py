@@ -35,10 +35,7 @@ from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
 from core.nn.padding import legal, pad_to_multiple
 from core.options import Direction, Span, other_way
-from core.tiling.run import fits, run_tiled
-
-AUTO_TILE = 512
-"""Tile side where memory does not suffice for the whole image and none is asked for."""
+from core.tiling.run import AUTO_TILE, TileChoice, run_tiled
 
 STYLE_PIXELS = 512 * 512
 """Pixels of the translations of one image that are decoded at once."""
@@ -73,13 +70,13 @@ class Translator:
     ) -> None:
         self.family, self.device, self.precision = family, device, precision
         self.test_mode, self.tile, self.origin = test_mode, tile, origin
-        self.load_again: Callable[[], Translator] | None = None  # for other processes
         self.speed = ""
         """What was taken to make it fast, where it was loaded (`core.inference.speed`)."""
         parameters = (p for network in family.networks.values() for p in network.parameters())
         self.num_parameters = sum(p.numel() for p in parameters)
         """Of all networks of the checkpoint, those included that only trained the others."""
-        self._tiles: dict[tuple[object, ...], int] = {}
+        self._tiles = TileChoice(device)
+        self.load_again: Callable[[], Translator] | None = None  # for other processes
         for network in family.networks.values():
             network.to(device)
 
@@ -241,11 +238,8 @@ class Translator:
         direction, back = self.check_direction(direction), other_way(direction)
         if self.styles is None:
             return self(self(images, direction), self.check_direction(back))
-        family, codes = self.styles, self.encode_style(images, back).to(self.device)
-
-        def work(x: Tensor) -> Tensor:
-            return family.decode(family.encode_content(x, direction), codes, back)
-
+        codes = self.encode_style(images, back).to(self.device)
+        work = partial(_recoded, family=self.styles, codes=codes, ways=(direction, back))
         return self._padded(images, lambda x: [self._through(work, x)])[0].to(images.device)
 
     def _translate(self, image: Any, direction: Direction, styles: Tensor | None) -> list[Any]:
@@ -383,7 +377,7 @@ class Translator:
         # One code for all images, or with a dimension more one for each.
         codes = [code.expand(len(images), -1) for code in styles.to(self.device).unbind(-2)]
         works = [partial(family.translate, direction=direction, styles=code) for code in codes]
-        tile = self._tile_side(images, works[0])
+        tile = self._tiles.side(works[0], images, self.tile)
         if tile:
             return [self._through(work, images, tile) for work in works]
         content = family.encode_content(images.to(self.device), direction)
@@ -398,7 +392,7 @@ class Translator:
         self, work: Callable[[Tensor], Tensor], images: Tensor, tile: int | None = None
     ) -> Tensor:
         """Send legal images through `work`, whole or in tiles; `tile` is known already or None."""
-        tile = self._tile_side(images, work) if tile is None else tile
+        tile = self._tiles.side(work, images, self.tile) if tile is None else tile
         if not tile:
             return work(images.to(self.device))
         if self.drops_out:
@@ -408,16 +402,9 @@ class Translator:
             )
         return run_tiled(work, images.cpu(), tile=tile, device=self.device)
 
-    def _tile_side(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> int:
-        """Return the side of the tiles, or 0 for the whole image at once."""
-        tile, side = self.tile, max(images.shape[-2:])
-        if tile is None:
-            if side <= AUTO_TILE:
-                return 0
-            # Asked once: it takes a forward on tensors without memory.
-            key = (getattr(network, "func", None), *images.shape)
-            if key not in self._tiles:
-                whole = fits(network, images.shape, self.device)
-                self._tiles[key] = 0 if whole else AUTO_TILE
-            tile = self._tiles[key]
-        return 0 if side <= tile else tile
+
+def _recoded(
+    x: Tensor, family: StyleFamily, codes: Tensor, ways: tuple[Direction, Direction]
+) -> Tensor:
+    there, back = ways
+    return family.decode(family.encode_content(x, there), codes, back)

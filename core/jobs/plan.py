@@ -15,7 +15,7 @@ RECORD_BYTES = 150
 _MOST_SHARDS = 2_000_000
 """Which take some seconds to simulate."""
 _DIGEST_BYTES = 16
-"""What a picture that is done takes in the memory of a process that starts."""
+"""What a picture that is done takes in the memory of each process of a job."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def plan(num_pictures: int, fleet: Fleet, sizes: Sizes) -> Iterator[str]:
         )
     yield (
         f"manifest: {num_pictures * RECORD_BYTES / 1e9:,.1f} GB, {rate / 256:,.1f} appends a "
-        f"second; {num_pictures * _DIGEST_BYTES / machines / 1e6:,.1f} MB of memory a machine"
+        f"second; {num_pictures * _DIGEST_BYTES / 1e6:,.0f} MB of memory in every process"
     )
     yield (
         "sharing       shard     objects  GB each    hours  by arithmetic   used  failures  "

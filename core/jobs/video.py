@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import zlib
 from argparse import Namespace
 from collections.abc import Iterator
@@ -31,12 +32,12 @@ from core.jobs.video_files import (
     Clip,
     Frame,
     Pixels,
-    SegmentWriter,
     check_output,
     import_av,
     join,
     open_clip,
     read_frames,
+    segment_writer,
 )
 from core.options import Direction
 from core.runtime.distributed import World
@@ -45,10 +46,10 @@ from core.runtime.files import write_file
 CRF = 18
 """x264's constant rate factor: 18 looks like its source, 23 is x264's default."""
 _WORST = 51
+_FEW = 0.9
+"""Share of the frames that a file states below which it is said to be cut."""
 BATCH_SIZE = 8
 """Frames in a pass."""
-SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
-"""Files that are taken for videos, in lower case."""
 
 
 @dataclass
@@ -132,11 +133,6 @@ class VideoJob:
         }
 
 
-def is_video(path: Path) -> bool:
-    """Return whether a path is named like a video."""
-    return path.suffix.lower() in SUFFIXES
-
-
 def run(translator: Translator, args: Namespace, world: World) -> int:
     """Do what `scripts/translate.py` is asked for with a video as its input.
 
@@ -169,6 +165,14 @@ def run(translator: Translator, args: Namespace, world: World) -> int:
     )
     flicker = translate_video(job, overwrite=args.overwrite)
     print(f"{args.output}: {flicker or 'is there already; --overwrite makes it again'}")
+    if flicker and flicker.num_frames < _FEW * job.clip.num_frames:
+        # FFmpeg reads a cut Matroska file to its end without a word.
+        print(
+            f"{args.input}: states about {job.clip.num_frames} frames and holds "
+            f"{flicker.num_frames}; it may have been cut",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 
@@ -232,12 +236,12 @@ def _write_segment(
 
     def write(file: BinaryIO) -> None:
         nonlocal last
-        with SegmentWriter(file, job.clip, job.crf) as writer:
+        with segment_writer(file, job.clip, job.crf) as write_frame:
             while batch := list(islice(frames, job.batch_size)):
                 results = work.translate([frame.pixels for frame in batch], job.seed)
                 for frame, result in zip(batch, results, strict=True):
                     pair = frame.pixels, _as_rgb(result)
-                    writer.write(Frame(frame.time, pair[1]))
+                    write_frame(Frame(frame.time, pair[1]))
                     flicker.num_frames += 1
                     if last is not None:
                         flicker.num_pairs += 1

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +31,14 @@ _BT709, _BT601 = 1, 6
 _LIMITED, _FULL = 1, 2
 _HD_HEIGHT = 720
 """Pixels; an untagged video of this height or more is taken as BT.709, a smaller one as BT.601."""
+
+SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
+"""Files that are taken for videos, in lower case."""
+
+
+def is_video(path: Path | str) -> bool:
+    """Return whether a path is named like a video; addresses are none."""
+    return isinstance(path, Path) and path.suffix.lower() in SUFFIXES
 
 
 def import_av() -> Any:
@@ -66,7 +73,7 @@ class Clip:
         height: of upright frames, in pixels.
         time_base: seconds of one unit of time stamps.
         rate: frames per second, on average.
-        num_frames: as the file states or its duration implies; 0 if unknown.
+        num_frames: as the file states, or its duration implies; 0 if unknown.
         pixel_aspect: width of a pixel over its height, upright; None if not stated.
         space: matrix of its colours, as FFmpeg numbers them; 2 is not stated.
         primaries: as FFmpeg numbers them.
@@ -115,6 +122,7 @@ def open_clip(path: Path) -> Clip:
             raise UserError(f"{path}: holds no frames")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         seconds = (stream.duration or 0) * stream.time_base
+        seconds = seconds or Fraction(container.duration or 0, import_av().time_base)
         aspect = stream.sample_aspect_ratio or None
         turned = frame.rotation % 180 != 0
         width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
@@ -179,8 +187,9 @@ def _exact() -> int:
     return int(flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.BICUBIC)
 
 
-class SegmentWriter:
-    """A part of a result, video only; a context manager that ends it.
+@contextmanager
+def segment_writer(file: BinaryIO, clip: Clip, crf: int) -> Iterator[Callable[[Frame], None]]:
+    """Write frames into a part of a result, video only, by the function that this yields.
 
     The format is NUT, which keeps any time base. There are no B-frames, so that parts follow one
     another without decoding times that run backwards.
@@ -190,32 +199,24 @@ class SegmentWriter:
         clip: whose time, size and colour it has.
         crf: x264's constant rate factor.
     """
+    with _written(file, "nut") as made:
+        stream = _add_video(made, clip, crf)
+        yield lambda frame: made.mux(stream.encode(_from_rgb(frame, clip)))
+        made.mux(stream.encode(None))
 
-    def __init__(self, file: BinaryIO, clip: Clip, crf: int) -> None:
-        self._clip = clip
-        self._container = import_av().open(file, "w", format="nut")
-        self._stream = _add_video(self._container, clip, crf)
 
-    def write(self, frame: Frame) -> None:
-        """Append a frame."""
-        self._container.mux(self._stream.encode(_from_rgb(frame, self._clip)))
-
-    def __enter__(self) -> Self:
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Write what the encoder still holds, unless something went wrong, and close the file."""
-        try:
-            if error is None:
-                self._container.mux(self._stream.encode(None))
-        finally:
-            self._container.close()
+@contextmanager
+def _written(file: BinaryIO, container: str) -> Iterator[Any]:
+    """Open a file to write a container into within."""
+    av = import_av()
+    made = av.open(file, "w", format=container)
+    try:
+        yield made
+    except BaseException:
+        with suppress(av.FFmpegError):  # what the disk refused it refuses again
+            made.close()
+        raise
+    made.close()
 
 
 def _add_video(container: Any, clip: Clip, crf: int) -> Any:
@@ -280,14 +281,13 @@ def join(segments: Sequence[Path], clip: Clip, crf: int, file: BinaryIO, contain
     """Put segments and the clip's own sound into one file, without encoding again.
 
     Args:
-        segments: in their order, made by the `SegmentWriter` of this clip and crf.
+        segments: in their order, made by `segment_writer` of this clip and crf.
         clip: what they are made of.
         crf: theirs.
         file: to write to.
         container: one of `CONTAINERS`.
     """
-    made = import_av().open(file, "w", format=container)
-    with made, _opened(clip.path) as source:
+    with _written(file, container) as made, _opened(clip.path) as source:
         video, sounds = _add_streams(made, clip, crf, source)
         packets = heapq.merge(
             _video_packets(segments, clip, video), _sound_packets(source, sounds), key=_seconds

@@ -8,12 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, model_validator
 
 from core.errors import UserError
-from core.losses import GanMode
+from core.losses import DiffAug, GanMode
 from core.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from core.nn.init import InitName, init_weights
 from core.nn.norms import NormName
 from core.nn.resnet import ResnetGenerator
 from core.nn.unet import UnetGenerator
+from core.nn.upsampling import Upsample
 from core.options import Options, PositiveFloat, PositiveInt, RunConfig, Weight
 
 Generator = ResnetGenerator | UnetGenerator
@@ -53,11 +54,16 @@ class NetworkOptions(Options):
     num_layers_dis: PositiveInt = 3
     norm: NormName
     dropout: bool
+    upsample: Upsample = "transposed"
+    """Of the generator: transposed convolutions, as published, or `resize`, nearest neighbours and
+    a convolution, against checkerboards (Odena et al. 2016)."""
     init: InitName = "normal"
     init_gain: PositiveFloat = 0.02
     gan_mode: GanMode = "lsgan"
     lambda_gp: Weight = 10.0
     """`gan_mode: wgangp` only: weight of the critics' gradient penalty (Gulrajani et al. 2017)."""
+    diffaug: DiffAug = ()
+    """Random changes of what discriminators see, for small data sets (`core.losses.augmented`)."""
 
     @model_validator(mode="after")
     def _penalty_is_per_sample(self) -> Self:
@@ -90,16 +96,19 @@ def make_generator(
     """
     network: Generator
     channels, norm, dropout = (input_nc, output_nc, options.ngf), options.norm, options.dropout
+    upsample = options.upsample
     num_blocks = num_residual_blocks(options.generator)
     if num_blocks is not None:
-        network = ResnetGenerator(*channels, num_blocks, norm, dropout, gradient_checkpointing)
+        network = ResnetGenerator(
+            *channels, num_blocks, norm, dropout, gradient_checkpointing, upsample
+        )
     elif gradient_checkpointing:
         raise UserError(
             f"train.gradient_checkpointing: true, but model.generator {options.generator} has no "
             "residual blocks to recompute; set it to false, or choose a resnet generator"
         )
     else:
-        network = UnetGenerator(*channels, _UNETS[options.generator], norm, dropout)
+        network = UnetGenerator(*channels, _UNETS[options.generator], norm, dropout, upsample)
     init_weights(network, options.init, options.init_gain)
     return network
 

@@ -15,10 +15,19 @@ from torch.utils.checkpoint import checkpoint
 from core.nn.modes import recomputing
 from core.nn.norms import NormName, conv_bias, make_norm
 from core.nn.padding import ReflectionPad2d
+from core.nn.upsampling import ResizeConv2d, Upsample
 
 
 def _stage(conv: nn.Conv2d | nn.ConvTranspose2d, norm: NormName) -> list[nn.Module]:
     return [conv, make_norm(norm)(conv.out_channels), nn.ReLU(inplace=True)]
+
+
+def _doubling(
+    channels: int, out: int, bias: bool, upsample: Upsample
+) -> nn.Conv2d | nn.ConvTranspose2d:
+    if upsample == "resize":
+        return ResizeConv2d(channels, out, "reflect", bias=bias)
+    return nn.ConvTranspose2d(channels, out, 3, 2, padding=1, output_padding=1, bias=bias)
 
 
 class ResnetBlock(nn.Module):
@@ -47,6 +56,7 @@ class ResnetGenerator(nn.Module):
         norm: `instance` (CycleGAN), `batch` or `none`.
         dropout: dropout 0.5 inside the residual blocks; it shifts their later keys by one.
         gradient_checkpointing: recompute the residual blocks in the backward pass.
+        upsample: double by transposed convolutions, as published, or by resizing.
 
     Height and width must be multiples of `multiple`, and at least `minimum`.
     """
@@ -63,6 +73,7 @@ class ResnetGenerator(nn.Module):
         norm: NormName = "instance",
         dropout: bool = False,
         gradient_checkpointing: bool = False,
+        upsample: Upsample = "transposed",
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = gradient_checkpointing
@@ -72,8 +83,7 @@ class ResnetGenerator(nn.Module):
             layers += _stage(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias), norm)
         layers += [ResnetBlock(4 * ngf, norm, dropout) for _ in range(num_blocks)]
         for width in (2 * ngf, ngf):
-            up = nn.ConvTranspose2d(2 * width, width, 3, 2, padding=1, output_padding=1, bias=bias)
-            layers += _stage(up, norm)
+            layers += _stage(_doubling(2 * width, width, bias, upsample), norm)
         layers += [ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 

@@ -10,6 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from core.nn.norms import NormName, conv_bias, make_norm
+from core.nn.upsampling import ResizeConv2d, Upsample
+
+
+def _doubling(channels: int, out: int, bias: bool, upsample: Upsample) -> nn.Module:
+    if upsample == "resize":
+        return ResizeConv2d(channels, out, "zeros", bias=bias)
+    return nn.ConvTranspose2d(channels, out, 4, stride=2, padding=1, bias=bias)
 
 
 class UnetGenerator(nn.Module):
@@ -24,6 +31,7 @@ class UnetGenerator(nn.Module):
         num_downs: 8 for `unet_256`, 7 for `unet_128`; at least 5.
         norm: `batch` (pix2pix), `instance` or `none`.
         dropout: dropout 0.5 at the end of the up path of the `num_downs - 5` middle levels.
+        upsample: double by transposed convolutions, as published, or by resizing.
 
     Height and width must be multiples of `multiple` = 2 ** num_downs, which is also the minimum.
     """
@@ -36,6 +44,7 @@ class UnetGenerator(nn.Module):
         num_downs: int = 8,
         norm: NormName = "batch",
         dropout: bool = True,
+        upsample: Upsample = "transposed",
     ) -> None:
         super().__init__()
         assert num_downs >= 5, "the published U-Net has at least five levels"
@@ -57,7 +66,7 @@ class UnetGenerator(nn.Module):
             # The outermost transposed convolution has no norm behind it and keeps its bias.
             up: list[nn.Module] = [
                 nn.ReLU(),
-                nn.ConvTranspose2d(below, out, 4, stride=2, padding=1, bias=bias or level == 0),
+                _doubling(below, out, bias or level == 0, upsample),
                 make(out) if level else nn.Tanh(),
             ]
             if dropout and 4 <= level < bottom:

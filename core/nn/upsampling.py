@@ -1,9 +1,12 @@
-"""Nearest-neighbour doubling and a 5x5 convolution, as one convolution of the small image.
+"""Nearest-neighbour doubling and a convolution, in one pass over the small image.
 
 Of the 25 pixels under the kernel at most 9 are different ones before the doubling, so the 5x5
 convolution of the large image is four 3x3 convolutions of the small one, whose kernels are sums of
 the 5x5 kernel's entries: one for each place of an output pixel within its 2x2 cell. That is
 9 instead of 25 multiplications per output pixel, and a quarter of the memory for its input.
+
+With a 3x3 kernel there are at most 4 of 9. That is a transposed convolution, whose 4x4 kernel is
+the sum of the 3x3 kernel at four places.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nn.padding import reflection_pad, replication_pad
+
+Upsample = Literal["transposed", "resize"]
+"""How a generator doubles sizes: as published, or by `ResizeConv2d`."""
 
 
 class DoubledConv2d(nn.Conv2d):
@@ -79,6 +85,42 @@ class DoubledConv2d(nn.Conv2d):
 def _edges(y: Tensor, width: int) -> tuple[Tensor, ...]:
     """Return the outermost rows and columns: top, bottom, left, right."""
     return y[:, :, :width], y[:, :, -width:], y[..., :width], y[..., -width:]
+
+
+class ResizeConv2d(nn.Conv2d):
+    """A 3x3 convolution, padded by 1, of the image doubled by nearest neighbours.
+
+    Odena, Dumoulin, Olah: *Deconvolution and Checkerboard Artifacts* (Distill 2016): each output
+    pixel is the sum of as many products as its neighbours, which is not so in a transposed
+    convolution whose kernel is no multiple of its stride.
+
+    `padding_mode` is that of the doubled image. In training it is a transposed convolution of the
+    small image; otherwise it goes step by step, which exporters and tiles (`core.tiling`) read.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        padding_mode: Literal["reflect", "zeros"],
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, 3, padding=1, bias=bias, padding_mode=padding_mode
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, O, 2 * H, 2 * W]."""
+        if not self.training:
+            return super().forward(F.interpolate(input, scale_factor=2.0))
+        turned = F.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
+        kernel = F.avg_pool2d(turned, 2, stride=1, divisor_override=1).transpose(0, 1)
+        if self.padding_mode == "zeros":
+            return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+        # To mirror the doubled image by one pixel is to repeat the small one's edge.
+        padded = replication_pad(input, 1)
+        return F.conv_transpose2d(padded, kernel, self.bias, stride=2, padding=3)
 
 
 class _AndEdges(torch.autograd.Function):

@@ -11,6 +11,8 @@ from core.procedural.materials import Material, Part
 from core.procedural.scene import Colour, House, Point, Scene, Tree
 
 Leaves = Literal["both", "summer", "winter"]
+_GROUND = -1.0
+"""Stands for the ground while `feet` are drawn."""
 FLOWER_COLOURS: tuple[Colour, ...] = ((0.97, 0.95, 0.92), (0.96, 0.78, 0.20), (0.88, 0.35, 0.45))
 
 
@@ -18,7 +20,9 @@ class Canvas:
     """Two index maps of one scene, with leaves and flowers and without, and the cast shadows.
 
     `parts` says what the indices in `summer` and `winter`, [side, side] uint8, mean; `shadows`,
-    [side, side] bool, is where something throws its shadow on the ground.
+    [side, side] bool, is where something throws its shadow on the ground; `feet`, [side, side]
+    float32, the height in the picture at which what is seen there stands on the ground: the ground
+    itself has its own, and the sky and the far ranges none, which is 0.
     """
 
     def __init__(self, scene: Scene, side: int) -> None:
@@ -28,11 +32,15 @@ class Canvas:
         self._light_from_left = scene.sun.x < 0.5
         maps = {season: Image.new("L", (side, side)) for season in ("summer", "winter")}
         self._pens = {season: ImageDraw.Draw(image) for season, image in maps.items()}
+        feet = Image.new("F", (side, side))
+        self._feet_pen, self._foot = ImageDraw.Draw(feet), 0.0
         shadows = Image.new("L", (side, side))
         self._shadow_pen = ImageDraw.Draw(shadows)
         self._draw(scene)
         self.summer, self.winter = (np.asarray(image) for image in maps.values())
         self.shadows = np.asarray(shadows) > 0
+        rows = (np.arange(side, dtype=np.float32) + 0.5) / side
+        self.feet = np.where(np.asarray(feet) == _GROUND, rows[:, None], np.asarray(feet))
 
     def _index(self, part: Part) -> int:
         index = self.parts.setdefault(part, len(self.parts))
@@ -48,16 +56,19 @@ class Canvas:
     def _polygon(self, points: Sequence[Point], part: Part) -> None:
         for pen in self._pens.values():
             pen.polygon(self._scaled(points), fill=self._index(part))
+        self._feet_pen.polygon(self._scaled(points), fill=self._foot)
 
     def _disc(self, x: float, y: float, radius: float, part: Part, leaves: Leaves) -> None:
         box = self._scaled([(x - radius, y - radius), (x + radius, y + radius)])
         for pen in self._pens_of(leaves):
             pen.ellipse(box, fill=self._index(part))
+        self._feet_pen.ellipse(box, fill=self._foot)
 
     def _line(self, a: Point, b: Point, width: float, part: Part, leaves: Leaves) -> None:
         pixels = max(1, round(width * self._side))
         for pen in self._pens_of(leaves):
             pen.line(self._scaled((a, b)), fill=self._index(part), width=pixels)
+        self._feet_pen.line(self._scaled((a, b)), fill=self._foot, width=pixels)
 
     def _draw(self, scene: Scene) -> None:
         self._index(Part(Material.SKY))  # index 0: what an empty map is full of
@@ -68,6 +79,7 @@ class Canvas:
             (scene.meadow, Material.MEADOW),
             (scene.bank, Material.BANK),
         ):
+            self._foot = _GROUND if material in (Material.MEADOW, Material.BANK) else 0.0
             self._polygon([*crest, (1.02, 1.02), (-0.02, 1.02)], Part(material))
         for place, (x, y) in enumerate(scene.flowers):
             part = Part(Material.FLOWER, 1.0, FLOWER_COLOURS[place % len(FLOWER_COLOURS)])
@@ -76,6 +88,7 @@ class Canvas:
         self._polygon(scene.water.outline(), Part(Material.WATER))
         things: list[Tree | House] = [*scene.trees, *scene.houses]
         for thing in sorted(things, key=lambda thing: thing.y):
+            self._foot = thing.y
             if isinstance(thing, House):
                 self._house(thing)
             elif thing.kind == "conifer":

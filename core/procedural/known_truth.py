@@ -27,7 +27,7 @@ from core.inference.translator import Translator
 from core.nn.student import VGGStudent, perceptual_distance
 from core.options import DataOptions, Direction
 from core.procedural.faces import VisibleAttributes, read_faces
-from core.procedural.sets import Picture
+from core.procedural.seasons import Picture
 from core.report.pictures import to_pil
 from core.text import split_caption
 

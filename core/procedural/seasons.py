@@ -46,6 +46,8 @@ class _Raster:
     """[S, S], about normally distributed; fine texture."""
     streaks: FloatArray
     """[S, S], likewise, drawn out sideways; grass, ripples, cracks."""
+    feet: FloatArray
+    """[S, S], where what is seen stands, in heights of the picture; 0 in the distance."""
 
 
 def render(scene: Scene, season: Season, size: int, style: SceneStyle | None = None) -> Picture:
@@ -87,6 +89,19 @@ def label_map(scene: Scene, size: int) -> Picture:
     return np.argmax(covered, axis=0).astype(np.uint8)
 
 
+def depth_map(scene: Scene, size: int) -> NDArray[np.uint16]:
+    """Draw how far away everything is, [size, size], in millimetres: what a depth camera gives.
+
+    On a plain seen from eye height distance is one over the depth below the horizon. The nearest
+    ground is at about 3 m; beyond 30 m, and where there is no ground, it is 30 m.
+    """
+    feet = np.stack(_offsets(_rasterise(scene, size).feet)).max(axis=0)
+    horizon = min(y for _, y in scene.meadow) - 0.01
+    below = (feet - horizon).clip(1e-6)
+    metres = np.where(feet > 0, 1.5 / below, 30.0).clip(0.0, 30.0)
+    return np.rint(metres * 1000).astype(np.uint16)
+
+
 def colour_labels(labels: Picture) -> Picture:
     """Return a label map [H, W] in its display colours, [H, W, 3] uint8."""
     return np.array([*LABELS.values()], dtype=np.uint8)[labels]
@@ -104,7 +119,9 @@ def _rasterise(scene: Scene, size: int) -> _Raster:
     patches = 1.0 / (1.0 + np.exp(-1.7 * patches))  # normal to about uniform
     grain = _noise(rng, side, ((48, 48), 1.0), ((96, 96), 1.0))
     streaks = _noise(rng, side, ((40, 10), 1.0), ((96, 24), 0.8))
-    return _Raster(parts, summer, winter, labels, canvas.shadows, patches, grain, streaks)
+    return _Raster(
+        parts, summer, winter, labels, canvas.shadows, patches, grain, streaks, canvas.feet
+    )
 
 
 def _noise(

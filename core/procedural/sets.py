@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ from core.errors import UserError
 from core.procedural.faces import draw_face, render_face
 from core.procedural.materials import LABELS, Season
 from core.procedural.scene import Scene, draw_scene
-from core.procedural.seasons import Picture, colour_labels, label_map, render
+from core.procedural.seasons import colour_labels, depth_map, label_map, render
 
 VERSION = 1
 """Raised whenever the same seed gives other pictures."""
@@ -33,7 +34,7 @@ _SPLITS = ("trainA", "trainB", "testA", "testB")
 def make_seasons(
     root: Path | str,
     *,
-    layout: Literal["unpaired", "paired"],
+    layout: Literal["unpaired", "paired", "inputs"],
     size: int,
     num_train: int,
     num_test: int,
@@ -45,8 +46,9 @@ def make_seasons(
     and `truthA/` testB in summer, under the same names; `labelsA/ labelsB/` are the label maps of
     testA and testB, single-channel PNGs of indices into `LABELS`. Paired: `train/ val/` of
     side-by-side images, left (A) the summer picture, right (B) the coloured label map, and
-    `labels/`, the index maps of val. `meta.json` states the request, the labels and the style of
-    each test scene.
+    `labels/`, the index maps of val. Inputs: `rgb/` (summer), `depth/` (16 bits, millimetres) and
+    `mask/` (indices into `LABELS`), each with `train/ test/`, of equal names. `meta.json` states
+    the request, the labels and, but for inputs, the style of each test scene.
 
     There are `num_train` and `num_test` images per domain, or pairs, with sides of `size` pixels,
     at least 32; everything follows from `seed`, which is not negative. A folder that already holds
@@ -55,11 +57,12 @@ def make_seasons(
     Raises:
         UserError: an argument is out of range, or `root` holds anything else.
     """
-    if layout not in ("unpaired", "paired"):
-        raise UserError(f"layout: {layout!r} is unknown, choose unpaired or paired")
+    writers = {"unpaired": _write_unpaired, "paired": _write_paired, "inputs": _write_inputs}
+    if layout not in writers:
+        raise UserError(f"layout: {layout!r} is unknown, choose {', '.join(writers)}")
     counts = {"num_train": num_train, "num_test": num_test}
     request = {"kind": "seasons", "layout": layout, "size": size, **counts, "seed": seed}
-    _make(Path(root), request, _write_unpaired if layout == "unpaired" else _write_paired)
+    _make(Path(root), request, writers[layout])
 
 
 def make_faces(root: Path | str, *, size: int, num_images: int, seed: int = 0) -> None:
@@ -120,8 +123,8 @@ def _scenes(request: dict[str, Any], *splits: str) -> Iterator[tuple[str, int, S
         yield split, index, draw_scene((request["seed"], _SPLITS.index(split), index))
 
 
-def _save(picture: Picture, folder: Path, name: str) -> None:
-    folder.mkdir(exist_ok=True)
+def _save(picture: npt.NDArray[Any], folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(folder / name, compress_level=3)
 
 
@@ -152,6 +155,18 @@ def _write_paired(root: Path, request: dict[str, Any]) -> dict[str, Any]:
             _save(labels, root / "labels", name)
             styles[name] = asdict(scene.style)
     return {"labels": list(LABELS), "styles": {"val": styles}}
+
+
+def _write_inputs(root: Path, request: dict[str, Any]) -> dict[str, Any]:
+    size = request["size"]
+    for split, index, scene in _scenes(request, "trainA", "testA"):
+        for kind, picture in (
+            ("rgb", render(scene, "summer", size)),
+            ("depth", depth_map(scene, size)),
+            ("mask", label_map(scene, size)),
+        ):
+            _save(picture, root / kind / split.removesuffix("A"), f"{index:05d}.png")
+    return {"labels": list(LABELS)}
 
 
 def _write_faces(root: Path, request: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,13 @@ def add(parser: Parser | argparse._ArgumentGroup, *names: str, **changes: Any) -
         parser.add_argument(name, **(OPTIONS[name] | changes))
 
 
+def place(text: str) -> Path | str:
+    """Return a path, or, of what has a protocol, the address as it is: a type of options."""
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    return text if "://" in text else Path(text)
+
+
 def chosen(args: Args, *names: str) -> dict[str, Any]:
     """Return {name: value} of some options, for functions that call them the same."""
     return {name: getattr(args, name) for name in names}
@@ -102,16 +109,22 @@ def main(
         `work`'s code; 2 for bad input, a full disk or too little GPU memory; 130 after Ctrl-C.
             Anything else is our bug and keeps its stack trace.
     """
-    message, code = "", 2
     # Threads that wait by spinning slow a busy machine tenfold; OpenMP reads it when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file's name may be no text: escape, don't stop
             stream.reconfigure(errors="backslashreplace")
+    parser = Parser(description=(doc or "").splitlines()[0])
+    options(parser)
+    args = parser.parse_args(argv)
+    return attend(work, args)
+
+
+def attend(work: Callable[[Args], int | None], args: Args) -> int:
+    """Do the work, and say what a user can mend; returns as `main`."""
+    message, code = "", 2
     try:
-        parser = Parser(description=(doc or "").splitlines()[0])
-        options(parser)
-        code = work(parser.parse_args(argv)) or 0
+        code = work(args) or 0
         if processes := _processes():
             processes.barrier()  # nobody leaves while another still waits for it
     except UserError as error:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from core.errors import UserError
+from core.runtime import together
 
 TIMEOUT = timedelta(hours=6)
 """Of one message between processes: data may have to be cached, or a graph compiled, by one of them
@@ -70,8 +71,7 @@ def place(device: str = "auto") -> World:
                 f"--device {on}: this machine has {torch.cuda.device_count()} CUDA device(s)"
             )
         torch.cuda.set_device(on)
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    return World(int(os.environ.get("RANK", "0")) if size > 1 else 0, size, on)
+    return World(*together.place(), on)
 
 
 def start(device: str = "auto") -> World:

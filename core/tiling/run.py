@@ -32,6 +32,9 @@ Network = Callable[[Tensor], Tensor]
 SAFETY = 1.3
 """What a forward is taken to need, over its live tensors: convolution workspaces, fragmentation."""
 
+AUTO_TILE = 512
+"""Tile side where memory does not suffice for the whole image and none is asked for."""
+
 MEMINFO = Path("/proc/meminfo")
 
 
@@ -90,6 +93,8 @@ def estimate_peak_bytes(network: Network, shape: Sequence[int], device: torch.de
     """
     with _eager(), FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live:
         network(torch.empty(tuple(shape), device=device))
+    # Autocast would take the weights that it has cast here, without memory, for the real ones.
+    torch.clear_autocast_cache()
     return live.peak
 
 
@@ -117,6 +122,32 @@ def fits(network: Network, shape: Sequence[int], device: torch.device) -> bool:
     Arguments are those of `estimate_peak_bytes`.
     """
     return estimate_peak_bytes(network, shape, device) * SAFETY <= available_bytes(device)
+
+
+class TileChoice:
+    """Whether pictures go through networks on a device in tiles; a size is asked for once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._fits: dict[tuple[object, ...], bool] = {}
+
+    def side(self, network: Network, images: Tensor, tile: int | None) -> int:
+        """Return the side of the tiles for images [N, C, H, W], or 0 for all of them at once.
+
+        Args:
+            network: of `partial` functions, which differ from call to call, the function counts.
+            images: to go through.
+            tile: side asked for in pixels; 0 never tiles; None tiles where memory would not do.
+        """
+        side = max(images.shape[-2:])
+        if tile is not None:
+            return 0 if side <= tile else tile
+        if side <= AUTO_TILE:
+            return 0
+        key = (getattr(network, "func", network), *images.shape)
+        if key not in self._fits:  # it takes a forward on tensors without memory
+            self._fits[key] = fits(network, images.shape, self._device)
+        return 0 if self._fits[key] else AUTO_TILE
 
 
 class _LiveBytes(TorchDispatchMode):

@@ -76,6 +76,15 @@ class Model(NetworkOptions):
         return self
 
     @model_validator(mode="after")
+    def _doubling_is_said_once(self) -> Self:
+        if self.upsample != "transposed":
+            raise ValueError(
+                f"upsample: {self.upsample} is of CycleGAN and pix2pix; antialias_up says here how "
+                "the generator doubles sizes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _layers_ascend(self) -> Self:
         if any(after <= before for before, after in pairwise(self.nce_layers)):
             raise ValueError(f"nce_layers must ascend, not {[*self.nce_layers]}")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.family import ImageBatch, Layout, Update
-from core.losses import dis_loss, gen_loss, gradient_penalty
+from core.losses import augmented, dis_loss, gen_loss, gradient_penalty
 from core.nn.joint import forward_each, is_independent
 from core.options import Direction
 from core.training.optimizers import Optimizers, adam
@@ -135,17 +135,19 @@ class CUT:
         fakes, seen = self.generate(*(x.flip(3) if mirrored else x for x in sources))
         fake_B = fakes[0]
 
-        on_fake, on_real = forward_each(D, fake_B.detach(), real_B)
+        fake, real = (augmented(x, model.diffaug) for x in (fake_B.detach(), real_B))
+        on_fake, on_real = forward_each(D, fake, real)
         dis = {
             "D_fake": dis_loss(on_fake, model.gan_mode, real=False),
             "D_real": dis_loss(on_real, model.gan_mode, real=True),
         }
         if model.gan_mode == "wgangp":
-            dis["gradient_penalty"] = gradient_penalty(D, real_B, fake_B, weight=model.lambda_gp)
+            dis["gradient_penalty"] = gradient_penalty(D, real, fake, weight=model.lambda_gp)
         update(self.optimizers["D"], *(0.5 * loss for loss in dis.values()))
 
         with frozen(D):
-            gen = {"G_GAN": model.lambda_GAN * gen_loss(D(fake_B), model.gan_mode)}
+            on_fake = D(augmented(fake_B, model.diffaug))
+            gen = {"G_GAN": model.lambda_GAN * gen_loss(on_fake, model.gan_mode)}
             names = ("NCE", "NCE_Y")[: len(sources)]
             nce = {
                 name: self.nce_loss(source, features, fake, mirrored)

@@ -33,12 +33,12 @@ def fast_run(device: torch.device) -> Run:
 
 
 class Iterations:
-    """Descent at the first scale, on noise; neither images nor weights matter to the time."""
+    """Descent at the last scale, on noise; neither images nor weights matter to the time."""
 
     def __init__(self, config: Config, run: Run, device: torch.device) -> None:
         self.device = device
         torch.manual_seed(0)
-        encoder, scale = make_encoder(config.model, trained=False), config.scales[0]
+        encoder, scale = make_encoder(config.model, trained=False), config.scales[-1]
         noise = np.random.default_rng(0).integers(0, 256, (scale.size * 3 // 4, scale.size, 3))
         image = Image.fromarray(noise.astype(np.uint8))
         stylizer = NeuralStyle(config.model_copy(update={"run": run}), encoder, device)
@@ -58,7 +58,7 @@ class Iterations:
 def benchmark_iterations(
     config: Config, device: torch.device, repeats: int, steps: int, fast: Run | None = None
 ) -> dict[str, Any]:
-    """Measure iterations of both paths at the config's first scale.
+    """Measure iterations of both paths at the config's last scale.
 
     Each path has `repeats` turns of `steps` iterations; the fast one is by default `fast_run`.
 
@@ -66,11 +66,11 @@ def benchmark_iterations(
         What `core.training.benchmark.interleaved` finds, the options of the fast path and the size.
     """
     fast = fast or fast_run(device)
-    runs = {"plain": Run(), "fast": fast}
+    runs = {"plain": Run(speed="off"), "fast": fast}
     starts = {name: partial(Iterations, config, run, device) for name, run in runs.items()}
     return {
         **machine(device),
         "fast_options": fast.model_dump(),
-        "size": config.scales[0].size,
+        "size": config.scales[-1].size,
         **interleaved(starts, repeats, steps),
     }

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from core.nn.vgg import Pooling, VGGDepth, VGGInput
-from core.options import Options, PositiveFloat, PositiveInt, Weight
+from core.options import Options, PositiveFloat, PositiveInt, Speed, Weight
 from core.stylizer import StylizerConfig
 
 Layers = tuple[str, ...]
@@ -117,15 +117,34 @@ class Image(Options):
 class Run(Options):
     """How the encoder runs; nothing here changes what is minimised."""
 
+    speed: Speed = "auto"
+    """`auto` sets on a CPU in fp32 the three switches that are not set below; `off` none."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Autocast type of the encoder."""
-    channels_last: bool = False
-    winograd: bool = False
+    channels_last: bool | None = None
+    winograd: bool | None = None
     """Wide convolutions by minimal filtering, in fp32 on a CPU: see `core.cpu.accelerate`."""
-    keep_memory: bool = False
+    keep_memory: bool | None = None
     """On a CPU, keep freed memory for the next tensor: see `core.cpu.memory`."""
     compile: bool = False
     """torch.compile of encoder and terms, once for each stage; needs a C++ compiler on CPUs."""
+
+    def on(self, device: str) -> Self:
+        """Return the options for a type of device, every switch set."""
+        pays = self.speed == "auto" and device == "cpu" and not self.compile
+        choices = {
+            "channels_last": pays,
+            "winograd": pays and self.precision == "fp32",
+            "keep_memory": pays,
+        }
+        unset = {name: value for name, value in choices.items() if getattr(self, name) is None}
+        return self.model_copy(update=unset)
+
+    def __str__(self) -> str:
+        """Say what runs, in a line."""
+        names = ("channels_last", "winograd", "keep_memory", "compile")
+        taken = [self.precision, *(name for name in names if getattr(self, name))]
+        return f"speed: {self.speed}, {', '.join(taken)}"
 
 
 class Config(StylizerConfig):

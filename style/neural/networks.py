@@ -169,10 +169,15 @@ def make_encoder(model: Model, *, trained: bool = True) -> Encoder:
     return VGGEncoder(vgg, expected)
 
 
-def arrange(encoder: Encoder, run: Run, device: torch.device) -> None:
-    """Move an encoder to its device, in place, as the options want it to run."""
+def arrange(encoder: Encoder, run: Run, device: torch.device) -> Run:
+    """Move an encoder to its device, in place, as the options want it to run.
+
+    Returns the options with every switch set.
+    """
+    run = run.on(device.type)
     from core.cpu.accelerate import accelerate  # noqa: PLC0415  (defines operators: slow)
 
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     encoder.to(device, memory_format=layout)  # type: ignore[call-overload]
-    accelerate([encoder], winograd=run.winograd, keep_memory=run.keep_memory)
+    accelerate([encoder], winograd=bool(run.winograd), keep_memory=bool(run.keep_memory))
+    return run

@@ -39,7 +39,8 @@ class NeuralStyle:
     Config: ClassVar[type[NeuralStyleConfig]] = NeuralStyleConfig
 
     def __init__(self, config: NeuralStyleConfig, encoder: Encoder, device: torch.device) -> None:
-        arrange(encoder, config.run, device)
+        run = arrange(encoder, config.run, device)
+        config = config.model_copy(update={"run": run})
         self.config, self.encoder, self.device = config, encoder, device
 
     @classmethod

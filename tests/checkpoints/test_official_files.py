@@ -10,8 +10,11 @@ import torch
 
 import cyclegan.official
 import pix2pix.official
+from core.checkpoints import store
 from core.checkpoints.official_layout import to_official
+from core.convert.official import export_official, inference_state
 from core.errors import UserError
+from families import FAMILIES
 from tests.small import batch, family
 
 OFFICIAL: dict[str, Any] = {"cyclegan": cyclegan.official, "pix2pix": pix2pix.official}
@@ -99,3 +102,9 @@ def test_other_files_are_named(name: str, state: dict[str, torch.Tensor], proble
     assert str(caught.value).startswith("some.pth: ")
     with pytest.raises(UserError, match="holds no generator"):
         OFFICIAL[name].from_official({}, source="some.pth")
+
+
+def test_a_generator_that_resizes_has_no_official_files(tmp_path: Path) -> None:
+    store.save(inference_state(family("cyclegan", {"upsample": "resize"}), 0), tmp_path / "x.pt")
+    with pytest.raises(UserError, match=r"x\.pt: .* resize has no official files"):
+        export_official(tmp_path / "x.pt", tmp_path / "out", FAMILIES, OFFICIAL)

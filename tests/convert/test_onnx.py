@@ -35,10 +35,11 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
+GRAY_TO_ALPHA: dict[str, Any] = {"input_nc": 1, "output_nc": 4, "lambda_identity": 0.0}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("cut", {}),
     ("cyclegan", {}),
-    ("cyclegan", {"input_nc": 1, "output_nc": 4, "lambda_identity": 0.0, "norm": "batch"}),
+    ("cyclegan", GRAY_TO_ALPHA | {"norm": "batch", "upsample": "resize"}),
     ("pix2pix", {"generator": "unet_128", "norm": "batch", "dropout": False}),
     ("unit", {}),
 ]

@@ -192,6 +192,7 @@ def test_preview_shows_what_is_trained() -> None:
         ({"nce_layers": []}, "nce_layers"),
         ({"lambda_NCE": 0}, "lambda_NCE"),
         ({"generator": "unet_128"}, "generator"),
+        ({"upsample": "resize"}, "upsample: resize .* antialias_up"),
     ],
 )
 def test_refusals(model: dict[str, Any], said: str) -> None:

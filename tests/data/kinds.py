@@ -33,6 +33,7 @@ class Kind:
         refused: Part of the message, where it is refused.
         white: `data.white` of the run.
         item: Name of the picture, where it is a page of the file.
+        package: What reads it, where that is an extra.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Kind:
     refused: str = ""
     white: Any = None
     item: str = ""
+    package: str = ""
 
 
 def over_white(rgb: np.ndarray) -> np.ndarray:
@@ -150,6 +152,54 @@ def _frames(path: Path) -> None:
     first.save(path, save_all=True, append_images=[second])
 
 
+HOUNSFIELD = (TWELVE[..., 0].astype(np.int32) - 1024).astype(np.int16)
+
+
+def _dicom(values: np.ndarray, kind: str = "MONOCHROME2", **tags: Any) -> Callable[[Path], None]:
+    """A DICOM file of 16-bit values, perhaps signed, or of 8-bit colours."""
+
+    def write(path: Path) -> None:
+        from pydicom.dataset import Dataset, FileMetaDataset
+        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        data = Dataset()
+        data.file_meta, bits = meta, values.itemsize * 8
+        data.Rows, data.Columns = values.shape[-3:-1] if kind == "RGB" else values.shape[-2:]
+        data.PhotometricInterpretation = kind
+        data.SamplesPerPixel = 3 if kind == "RGB" else 1
+        data.PlanarConfiguration = 0
+        data.BitsAllocated = data.BitsStored = bits
+        data.HighBit = bits - 1
+        data.PixelRepresentation = int(values.dtype.kind == "i")
+        for name, value in tags.items():
+            setattr(data, name, value)
+        data.PixelData = values.tobytes()
+        data.save_as(path, enforce_file_format=True)
+
+    return write
+
+
+def _nifti(values: np.ndarray, codes: str) -> Callable[[Path], None]:
+    """A NIfTI file of an array [X, Y, ...] whose first axes run in these directions."""
+
+    def write(path: Path) -> None:
+        import nibabel
+
+        signs = [1 if code in "RAS" else -1 for code in codes]
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([*signs, 1])), path)
+
+    return write
+
+
+def _column_first(picture: np.ndarray) -> np.ndarray:
+    """A picture as NIfTI stores it: [X, Y] from left and back."""
+    return picture[::-1].T
+
+
 KINDS = [
     *_FEW.values(),
     Kind("gray8.png", _pil(GRAY), gray_rgb(GRAY)),
@@ -198,6 +248,24 @@ KINDS = [
     Kind("array.npy", lambda p: np.save(p, RGB), RGB),
     Kind("deep.npy", lambda p: np.save(p, DEEP), rounded(DEEP, 65535)),
     Kind("vector.npy", lambda p: np.save(p, UNIT[0]), refused=r"a picture is \[H, W\]"),
+    Kind("ct.dcm", _dicom(TWELVE[..., 0].astype(np.int16), BitsStored=13, HighBit=12,
+         RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=40.5, WindowWidth=401),
+         rounded(np.clip(HOUNSFIELD + 160.0, 0, 400), 400), package="pydicom"),
+    Kind("plain.dcm", _dicom(TWELVE[..., 0], BitsStored=12, HighBit=11),
+         rounded(TWELVE[..., 0], 4095), package="pydicom"),
+    Kind("inverted.dcm", _dicom(TWELVE[..., 0], "MONOCHROME1", BitsStored=12, HighBit=11),
+         rounded(4095 - TWELVE[..., 0], 4095), package="pydicom"),
+    Kind("hounsfield.dcm", _dicom(TWELVE[..., 0], RescaleSlope=1, RescaleIntercept=-1024),
+         rounded(HOUNSFIELD.astype(float) + 1024, 4095), white=[[-1024, 3071]], package="pydicom"),
+    Kind("no_window.dcm", _dicom(HOUNSFIELD), refused="no agreed black", package="pydicom"),
+    Kind("colour.dcm", _dicom(RGB, "RGB"), RGB, package="pydicom"),
+    Kind("frames.dcm", _dicom(np.stack([DEEP[..., 0], DEEP[..., 1]]), NumberOfFrames=2),
+         rounded(DEEP[..., 1], 65535), item="frames_p0002.dcm", package="pydicom"),
+    Kind("broken.dcm", lambda p: p.write_bytes(b"DICM" * 40), refused="broken.dcm: damaged",
+         package="pydicom"),
+    Kind("volume.nii.gz", _nifti(np.stack([_column_first(UNIT), _column_first(UNIT[::-1])], 2),
+         "RAS"), rounded(UNIT[::-1], 1), white=1, item="volume_p0002.nii.gz", package="nibabel"),
+    Kind("flat.nii", _nifti(_column_first(GRAY)[::-1], "LAS"), gray_rgb(GRAY), package="nibabel"),
     Kind("postscript.jpg", lambda p: p.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n"),
          refused="not an image"),
 ]  # fmt: skip

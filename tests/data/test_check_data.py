@@ -153,3 +153,28 @@ def test_values_without_a_white_are_a_problem_that_the_config_mends(tmp_path: Pa
     report = check_folder(tmp_path)
     assert "have no agreed black and white (F, values from -3 to 5)" in report.problems[0]
     assert not report.usable and "    white: auto" in report.lines()
+
+
+def test_folders_of_equal_names_and_addresses(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, top in (("depth", 4000), ("mask", 5), ("rgb", 0)):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            shape = (40, 40) if top else (40, 40, 3)
+            values = rng.integers(0, top or 256, shape).astype(
+                np.uint16 if top == 4000 else np.uint8
+            )
+            if top:
+                values[0, 0] = top - 1
+            Image.fromarray(values).save(tmp_path / name / f"{i}.png")
+    np.save(tmp_path / "x.npy", rng.integers(0, 256, (4, 36, 36), dtype=np.uint8))
+    config = yaml.safe_load("\n".join(check_folder(tmp_path).config_lines()))
+    assert config["family"] == "pix2pix" and "white" not in config["data"]
+    depth, mask = {"path": "depth/", "white": 3999.0}, {"path": "mask/", "labels": 5}
+    assert (config["data"]["a"], config["data"]["b"]) == ([depth, mask], "rgb/")
+    report = check_folder(tmp_path / "x.npy")
+    assert report.usable and report.parts[0].sizes == ((36, 36),) * 4
+    config = yaml.safe_load("\n".join(report.config_lines()))
+    assert config["data"]["a"] == str(tmp_path / "x.npy") and config["model"] == {"nc": 1}
+    with pytest.raises(UserError, match="there is no such file"):
+        check_folder(f"{tmp_path}/s.tar#png")

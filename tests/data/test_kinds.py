@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from core.data.check import check_folder
-from core.data.images import open_image, rgb_of
+from core.data.images import open_image, read_picture, rgb_of
 from core.data.loader import build_loader
 from core.errors import UserError
 from core.evaluation.image_set import find_evaluation_set
@@ -21,7 +22,7 @@ from core.inference.translator import Translator
 from core.jobs.translate import Task, find_jobs
 from core.report.pictures import in_8_bits
 from families import FAMILIES
-from tests.data.kinds import KINDS, RGB, Kind
+from tests.data.kinds import DEEP, KINDS, RGB, Kind, swapped_profile
 from tests.small import family
 
 CPU = torch.device("cpu")
@@ -53,6 +54,8 @@ def seen_by(paths: dict[str, Any], kind: Kind) -> dict[str, np.ndarray | str]:
 def test_every_path_sees_the_same(
     kind: Kind, identity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if kind.package:
+        pytest.importorskip(kind.package)
     item = kind.item or kind.name
     for folder in ("trainA", "trainB", "testA", "testB"):
         (tmp_path / folder).mkdir()
@@ -105,7 +108,7 @@ def test_every_path_sees_the_same(
     }
     if kind.white is not None:
         del paths["stylize"], paths["check_data"]  # they take no run's options
-    if kind.item or kind.refused or kind.name in NOT_FOR_PILLOW:
+    if kind.item or kind.refused or kind.package or kind.name in NOT_FOR_PILLOW:
         del paths["load"]
     found = seen_by(paths, kind)
     for path, result in found.items():
@@ -140,3 +143,17 @@ def test_a_profile_moves_colours(tmp_path: Path) -> None:
         pure.save(tmp_path / "pure.png", icc_profile=image.info["icc_profile"])
     converted = rgb_of(open_image(tmp_path / "pure.png"))[0, 0].tolist()
     assert converted == pytest.approx([0, 0, 255], abs=2)
+
+
+def test_profiles_of_16_bit_colours_keep_their_depth(tmp_path: Path) -> None:
+    """As Pillow converts 8 bits, between whose levels there are others now."""
+    profile, eight = swapped_profile(), (DEEP // 257).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "deep.tif", DEEP, photometric="rgb", iccprofile=profile)
+    tifffile.imwrite(tmp_path / "exact.tif", eight.astype(np.uint16) * 257, photometric="rgb",
+                     iccprofile=profile)  # fmt: skip
+    Image.fromarray(eight).save(tmp_path / "eight.png", icc_profile=profile)
+    expected = rgb_of(open_image(tmp_path / "eight.png")).astype(int)
+    exact, deep = (read_picture(tmp_path / f"{name}.tif") for name in ("exact", "deep"))
+    assert np.abs(np.rint(exact.pixels * 255) - expected).max() <= 1
+    off_level = np.abs(deep.pixels * 255 - np.rint(deep.pixels * 255))
+    assert deep.levels.deep and (off_level > 0.1).mean() > 0.5

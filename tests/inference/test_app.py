@@ -16,7 +16,7 @@ from core.checkpoints import store
 from core.errors import UserError
 from core.inference.app import Demo, build_page, find_runs, launch
 from core.inference.translator import Translator
-from families import FAMILIES
+from families import CARRIED, FAMILIES
 from tests.pages import chromium
 from tests.small import family
 from tests.toy_styles import Tint
@@ -73,6 +73,13 @@ def test_translations_are_those_of_the_newest_checkpoint(runs: Path) -> None:
     assert demo.translator("cyclegan/one") is not before
     with pytest.raises(UserError, match="drop a picture"):
         demo.translate("cyclegan/one", None, "AtoB", 4, None, 0)
+
+
+def test_the_carried_stylizer_has_its_styles(tmp_path: Path) -> None:
+    picture().save(tmp_path / "x.png")
+    (name,) = CARRIED
+    results = Demo(CARRIED, CPU, FAMILIES).translate(name, tmp_path / "x.png", "AtoB", 4, None, 0)
+    assert len({result.tobytes() for result, _ in results}) == 4
 
 
 def test_styles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

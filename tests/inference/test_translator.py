@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import core.inference.translator
+import core.tiling.run
 from core.errors import UserError
 from core.inference.translator import Translator
 from core.nn.padding import pad_to_multiple
@@ -48,11 +49,11 @@ def test_tiles_by_themselves_where_memory_is_short(monkeypatch: pytest.MonkeyPat
         return honest(*args, tile=tile, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(core.inference.translator, "run_tiled", watched)
-    monkeypatch.setattr(core.inference.translator, "AUTO_TILE", 32)
+    monkeypatch.setattr(core.tiling.run, "AUTO_TILE", 32)
     assert torch.equal(translate(x), whole)
     assert seen == []
     asked: list[object] = []
-    monkeypatch.setattr(core.inference.translator, "fits", lambda *_: asked.append(_))
+    monkeypatch.setattr(core.tiling.run, "fits", lambda *_: asked.append(_))
     short = Translator(translate.family, CPU)
     for _ in range(2):
         torch.testing.assert_close(short(x), whole, rtol=0, atol=1e-5)

@@ -17,7 +17,7 @@ from core.inference.translator import Translator
 from core.jobs.video import VideoJob, translate_video
 from core.jobs.video_files import open_clip, read_frames
 from tests.jobs.bulk.checkpoints import write_checkpoint
-from tests.processes import Script
+from tests.processes import Script, file_size_limit
 from tests.small import family
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install -e '.[video]'")
@@ -213,6 +213,19 @@ def test_what_stands_still_does_not_flicker(name: str, tmp_path: Path, script: S
         2,
         "error: --num-styles 2: has no meaning for a video\n",
     )
+
+
+def test_a_cut_clip_and_a_full_disk(tmp_path: Path, script: Script) -> None:
+    checkpoint = write_checkpoint(tmp_path / "c.pt", "cyclegan")
+    content = write_clip(tmp_path / "in.mkv", num=40).read_bytes()
+    (tmp_path / "in.mkv").write_bytes(content[: len(content) // 2])
+    words = ("--checkpoint", checkpoint, "--input", tmp_path / "in.mkv", "--output")
+    with file_size_limit(3000):
+        done = script("translate", *words, tmp_path / "out.mp4")
+    assert done.returncode == 2 and "cannot be written (File too large)" in done.stderr
+    done = script("translate", *words, tmp_path / "out.mp4")
+    assert done.returncode == 1 and "it may have been cut" in done.stderr
+    assert (tmp_path / "out.mp4").exists()
 
 
 def test_what_is_refused_in_one_line(tmp_path: Path) -> None:

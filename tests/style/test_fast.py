@@ -21,6 +21,7 @@ from scripts import export, stylize, train
 from style.fast.config import Config
 from style.fast.family import WEIGHTS, FastStyle
 from style.fast.job import numbered
+from style.fast.networks import DoublingConv
 from tests.conftest import ROOT
 
 
@@ -62,6 +63,19 @@ def test_it_learns_and_knows_its_styles_again(options: dict[str, Any]) -> None:
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-3)
     codes = family.random_styles(4)
     assert codes[:2].equal(torch.eye(2)) and torch.allclose(codes.sum(1), torch.ones(4))
+
+
+def test_a_doubling_is_a_resize_and_a_convolution() -> None:
+    """And what is flat stays flat up to the border."""
+    torch.manual_seed(0)
+    layer, x = DoublingConv(3, 2, bias=True).double(), torch.randn(1, 3, 7, 6).double()
+    larger = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+    weight = layer.weight.transpose(0, 1).flip(2, 3)
+    wanted = torch.nn.functional.conv2d(larger, weight, layer.bias, padding=1)
+    inside = (..., slice(2, -2), slice(2, -2))
+    torch.testing.assert_close(layer(x)[inside], wanted[inside])
+    flat = layer(torch.ones(1, 3, 5, 4).double())
+    torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))
 
 
 @pytest.mark.parametrize(

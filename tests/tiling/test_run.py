@@ -141,6 +141,13 @@ def test_real_image(shared_data):
     assert (run_tiled(net, image, tile=64, device=CPU) - expected).abs().max() < 1e-5
 
 
+def test_an_estimate_under_autocast_leaves_real_weights() -> None:
+    network, image = nn.Conv2d(3, 2, 3), torch.rand(1, 3, 8, 8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        estimate_peak_bytes(network, image.shape, torch.device("cpu"))
+        assert type(network(image)) is Tensor
+
+
 def test_bf16_autocast_and_storage():
     net = resnet()
     image = noise(1, 3, 64, 96)

@@ -21,11 +21,14 @@ PARTS = 2
 WGAN: Tree = {"norm_gen": "none", "nz": 5, "ngf": 2, "ndf": 2, "num_critic": 2}
 CASES: dict[str, tuple[str, Tree]] = {
     "cut": ("cut", SMALL["cut"] | {"lambda_NCE": 0.1, "flip_equivariance": True}),
-    "cyclegan": ("cyclegan", SMALL["cyclegan"] | {"pool_size": 1}),
-    "pix2pix": ("pix2pix", SMALL["pix2pix"] | {"norm": "instance", "dropout": False}),
+    "cyclegan": ("cyclegan", SMALL["cyclegan"] | {"pool_size": 1, "diffaug": ["color"]}),
+    "pix2pix": (
+        "pix2pix",
+        SMALL["pix2pix"] | {"norm": "instance", "dropout": False, "diffaug": ["translation"]},
+    ),
     "munit": ("munit", SMALL["munit"] | {"dis": SMALL["munit"]["dis"] | {"norm": "sn"}}),
     "drit": ("drit", SMALL["drit"] | {"encode_all": True, "dis_spectral_norm": True}),
-    "wgan": ("wgan", WGAN | {"gen_batch_factor": 2}),
+    "wgan": ("wgan", WGAN | {"gen_batch_factor": 2, "diffaug": ["cutout"]}),
     "wgan_paper": (
         "wgan",
         WGAN | {"constraint": "clip", "norm_critic": "none", "clip_convention": "paper"},

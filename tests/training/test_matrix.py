@@ -24,11 +24,12 @@ from tests.processes import SERVER
 from tests.runs import VAE, Tree, changed, differences, make_trainer, small_tree, train_until_signal
 
 BROKEN_OFF, LAST = 2, 4
+DIFFAUG = ["color", "translation", "cutout"]
 MODELS: dict[str, Tree] = {
     "cyclegan": {"pool_size": 2, "num_layers_dis": 1},
     "munit": {"dis": VAE["dis"] | {"norm": "sn", "num_scales": 1}},
     "drit": {"encode_all": True, "d_iter": 1},
-    "wgan": {"norm_gen": "none", "nz": 5, "ngf": 2, "ndf": 2, "num_critic": 2},
+    "wgan": {"norm_gen": "none", "nz": 5, "ngf": 2, "ndf": 2, "num_critic": 2, "diffaug": DIFFAUG},
 }
 FIRST = {"cyclegan": "G_A", "munit": "dis_a", "drit": "disA", "wgan": "D"}
 """A network that the first update of a step changes."""

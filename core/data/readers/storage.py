@@ -109,6 +109,48 @@ def listed(folder: str) -> dict[str, tuple[int, int]]:
     }
 
 
+def below(folder: str) -> Iterator[str]:
+    """Give the names of all files below a remote folder, one folder's listing at a time.
+
+    Hidden files and folders are left out.
+
+    Raises:
+        UserError: It cannot be listed.
+    """
+    with _refusing(folder):
+        system, top = _system(folder)
+        start = len(str(top).rstrip("/")) + 1
+        if not system.exists(top):
+            raise FileNotFoundError
+        for parent, _, files in system.walk(top):
+            inner = f"{parent.rstrip('/')}/"[start:]
+            if not f"/{inner}".count("/."):
+                yield from (inner + name for name in files if name[:1] not in ("", "."))
+
+
+def put(address: str, content: bytes) -> None:
+    """Write a remote file, whole or, in storage that has objects, not at all.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    with _refusing(address, "written"):
+        system, path = _system(address)
+        system.makedirs(path.rpartition("/")[0], exist_ok=True)  # nothing, in a bucket
+        system.pipe_file(path, content)
+
+
+def remove(address: str) -> None:
+    """Remove a remote file.
+
+    Raises:
+        UserError: It cannot be removed.
+    """
+    with _refusing(address, "removed"):
+        system, path = _system(address)
+        system.rm_file(path)
+
+
 def _told(info: dict[str, Any]) -> tuple[int, int]:
     marks = [str(info.get(key, "")) for key in ("ETag", "etag", "mtime", "LastModified", "created")]
     digest = hashlib.sha256("|".join(marks).encode()).digest()
@@ -122,7 +164,7 @@ def _system(address: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def _refusing(address: str) -> Iterator[None]:
+def _refusing(address: str, what: str = "read") -> Iterator[None]:
     """Turn a failure of the storage, which may be any exception, into one line."""
     try:
         yield
@@ -134,4 +176,4 @@ def _refusing(address: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{address}: cannot be read ({reason})") from error
+        raise UserError(f"{address}: cannot be {what} ({reason})") from error

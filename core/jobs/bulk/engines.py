@@ -14,14 +14,17 @@ from core.data.images import open_image, picture_of
 from core.data.picture import Picture
 from core.errors import UserError
 from core.inference.styles import StyleSet, seed_of
-from core.inference.translator import AUTO_TILE, Translator
+from core.inference.translator import Translator
 from core.jobs.stylize import with_alpha_of
 from core.options import Direction, Span
 from core.stylizer import Stylizer
-from core.tiling.run import SAFETY, available_bytes, estimate_peak_bytes
+from core.tiling.run import AUTO_TILE, SAFETY, available_bytes, estimate_peak_bytes
 
 _MOST_PIXELS = 64 * 256 * 256
 """Of pictures that share a pass, at most: with more a GPU gets no faster."""
+
+_SMALL_PIXELS = 128 * 128
+"""The same on a CPU, where larger pictures are no faster together."""
 
 Results = list[Picture] | UserError
 """What was made of a picture, or why nothing was."""
@@ -102,7 +105,9 @@ class TranslatorEngine:
         if self.batch_size is not None:
             return self.batch_size
         height, width = self.translator.legal_size(picture)
-        if self.translator.device.type == "cpu" or max(height, width) > AUTO_TILE:
+        if self.translator.device.type == "cpu":
+            return max(1, _SMALL_PIXELS // (height * width))
+        if max(height, width) > AUTO_TILE:
             return 1
         if not self._bytes_per_pixel:
             self._bytes_per_pixel = self._peak_bytes(height, width) / (height * width)

@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 from core.data.picture import Picture
 from core.data.readers.shards import expand, is_shard
+from core.data.readers.storage import fetch
 from core.errors import UserError
 from core.jobs.bulk.digests import DigestSet, digest
-from core.jobs.bulk.manifest import FOLDER, Manifest, Written
-from core.jobs.bulk.results import Encoding, OutputError, encoded, write
+from core.jobs.bulk.manifest import Manifest, Written
+from core.jobs.bulk.records import FOLDER
+from core.jobs.bulk.results import Encoding, OutputError, encoded, upload, write
 from core.jobs.bulk.sources import Item, stem_of
 
 _BLOCK = 512
@@ -29,8 +31,8 @@ class Output(Protocol):
     """Where results go."""
 
     @property
-    def folder(self) -> Path:
-        """Folder of the results and of the manifest."""
+    def folder(self) -> Path | str:
+        """Folder or address of the results and of the manifest."""
 
     def bucket(self, item: Item) -> int:
         """Return a number; items of one number go to the same process."""
@@ -95,6 +97,47 @@ class FolderOutput:
         """See `Output`."""
 
 
+class RemoteOutput:
+    """A file for each result in remote storage; what is done the manifest alone says.
+
+    Asking the storage for each result would cost a message each; only a check reads them.
+    """
+
+    def __init__(self, address: str, encoding: Encoding) -> None:
+        self.folder, self.encoding = address.rstrip("/"), encoding
+
+    def bucket(self, item: Item) -> int:
+        """See `Output`."""
+        return digest(stem_of(item))
+
+    def is_done(self, item: Item, manifest: Manifest) -> bool:
+        """See `Output`."""
+        if not manifest.has(item.name) or not manifest.checks:
+            return manifest.has(item.name)
+        try:
+            for name in self.encoding.names(stem_of(item)):
+                content = fetch(f"{self.folder}/{name}")
+                if not manifest.matches(Written(name, len(content), zlib.crc32(content))):
+                    return False
+        except UserError:
+            return False
+        return True
+
+    def work(self, item: Item, pictures: Sequence[Picture]) -> tuple[Callable[..., Any], Any]:
+        """See `Output`."""
+        return upload, (self.folder, stem_of(item), pictures, self.encoding)
+
+    def keep(self, item: Item, made: list[Written]) -> list[Written]:
+        """See `Output`."""
+        return made
+
+    def finish(self) -> None:
+        """See `Output`."""
+
+    def forget(self, rank: int, size: int) -> None:
+        """See `Output`."""
+
+
 class ShardOutput:
     """Tar shards in the format of webdataset.
 
@@ -104,7 +147,7 @@ class ShardOutput:
     Args:
         shards: all shards of the job.
         encoding: of their members.
-        inputs: names of the shards that the results are of, one for each; () where inputs are none.
+        inputs: the shards that the results are of, one for each; () where inputs are none.
 
     Raises:
         UserError: as many shards go in as do not come out.
@@ -209,11 +252,18 @@ class ShardOutput:
         return self._ends[number]
 
 
-def find_output(path: Path, encoding: Encoding, inputs: Sequence[str] = ()) -> Output:
-    """Say what a path stands for: shards, if it is named like one, or a folder.
+def find_output(path: Path | str, encoding: Encoding, inputs: Sequence[str] = ()) -> Output:
+    """Say what a path or address stands for: shards, if it is named like one, or a folder.
 
-    `inputs` are the names of shards that come in, if any.
+    `inputs` are the shards that come in, if any.
+
+    Raises:
+        UserError: shards in remote storage, which knows no appending.
     """
+    if isinstance(path, str):
+        if path.endswith(".tar"):
+            raise UserError(f"{path}: shards grow, so they go to a disk; upload them when done")
+        return RemoteOutput(path, encoding)
     if is_shard(path):
         return ShardOutput(expand(path), encoding, inputs)
     return FolderOutput(path, encoding)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.data.picture import Picture
 from core.errors import UserError
 from core.jobs.bulk import results
-from core.jobs.bulk.engines import Engine
 from core.jobs.bulk.manifest import Manifest
 from core.jobs.bulk.outputs import Output
 from core.jobs.bulk.progress import Progress
@@ -23,6 +22,9 @@ from core.jobs.bulk.results import OutputError
 from core.jobs.bulk.sources import Item, Source, stem_of
 from core.jobs.bulk.workers import Task, Workers
 from core.runtime.signals import StopRequest
+
+if TYPE_CHECKING:  # what workers of a cluster import knows no torch
+    from core.jobs.bulk.engines import Engine
 
 _WAITING_BATCHES = 4
 """Pictures whose sizes fill no batch wait for others, in all as many as in this many batches."""

@@ -37,11 +37,11 @@ class Progress:
         self._bar.update()
         self._bar.set_postfix(self._shares(), refresh=False)
 
-    def skip(self) -> None:
-        """Count a picture that was done before."""
+    def skip(self, number: int = 1) -> None:
+        """Count pictures that were done before."""
         if not self._bar.disable:
-            self._bar.initial += 1  # so that it counts for no speed
-            self._bar.update()
+            self._bar.initial += number  # so that they count for no speed
+            self._bar.update(number)
 
     def fail(self, reason: str) -> None:
         """Say why a picture could not be made."""

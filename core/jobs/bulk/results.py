@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.data.picture import Picture
+from core.data.readers.storage import put
 from core.errors import UserError
-from core.jobs.bulk.manifest import FOLDER, Written
+from core.jobs.bulk.manifest import Written
+from core.jobs.bulk.records import FOLDER
 from core.jobs.bulk.sources import Item
 from core.options import Span
 from core.report.encoding import QUALITY, FileFormat, encode
@@ -86,6 +88,24 @@ def write(
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _OF_ONE_NAME:
                 raise
+            raise OutputError(str(error)) from error
+    return [written for written, _ in files]
+
+
+def upload(
+    address: str, stem: str, pictures: Sequence[Picture], encoding: Encoding
+) -> list[Written]:
+    """Put a picture's results into remote storage.
+
+    Raises:
+        UserError: the kind of file cannot hold a result.
+        OutputError: the storage takes no more.
+    """
+    files = encoded(stem, pictures, encoding)
+    for written, content in files:
+        try:
+            put(f"{address}/{written.name}", content)
+        except UserError as error:
             raise OutputError(str(error)) from error
     return [written for written, _ in files]
 

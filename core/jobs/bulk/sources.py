@@ -1,4 +1,7 @@
-"""What a job takes its pictures from: a folder, a list, or shards, walked and never collected."""
+"""What a job takes its pictures from, walked and never collected: folders, lists, shards, storage.
+
+Rows of tables are in `core.jobs.bulk.tables`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from core.data.images import decode_picture, has_image_extension, read_picture
+from core.data.images import ARRAYS, decode_picture, has_image_extension, read_picture
 from core.data.listing import nearest, walk_images
 from core.data.names import inside, printable
 from core.data.pages import pages
 from core.data.picture import Picture
-from core.data.readers.shards import expand, is_shard, members
+from core.data.readers.shards import expand_text, walk
+from core.data.readers.storage import below, fetch, stamp
 from core.errors import UserError
+from core.jobs.bulk.tables import is_table_address, open_table
 from core.options import Span
 
 
@@ -56,26 +61,31 @@ class MemberItem:
     """A picture in a shard; its name is that within the shard, below the shard's own."""
 
     name: str
-    shard: Path
+    shard: str
     offset: int
     num_bytes: int
 
     @property
     def part(self) -> str:
         """See `Item`."""
-        return self.shard.name
+        return self.shard
 
     def read(self, span: Span | None) -> Picture:
         """See `Item`."""
-        try:
-            with self.shard.open("rb") as file:
-                file.seek(self.offset)
-                content = file.read(self.num_bytes)
-        except OSError as error:
-            raise UserError(f"{self.name}: cannot be read ({error.strerror})") from None
-        if len(content) < self.num_bytes:
-            raise UserError(f"{self.name}: the shard ends within it; fetch the shard again")
-        return decode_picture(content, self.name, span)
+        return decode_picture(fetch(self.shard, self.offset, self.num_bytes), self.name, span)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteItem:
+    """A picture in remote storage."""
+
+    name: str
+    address: str
+    part: ClassVar[str] = ""
+
+    def read(self, span: Span | None) -> Picture:
+        """See `Item`."""
+        return decode_picture(fetch(self.address), self.name, span)
 
 
 class Source(Protocol):
@@ -170,45 +180,74 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class ShardsSource:
-    """The pictures of tar shards in the format of webdataset."""
+    """The pictures of tar shards in the format of webdataset, on a disk or remote."""
 
-    shards: tuple[Path, ...]
+    shards: tuple[str, ...]
 
     def parts(self) -> Sequence[str]:
-        """Return the shards' names."""
-        return [shard.name for shard in self.shards]
+        """Return the shards."""
+        return self.shards
 
     def items(self, part: str) -> Iterator[Item | UserError]:
         """See `Source`."""
-        shard = self.shards[0].with_name(part)
+        stem = part.rpartition("/")[2].removesuffix(".tar")
         try:
-            for _, name, offset, size in members(shard):
-                yield MemberItem(printable(f"{shard.stem}/{name}"), shard, offset, size)
+            for name, offset, size in walk(part):
+                yield MemberItem(printable(f"{stem}/{name}"), part, offset, size)
         except UserError as error:
             yield error
 
     def count(self) -> int:
         """See `Source`; estimated from the first shard, by the bytes."""
-        first = sum(1 for _ in members(self.shards[0]))
-        sizes = [shard.stat().st_size for shard in self.shards]
+        first = sum(1 for _ in walk(self.shards[0]))
+        sizes = [stamp(shard)[0] for shard in self.shards]
         return round(first * sum(sizes) / sizes[0])
 
 
-def find_source(path: Path, output: Path | None = None) -> Source:
-    """Say what a path stands for; what lies in the folder `output` is no input.
+@dataclass(frozen=True)
+class RemoteSource:
+    """The pictures below an address, folder by folder."""
+
+    address: str
+
+    def parts(self) -> Sequence[str]:
+        """See `Source`."""
+        return ("",)
+
+    def items(self, part: str) -> Iterator[Item | UserError]:
+        """See `Source`."""
+        try:
+            for name in below(self.address):
+                suffix = Path(name).suffix.lower()
+                if has_image_extension(Path(name)) and suffix not in ARRAYS:
+                    yield RemoteItem(printable(name), f"{self.address}/{name}")
+        except UserError as error:
+            yield error
+
+    def count(self) -> int:
+        """See `Source`."""
+        return sum(1 for _ in self.items(""))
+
+
+def find_source(path: Path | str, output: Path | str | None = None) -> Source:
+    """Say what a path or address stands for; what lies in the folder `output` is no input.
 
     Raises:
         UserError: there is nothing there, nothing that holds pictures, or `output` itself.
     """
-    if is_shard(path):
-        return ShardsSource(tuple(expand(path)))
+    if str(path) == str(output):
+        raise _is_input(output)
+    if is_table_address(str(path)):
+        return open_table(str(path))
+    if str(path).lower().endswith(".tar"):
+        return ShardsSource(tuple(expand_text(str(path))))
+    if isinstance(path, str):
+        return RemoteSource(path.rstrip("/"))
     if path.is_dir():
-        if output is not None and path.resolve() == output.resolve():
-            raise UserError(
-                f"--output {output}: is the input folder, so results would become inputs; give "
-                "another"
-            )
-        return FolderSource(path, output)
+        inside = output if isinstance(output, Path) else None
+        if inside is not None and path.resolve() == inside.resolve():
+            raise _is_input(output)
+        return FolderSource(path, inside)
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; {nearest(path)}")
     if path.suffix.lower() == ".txt":
@@ -216,3 +255,9 @@ def find_source(path: Path, output: Path | None = None) -> Source:
     if has_image_extension(path):
         return ImageSource(path)
     raise UserError(f"{path}: neither a folder, a list .txt, a shard .tar nor an image")
+
+
+def _is_input(output: object) -> UserError:
+    return UserError(
+        f"--output {output}: is the input folder, so results would become inputs; give another"
+    )

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from core.errors import UserError
+from core.runtime.together import end_with_parent
 
 T = TypeVar("T")
 _ALONE = 3
 """Times that a piece of work is tried by itself after its process has died."""
+
+
+def server() -> BaseContext:
+    """Return what makes processes: not forks of this one, where threads and a GPU's driver are."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["core.jobs.bulk.results"])
+    return context
 
 
 class Workers:
@@ -46,12 +55,7 @@ class Workers:
 
     def _ready(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Not forked from here, where threads of torch and a GPU's driver may be.
-            kind = "spawn" if sys.platform == "win32" else "forkserver"
-            context = multiprocessing.get_context(kind)
-            if kind == "forkserver":
-                context.set_forkserver_preload(["core.jobs.bulk.results"])
-            self._pool = ProcessPoolExecutor(self.number, context, _begin)
+            self._pool = ProcessPoolExecutor(self.number, server(), _begin)
         return self._pool
 
     def restart(self) -> None:
@@ -109,11 +113,4 @@ def _begin() -> None:
     """Leave stopping to the main process, and end when it has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    end_with_parent()

@@ -17,7 +17,7 @@ from core.jobs.bulk.manifest import Manifest, Written
 from families import load
 from tests.data.image_files import write_image
 from tests.jobs.bulk.checkpoints import write_checkpoint
-from tests.processes import Script, file_size_limit
+from tests.processes import Script, file_size_limit, run_ranks
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_full_disk_stops_the_job_in_one_line_and_loses_nothing(
     out = tmp_path / "out"
     words = ("--checkpoint", checkpoint, "--input", photos, "--output", out, "--workers", 0)
     with file_size_limit(4096):
-        done = script("translate", *words)
+        done = script("translate", *words, "--batch-size", 1)
     assert done.returncode == 2
     assert "sub/large.png: cannot be written (File too large)" in done.stderr.splitlines()[-1]
     assert "0.png" in files(out) and "sub/large.png" not in files(out)
@@ -170,3 +170,18 @@ def test_a_shard_that_is_cut_is_named_and_mended_later(
     assert flat == members(tmp_path / "out-0.tar") | members(tmp_path / "out-1.tar")
     three = script("translate", *words, tmp_path / "x-{0..2}.tar")
     assert three.returncode == 2 and "2 shards come in and 3 would go out" in three.stderr
+
+
+def test_two_processes_share_the_names(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    for number in range(5, 12):
+        write_image(photos / f"{number}.png", seed=number)
+    (photos / "damaged.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    words = ("--checkpoint", checkpoint, "--input", photos, "--output", out)
+    done = run_ranks(tmp_path, "translate", *words, "--device", "cpu", "--workers", 0)
+    assert done.returncode == 1, done.stderr
+    shares = [path.read_text().splitlines() for path in sorted(out.glob(".translate/done-*"))]
+    names = [json.loads(line)["name"] for lines in shares for line in lines]
+    assert len(shares) == 2 and all(shares) and len(set(names)) == len(names) == 13
+    assert len(list(out.glob("failed*.jsonl"))) == 1
+    assert {name for name in files(out) if name.endswith("png")} == set(names)
