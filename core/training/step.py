@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.cpu import choices
 from core.family import Batch, Family, Update
+from core.losses import allow_tf32
 from core.nn.norms import synchronise
 from core.options import TrainOptions
 from core.runtime import distributed
@@ -43,6 +44,7 @@ class Stepper:
         networks = list(family.networks.values())
         options = arranged(options, networks, device)
         self._family, self.options, self.device = family, options, device
+        allow_tf32(options.tf32)
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         if device.type == "cuda" and distributed.num_processes() > 1:
             for network in networks:
@@ -53,8 +55,9 @@ class Stepper:
         if options.compile:
             for network in networks:
                 network.compile()  # in place: state-dict keys stay
-            # A graph that is gone through twice (`Updater.step_together`) must keep what it saved.
-            torch._functorch.config.donated_buffer = False
+            if getattr(family, "shares_graphs", False):
+                # A graph gone through twice (`Updater.step_together`) must keep what it saved.
+                torch._functorch.config.donated_buffer = False
         distributed.broadcast_networks(networks)
         fp16 = options.precision == "fp16"
         self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
