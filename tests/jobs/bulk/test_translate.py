@@ -13,6 +13,7 @@ from PIL import Image
 
 from core.data.images import read_picture
 from core.errors import UserError
+from core.inference.styles import seed_of
 from core.jobs.bulk.manifest import Manifest, Written
 from families import load
 from tests.data.image_files import write_image
@@ -54,6 +55,31 @@ def test_results_are_those_of_single_pictures_whatever_the_batch(
     for name in ("0.png", "sub/wide.png"):
         expected = translate(read_picture(photos / name), "AtoB").stored()
         assert np.array_equal(read_picture(tmp_path / "one" / name).stored(), expected)
+
+
+@pytest.mark.parametrize("family", ["munit", "pix2pix"])
+def test_what_is_drawn_for_a_picture_follows_from_its_name(
+    family: str, photos: Path, tmp_path: Path, script: Script
+) -> None:
+    drawn = {"munit": (), "pix2pix": ("--direction", "AtoB")}[family]
+    checkpoint = write_checkpoint(tmp_path / "c.pt", family)
+    options = ("--checkpoint", checkpoint, "--workers", 0, "--seed", 5, *drawn)
+    if family == "munit":
+        options += ("--num-styles", 2)
+    for size, folder in ((1, "one"), (4, "four")):
+        words = ("--input", photos, "--output", tmp_path / folder, "--batch-size", size)
+        assert script("translate", *options, *words).returncode == 0
+    assert files(tmp_path / "one") == files(tmp_path / "four")
+    (photos / "0.png").unlink()
+    words = ("--input", photos, "--output", tmp_path / "fewer")
+    assert script("translate", *options, *words).returncode == 0
+    assert files(tmp_path / "fewer").items() <= files(tmp_path / "one").items()
+    if family == "munit":
+        translate = load(checkpoint, "cpu")
+        codes = translate.random_styles(2, seed_of("sub/wide", 5))
+        expected = translate.in_styles(read_picture(photos / "sub" / "wide.png"), codes)[1]
+        found = read_picture(tmp_path / "one" / "sub" / "wide_style_01.png")
+        assert np.array_equal(found.pixels, expected.pixels)
 
 
 def test_a_second_start_makes_what_is_missing_and_no_more(
