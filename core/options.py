@@ -31,8 +31,6 @@ Preprocess = Literal[
 ]
 TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
-
-
 Span = tuple[float, float]
 """The stored values that are black and white."""
 
@@ -84,6 +82,29 @@ Inputs = Annotated[tuple[Input, ...], BeforeValidator(_as_inputs)]
 """One address, or several whose pictures of equal name are stacked."""
 
 
+class AugmentOptions(Options):
+    """Random changes of training images besides crop and flip (`core.data.augment`)."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Degrees; turn by up to so many, either way."""
+    scale: tuple[Annotated[float, Field(ge=0.5)], Annotated[float, Field(le=2)]] = (1.0, 1.0)
+    """Enlarge by a factor between these two."""
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    """These three by factors of 1 plus or minus up to so much."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Turn the colour circle by up to this part of it, either way."""
+    color_domains: Literal["both", "A", "B"] = "both"
+    """Of the data set; those whose colours change."""
+
+    @model_validator(mode="after")
+    def _smaller_scale_first(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: give the smaller factor first, not {[*self.scale]}")
+        return self
+
+
 class DataOptions(Options):
     """Where the images are and how they are read.
 
@@ -114,6 +135,7 @@ class DataOptions(Options):
     refused, or mirrored at the borders up to the next size that they can, as in testing."""
     flip: bool = True
     """Mirror left-right with probability 0.5."""
+    augment: AugmentOptions = AugmentOptions()
     serial: bool = False
     """Take images in order, B along with A, instead of at random (official `serial_batches`)."""
     max_images: PositiveInt | None = None
@@ -147,6 +169,14 @@ class DataOptions(Options):
     def _both_or_none(self) -> Self:
         if bool(self.a) != bool(self.b) and not self._single:
             raise ValueError("a and b: give both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _one_domain_has_no_other(self) -> Self:
+        if self._single and self.b:
+            raise ValueError("b: there is one domain only, which is a")
+        if self.a and getattr(self, "tags", None):
+            raise ValueError("tags: go with the images of root; leave out a")
         return self
 
     @property

@@ -319,8 +319,8 @@ class DRIT:
         _, target = self._domains(direction)
         gen = cast("Generator", self.networks["gen"])
         features = gen.features(gen.share(content), target)
-        if len(features) != len(styles):
-            features = torch.cat([features] * len(styles))
+        if features.shape[0] != styles.shape[0]:
+            features = features.expand(styles.shape[0], -1, -1, -1)
         return gen.paint(features, styles.to(next(gen.parameters())), target)
 
     def translate(

@@ -110,8 +110,8 @@ class MUNIT(TwoDomains[MUNITConfig, AdaINGen]):
 
         The content of one image goes with every style.
         """
-        if len(content) != len(styles):
-            content = torch.cat([content] * len(styles))
+        if content.shape[0] != styles.shape[0]:
+            content = content.expand(styles.shape[0], -1, -1, -1)
         return self._gen(self._domains(direction)[1]).decode(content, styles)
 
     def translate(

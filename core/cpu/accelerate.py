@@ -14,7 +14,7 @@ from core.cpu.convolutions import Conv2d, ConvTranspose2d
 from core.cpu.filters import KeptFilters, watch_optimizers
 from core.cpu.memory import keep_freed_memory
 from core.nn.norms import InstanceNorm2d, Normalise
-from core.nn.padding import ReflectionPad2d
+from core.nn.padding import MirroredConv2d, ReflectionPad2d
 from core.nn.upsampling import DoubledConv2d
 
 
@@ -77,11 +77,16 @@ def accelerate_inference(networks: Iterable[nn.Module]) -> None:
     accelerate(networks, winograd=True, keep_memory=True)
 
 
+_EXCHANGED = (nn.Conv2d, nn.ConvTranspose2d, MirroredConv2d)
+
+
 def _exchange_convolution(module: Any) -> None:
     if type(module) is DoubledConv2d:
         module.__class__ = convolutions.DoubledConv2d
         module.kept = None if module.weight.requires_grad else KeptFilters(fixed=True)
-    elif type(module) in (nn.Conv2d, nn.ConvTranspose2d) and convolutions.can_do(module):
+    elif type(module) in _EXCHANGED and convolutions.can_do(module):
+        if type(module) is MirroredConv2d:
+            module.pads = "reflect"
         module.fixed = not module.weight.requires_grad
         if isinstance(module, nn.Conv2d):
             module.__class__ = Conv2d

@@ -41,7 +41,7 @@ MIN_PLACES = 512
 
 Filters that are transformed only once are larger to read still. Their choices are made by one
 image of the batch, so that its result is the same in any company."""
-LARGE_PLACES = 8192
+LARGE_PLACES = 4096
 """From here on F(6, 3), whose filters are nearly twice as large as those of F(4, 3)."""
 LARGE_PLACES_FIXED = 2048
 """The same where filters are transformed only once."""

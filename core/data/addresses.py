@@ -63,7 +63,7 @@ def _part(root: str, address: str, split: str) -> str | None:
     if where.startswith(STREAM):
         return where if split == "train" else None
     whole = joined(root, where)
-    for name in names_to_try(split):
+    for name in (*names_to_try(split), *(() if split == "train" else ("validation",))):
         if SPLIT in whole:
             place = whole.replace(SPLIT, name)
             if exists(expand_text(place)[0]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from core.data.augment import Augmentation, changes_colours, classes_of
 from core.data.picture import Pixels
 from core.data.readers.interface import Images
-from core.data.sampler import EpochSampler, Sample
-from core.data.transforms import CropFlip, crop_side
+from core.data.sampler import AUGMENT_STREAMS, EpochSampler, Sample
+from core.data.transforms import CropFlip, Cut, crop_side, sliced
 from core.errors import UserError
 from core.family import Batch, ImageBatch, Place, SampleBatch
-from core.options import DataOptions
+from core.options import AugmentOptions, DataOptions
 
 Read = tuple[Pixels, ...]
 """What `Images.read` gives: the one image of an item, or both of a pair."""
@@ -54,7 +56,7 @@ class BatchReader(Dataset[Delivery], ABC):
     Attributes:
         sampler: Which items a batch has.
         options: Crop, flip, order of B, direction, unreadable files.
-        augment: Crop at random and mirror; otherwise crop from the centre.
+        augment: Crop at random, mirror and change; otherwise crop from the centre.
     """
 
     sampler: EpochSampler
@@ -95,6 +97,19 @@ class BatchReader(Dataset[Delivery], ABC):
             return replace(centred, flip=drawn.flip)
         return drawn
 
+    def _cut(self, sample: Sample, domain: int, drawn_for: int) -> Cut:
+        """Return what takes a window out of an image of the data set's A (0) or B (1).
+
+        What else changes in it is drawn for the image of domain `drawn_for`.
+        """
+        options = self.options.augment
+        if not self.augment or options == AugmentOptions():
+            return sliced
+        change = Augmentation.draw(sample.generator(AUGMENT_STREAMS[drawn_for]), options)
+        classes = classes_of((self.options.a, self.options.b)[domain])
+        colours = changes_colours(options) and options.color_domains in ("both", "AB"[domain])
+        return partial(change.cut, classes=classes, colours=colours)
+
 
 @dataclass(frozen=True)
 class DomainsReader(BatchReader):
@@ -123,9 +138,12 @@ class DomainsReader(BatchReader):
         in_order = self.options.serial or not self.sampler.shuffle
         item_b = sample.item % num_b if in_order else random_b
         picked = []
-        for images, item in zip(self.images, (sample.item, item_b), strict=True):
+        for domain, item in enumerate((sample.item, item_b)):
+            images = self.images[domain]
             found, (image,) = self._read(images, item % len(images), skipped)
-            picked.append(Picked(self._crop_flip(rng, image).apply(image), images.name(found, 0)))
+            cut = self._cut(sample, domain, drawn_for=domain)
+            pixels = self._crop_flip(rng, image).apply(image, cut)
+            picked.append(Picked(pixels, images.name(found, 0)))
         return picked[0], picked[1]
 
     def _read_pair(self, sample: Sample, skipped: list[str]) -> tuple[Picked, Picked]:
@@ -134,7 +152,10 @@ class DomainsReader(BatchReader):
         # Drawn for A and applied to both, as the official code does.
         crop_flip = self._crop_flip(sample.generator(), image_a)
         a, b = (
-            Picked(crop_flip.apply(image), images.name(found, side))
+            Picked(
+                crop_flip.apply(image, self._cut(sample, side, drawn_for=0)),
+                images.name(found, side),
+            )
             for side, image in enumerate((image_a, image_b))
         )
         if a.image.shape[1:] != b.image.shape[1:]:
@@ -175,7 +196,8 @@ class SampleReader(BatchReader):
         for sample in samples:
             item, (image,) = self._read(self.images, sample.item, skipped)
             crop_flip = self._crop_flip(sample.generator(), image)
-            picked.append(Picked(crop_flip.apply(image), self.images.name(item, 0)))
+            pixels = crop_flip.apply(image, self._cut(sample, 0, drawn_for=0))
+            picked.append(Picked(pixels, self.images.name(item, 0)))
             captions.append(self.captions[item] if self.captions else "")
         names = tuple(one.name for one in picked)
         return SampleBatch(stack(tuple(picked), self.options), names, tuple(captions), place)

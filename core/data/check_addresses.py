@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.data.addresses import open_address
-from core.data.images import Description, describe_image
+from core.data.images import Description, describe, describe_image
 from core.data.label_maps import NO_CLASS, read_ids
 from core.data.listing import list_images
 from core.data.names import stem
@@ -40,23 +40,7 @@ def open_described(address: str) -> tuple[Pictures, Callable[[int], Description]
         UserError: As `core.data.addresses.open_address`.
     """
     pictures = open_address(".", address, "train", _SAMPLE)
-
-    def described(item: int) -> Description:
-        picture = pictures.read(item, None)
-        levels = picture.levels
-        values = levels.stored(picture.pixels) if levels.deep else picture.pixels
-        counts, _ = np.histogram(values, 16, (levels.black, levels.white))
-        return Description(
-            (picture.width, picture.height),
-            picture.mode,
-            picture.pixels.shape[2],
-            levels,
-            levels.deep,
-            (float(values.min()), float(values.max())),
-            tuple((counts / max(1, counts.sum())).tolist()),
-        )
-
-    return pictures, described
+    return pictures, lambda item: describe(pictures.stored(item))
 
 
 def stack_of(folder: Path) -> tuple[list[Any], str] | None:

@@ -196,9 +196,13 @@ def describe_image(path: Path) -> Description:
     """Decode an image fully and say what it holds.
 
     Raises:
-        UserError: As `read_picture`, but never for want of an agreed range.
+        UserError: As `read_stored`.
     """
-    stored = read_stored(path)
+    return describe(read_stored(path))
+
+
+def describe(stored: Stored) -> Description:
+    """Say what a decoded picture holds."""
     values, levels = stored.values, stored.levels
     deep = levels is None or levels.deep
     height, width, bands = values.shape

@@ -16,10 +16,10 @@ import PIL
 
 from core.data.addresses import has_part, open_address
 from core.data.folders import held_out
+from core.data.images import picture_of_stored
 from core.data.label_maps import one_hot
 from core.data.picture import EIGHT_BITS, SIXTEEN_BITS, Levels, Picture, Pixels
 from core.data.readers.interface import Pictures
-from core.data.readers.storage import is_remote
 from core.data.readers.tables import StreamPictures
 from core.data.transforms import resize, resize_ids
 from core.errors import UserError
@@ -75,7 +75,8 @@ class Side:
                 ids = ids if options is None else resize_ids(ids, options)
                 pixels = one_hot(ids, given.labels, name)
             else:
-                picture = pictures.read(number, given.span or self.span)
+                stored = pictures.stored(number)
+                picture = picture_of_stored(stored, given.span or self.span, name)
                 pixels = picture.channels(_channels(given))
                 pixels = pixels if options is None else resize(pixels, options)
                 levels = picture.levels if picture.levels.deep else levels
@@ -123,13 +124,7 @@ class Sides:
 
     @property
     def root(self) -> Path:
-        """The data set's folder.
-
-        Raises:
-            UserError: It is not on this machine.
-        """
-        if is_remote(self.options.root):
-            raise UserError(f"data.root: {self.options.root}: set data.cache_dir for a disk cache")
+        """The data set's folder, where it is on this machine."""
         return Path(self.options.root).expanduser()
 
     def name(self, item: int, image: int) -> str:
@@ -177,33 +172,55 @@ def open_inputs(
         channels: Of the data set's A and B.
 
     Raises:
-        UserError: Pictures are missing, without partner, or have other channels than wanted.
+        UserError: Pictures or a split are missing, pictures without partner, or of other channels
+            than wanted.
     """
     given = [side for side in (options.a, options.b) if side]
-    spans, number = options.spans, options.max_images
-    opened: list[tuple[tuple[Input, ...], list[Pictures]]] = []
-    for place, (inputs, wanted) in enumerate(zip(given, channels, strict=True)):
-        known = _with_channels(inputs, wanted, "ab"[place])
-        paths = [one.path for one in inputs]
-        part = split
-        if split != "train" and not any(has_part(options.root, x, split) for x in paths):
-            part = "train" if any(has_part(options.root, x, "train") for x in paths) else split
-        pictures = [open_address(options.root, x, part, number) for x in paths]
-        if split == "train" and not options.serial:
-            _require_any_order(pictures)
-        opened.append((known, pictures))
+    part = _part_of(options, split)
+    opened = [
+        [open_address(options.root, one.path, part, options.max_images) for one in inputs]
+        for inputs in given
+    ]
+    if split == "train" and not options.serial:
+        _require_any_order([pictures for side in opened for pictures in side])
+    items = [_partners(pictures) for pictures in opened]
     if layout == "paired":
-        every = [one for _, pictures in opened for one in pictures]
-        items = _partners(every)
-    sides: list[Side] = []
-    for (known, pictures), span in zip(opened, spans, strict=False):
-        if layout == "paired":
-            first = 0 if not sides else len(sides[0].pictures)
-            own = [numbers[first : first + len(pictures)] for numbers in items]
-        else:
-            own = _partners(pictures)
-        sides.append(Side(known, tuple(pictures), tuple(own), span))
+        together = _partners([pictures for side in opened for pictures in side])
+        first = len(opened[0])
+        items = [[row[:first] for row in together], [row[first:] for row in together]]
+    sides = [
+        Side(_with_channels(inputs, wanted, name), tuple(pictures), tuple(own), span)
+        for inputs, wanted, name, pictures, own, span in zip(
+            given, channels, "ab", opened, items, options.spans, strict=False
+        )
+    ]
     return _divided(options, layout, split, sides)
+
+
+def has_test(options: DataOptions) -> bool:
+    """Tell whether there are pictures for testing: of their own, or those that serve all splits."""
+    parts = {split: _is_there(options, split) for split in ("train", "test")}
+    return parts["test"] or not parts["train"]
+
+
+def _is_there(options: DataOptions, split: str) -> bool:
+    return any(has_part(options.root, one.path, split) for one in (*options.a, *options.b))
+
+
+def _part_of(options: DataOptions, split: str) -> str:
+    """Return the split that is opened: "train" where a share of it stands for another.
+
+    Raises:
+        UserError: There is nothing for this split.
+    """
+    if split == "train" or has_test(options):
+        return split
+    if not options.val_fraction:
+        raise UserError(
+            f"{options.a[0].path}: there are training pictures and none for testing; add them, or "
+            "set data.val_fraction"
+        )
+    return "train"
 
 
 def _require_any_order(every: Sequence[Pictures]) -> None:
@@ -315,9 +332,7 @@ def _measured(given: Input, data: DataOptions) -> Input:
     if given.labels or given.channels:
         return given
     pictures = open_address(data.root, given.path, "train", data.max_images)
-    # Only the number of bands counts here, so that any white will do.
-    bands = pictures.read(0, given.span or (0.0, 1.0)).pixels.shape[2]
-    return given.model_copy(update={"channels": bands})
+    return given.model_copy(update={"channels": pictures.stored(0).values.shape[2]})
 
 
 def _with_model(config: C, numbers: dict[str, int]) -> C:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from core.data.augment import require_colours
 from core.data.batches import (
     BatchReader,
     Delivery,
@@ -29,10 +30,11 @@ from core.data.batches import (
 )
 from core.data.cache import cached
 from core.data.folders import find_paired, find_unpaired, has_split
-from core.data.inputs import open_inputs
+from core.data.inputs import has_test, open_inputs
 from core.data.picture import Pixels
 from core.data.readers.files import Source
 from core.data.readers.interface import Images, OpensImages
+from core.data.readers.storage import is_remote
 from core.data.sampler import EpochSampler
 from core.data.single import DomainFiles, domain_source, find_domain
 from core.data.transforms import CropFlip, crop_side, for_testing
@@ -237,14 +239,15 @@ def build_loader(
         world_size: Number of processes.
         pin_memory: See `Loader`.
         shuffle: Random order; `data.serial` switches it off as well.
-        augment: Random crops and flips. Otherwise the test-time rule: resized to the crop's size,
-            cropped from the centre, not mirrored.
+        augment: Random crops, flips and `data.augment`. Otherwise the test-time rule: resized to
+            the crop's size, cropped from the centre, not mirrored.
 
     Raises:
         UserError: The data set is missing, incomplete or unreadable.
     """
     options = data if augment else for_testing(data)
     _require_room_to_crop(options)
+    require_colours(options, channels[::-1] if options.direction == "BtoA" else channels)
     shuffle = shuffle and not data.serial
 
     def sampler(num_items: int) -> EpochSampler:
@@ -281,9 +284,7 @@ def fixed_batch(
         domain, captions = _domain(options, "train", channels)
         pixels, names, items = _fixed_column(domain, 0, min(num_images, len(domain)), options)
         return SampleBatch(pixels, names, tuple(captions[i] if captions else "" for i in items))
-    own = isinstance(data, OpensImages) or data.a  # these serve every split
-    there = own or data.val_fraction or has_split(data.root, "test", paired=layout == "paired")
-    split = "test" if there else "train"
+    split = "test" if _has_test(data, layout) else "train"
     images = _images(options, split, layout, channels)
     columns = [(images[0], 0), (images[-1], 2 - len(images))]  # B is a pair's second image
     num_images = min(num_images, *map(len, images))
@@ -292,6 +293,15 @@ def fixed_batch(
     )
     batch = ImageBatch(a, b, names_a, names_b)
     return batch.swapped() if options.direction == "BtoA" else batch
+
+
+def _has_test(data: DataOptions, layout: Layout) -> bool:
+    """Tell whether a test split, or what stands for it, can be opened."""
+    if isinstance(data, OpensImages) or data.val_fraction:
+        return True
+    if data.a:
+        return has_test(data)
+    return has_split(data.root, "test", paired=layout == "paired")
 
 
 def _fixed_column(
@@ -364,6 +374,8 @@ def _cached(images: Images, options: DataOptions) -> Images:
     if options.cache == "none":
         return images
     folder = Path(options.cache_dir) if options.cache_dir else None
+    if options.cache == "disk" and folder is None and is_remote(options.root):
+        raise UserError(f"data.cache: disk, and {options.root} is remote; set data.cache_dir")
     return cached(images, options.cache, folder)
 
 

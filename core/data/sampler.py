@@ -15,6 +15,8 @@ import numpy.typing as npt
 # First word of every seed: keeps the streams apart. Without it (seed, epoch) and (seed, epoch, 0)
 # would be one stream, as SeedSequence pads with zeros.
 _ORDER_STREAM, _SAMPLE_STREAM = 1, 2
+AUGMENT_STREAMS = 3, 4
+"""For `Sample.generator`: further changes of a sample's A and B, which shift no crop."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Sample:
     position: int
     item: int
 
-    def generator(self) -> np.random.Generator:
+    def generator(self, stream: int = _SAMPLE_STREAM) -> np.random.Generator:
         """Return own random numbers, independent of workers, processes and batch size."""
-        words = [_SAMPLE_STREAM, self.seed % 2**64, self.epoch, self.position]
+        words = [stream, self.seed % 2**64, self.epoch, self.position]
         return np.random.default_rng(words)
 
 

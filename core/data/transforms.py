@@ -13,6 +13,7 @@ Deviations from the official code, both where it fails or feeds something unwant
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +120,15 @@ def for_network(picture: Picture, channels: int, options: DataOptions) -> Pixels
     return pixels if pixels.dtype == np.uint8 else pixels * np.float32(2) - np.float32(1)
 
 
+Cut = Callable[[Pixels, slice, slice], Pixels]
+"""Takes rows and columns of an image [C, H, W]."""
+
+
+def sliced(image: Pixels, rows: slice, columns: slice) -> Pixels:
+    """Take rows and columns as they are."""
+    return image[:, rows, columns]
+
+
 @dataclass(frozen=True)
 class CropFlip:
     """The random half of the preprocessing, as numbers that can be applied to several images.
@@ -154,20 +164,26 @@ class CropFlip:
         """Return the crop in the middle, not mirrored."""
         return cls(_slack(width, side) // 2, _slack(height, side) // 2, side)
 
-    def apply(self, image: Pixels) -> Pixels:
-        """Crop and mirror [C, H, W], uint8 or float32 in [-1, 1]; unlike in `resize`, C is first.
+    def apply(self, image: Pixels, cut: Cut = sliced) -> Pixels:
+        """Crop by `cut` and mirror [C, H, W], uint8 or float32 in [-1, 1].
+
+        Unlike in `resize`, C is first.
 
         An image that is smaller than the crop on one side only is padded with black at its right or
         lower edge, as the published code does; one that is smaller on both stays as it is.
 
         Returns:
-            [C, H, W] of the type of `image`; a view of it where nothing is padded.
+            [C, H, W] of the type of `image`; a view of it where nothing is cut out or padded anew.
         """
         _, height, width = image.shape
-        if self.side is not None and max(height, width) > self.side:
-            image = image[:, self.y : self.y + self.side, self.x : self.x + self.side]
-            missing = [(0, 0), *((0, self.side - length) for length in image.shape[1:])]
-            if min(height, width) < self.side:
+        side = self.side
+        if side is None or max(height, width) <= side:
+            image = cut(image, slice(0, height), slice(0, width))
+        else:
+            rows = slice(self.y, min(self.y + side, height))
+            image = cut(image, rows, slice(self.x, min(self.x + side, width)))
+            missing = [(0, 0), *((0, side - length) for length in image.shape[1:])]
+            if min(height, width) < side:
                 image = np.pad(image, missing, constant_values=0 if image.dtype == np.uint8 else -1)
         return image[:, :, ::-1] if self.flip else image
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.data.addresses import open_address
 from core.data.folders import find_paired, find_unpaired
-from core.data.images import describe_image
+from core.data.images import Description, describe, describe_image
 from core.data.parallel import in_threads
-from core.data.readers.interface import OpensImages
+from core.data.readers.interface import OpensImages, Pictures
 from core.data.single import find_domain
 from core.errors import UserError
 from core.family import Layout
-from core.options import DataOptions, RunConfig, Span
+from core.options import DataOptions, Input, RunConfig, Span
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -36,6 +38,11 @@ def with_white(config: C, layout: Layout, earlier: Any = None) -> C:
     data: DataOptions = config.data
     if data.white != "auto":
         return config
+    if data.a:
+        before = (earlier or {}).get("data", {})
+        sides = {name: _with_spans(data, name, before.get(name) or ()) for name in ("a", "b")}
+        own = data.model_copy(update={"white": None, **sides})
+        return config.model_copy(update={"data": own})
     kept = (earlier or {}).get("data", {}).get("white")
     white = _measured(data, layout) if kept in (None, "auto") else kept
     changed = type(data).model_validate(data.model_dump() | {"white": white})
@@ -43,11 +50,8 @@ def with_white(config: C, layout: Layout, earlier: Any = None) -> C:
 
 
 def _measured(data: DataOptions, layout: Layout) -> tuple[Span | None, ...]:
-    if isinstance(data, OpensImages) or data.a:
-        raise UserError(
-            "data.white: auto measures the layouts of data.root; give the value that is white, or "
-            "each part of data.a and data.b its own (`{path: depth/, white: 4095}`)"
-        )
+    if isinstance(data, OpensImages):
+        raise UserError("data.white: auto measures image files; give the value that is white")
     if layout == "single":
         tags = getattr(data, "tags", None)
         found = find_domain(data.root, "train", tags, data.val_fraction)
@@ -59,10 +63,37 @@ def _measured(data: DataOptions, layout: Layout) -> tuple[Span | None, ...]:
     return _span(domains.a, data), _span(domains.b, data)
 
 
+def _with_spans(data: DataOptions, name: str, before: Sequence[Any]) -> tuple[Input, ...]:
+    """Give the inputs of a side that are neither label maps nor have a white of their own theirs.
+
+    It is what a checkpoint has for them, or measured.
+    """
+    result = []
+    for place, given in enumerate(getattr(data, name)):
+        kept = before[place]["white"] if place < len(before) else None
+        if given.labels or given.white is not None:
+            kept = given.white
+        elif kept is None:
+            pictures = open_address(data.root, given.path, "train", data.max_images)
+            kept = _span_of(partial(_described, pictures), len(pictures), data)
+        result.append(Input.model_validate(given.model_dump() | {"white": kept}))
+    return tuple(result)
+
+
+def _described(pictures: Pictures, item: int) -> Description:
+    return describe(pictures.stored(item))
+
+
 def _span(files: Sequence[Path], data: DataOptions) -> Span | None:
+    return _span_of(lambda i: describe_image(files[i]), len(files), data)
+
+
+def _span_of(
+    described: Callable[[int], Description], number: int, data: DataOptions
+) -> Span | None:
     lows, highs = [], []
-    described = in_threads(lambda i: describe_image(files[i]), len(files), "measuring white")
-    with contextlib.closing(described) as outcomes:
+    found = in_threads(described, number, "measuring white")
+    with contextlib.closing(found) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UserError):
                 if data.on_error == "refuse":

@@ -143,7 +143,9 @@ def _of_inputs(
     paired: bool,
 ) -> EvaluationSet:
     """Open what `data.a` and `data.b` name, below another root perhaps."""
-    here = options.model_copy(update={"root": str(root), "max_images": max_images})
+    same = root == Path(options.root)  # which may be an address, and no path
+    own = options.root if same else str(root)
+    here = options.model_copy(update={"root": own, "max_images": max_images})
     opened = open_inputs(here, "paired" if paired else "unpaired", "test", channels)
     looks = Look(options.a), Look(options.b)
     a = Pictures(opened[0], 0, looks[0])

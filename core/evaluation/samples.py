@@ -1,10 +1,14 @@
 """Measure how close pictures made from noise are to real ones: FID and KID of samples."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from core.data.addresses import has_part
+from core.data.inputs import open_inputs
+from core.data.readers.interface import Images
 from core.data.single import domain_source, find_domain
 from core.data.transforms import CropFlip, crop_side, for_testing
 from core.errors import UserError
@@ -35,8 +39,7 @@ def evaluate_samples(
     """
     config = sampler.family.config
     data = for_testing(config.data).model_copy(update={"max_images": options.max_images})
-    found = find_domain(root, "test", config.data.tags, data.val_fraction)
-    source = domain_source(found, config.channels[0], data)
+    source, captions, origin = _images(root, config.channels[0], data)
     distances = FeatureDistances(options, sampler.device)
     reals, fakes = distances.collector(), distances.collector()
     measures: Measures = {}
@@ -49,7 +52,6 @@ def evaluate_samples(
             reals.add(to_rgb(in_8_bits(torch.from_numpy(crop.apply(pixels).copy()))))
         generator = torch.Generator().manual_seed(seed)
         noise = sampler.family.random_noise(len(source), generator)
-        captions = found.captions[: len(source)]
         if sampler.family.vocabulary is not None and not captions:
             raise UserError(
                 f"{root}: this model draws what it is told, and these images have no captions; "
@@ -61,8 +63,24 @@ def evaluate_samples(
                 fakes.add(to_rgb(image))
         known = SetFeatures.of(reals.features(), distances.protocol)
         measures = distances.measures(fakes.features(), known)
-    if found.split != "test":
-        notes.append(f"there is no test split: compared with {found.origin}")
+    if origin:
+        notes.append(f"there is no test split: compared with {origin}")
     scores = Scores(len(source), len(source), measures)
     notes = list(dict.fromkeys([*distances.notes, *notes]))
     return Evaluation({"samples": scores}, notes, protocol(distances))
+
+
+def _images(root: Path, channels: int, data: Any) -> tuple[Images, tuple[str, ...], str]:
+    """Open the test images, or what stands in for them, with their captions.
+
+    The last says what stands in; empty where there is a test split.
+    """
+    if data.a:
+        here = data if root == Path(data.root) else data.model_copy(update={"root": str(root)})
+        (images,) = open_inputs(here, "single", "test", (channels,))
+        there = data.val_fraction or has_part(here.root, data.a[0].path, "test")
+        return images, (), "" if there else data.a[0].path
+    found = find_domain(root, "test", data.tags, data.val_fraction)
+    source = domain_source(found, channels, data)
+    origin = "" if found.split == "test" else found.origin
+    return source, found.captions[: len(source)], origin

@@ -146,10 +146,13 @@ def run(translator: Translator, args: Namespace, world: World) -> int:
         ("--workers", args.workers),
         ("--gallery", args.gallery or None),
         ("--check", args.check or None),
+        ("--engine", args.engine if args.engine != "local" else None),
         ("torchrun", world.size if world.size > 1 else None),
     ):
         if value is not None:
             raise UserError(f"{option} {value}: has no meaning for a video")
+    if not isinstance(args.output, Path):
+        raise UserError(f"--output {args.output}: a video is written to a file of this machine")
     if args.crf > _WORST:
         raise UserError(f"--crf {args.crf}: from 0 to {_WORST}")
     direction = translator.check_direction(args.direction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from core.config import validate
 from core.data.inputs import with_inputs
 from core.data.loader import build_loader, fixed_batch
+from core.data.white import with_white
 from core.errors import UserError
 from families import FAMILIES
 
@@ -75,6 +77,17 @@ def test_splits_and_shares_of_them(tmp_path: Path) -> None:
     )
     named = config_of(tmp_path / "split", a="rgb/{split}", b="mask/{split}")
     assert next(loader_of(named, "test")).names_b == ("mask/test/4.png",)
+    shutil.rmtree(tmp_path / "split" / "mask" / "test")
+    for name in ("rgb", "depth"):
+        shutil.move(tmp_path / "split" / name / "test", tmp_path / name)
+    assert fixed_batch(config.data, layout="paired", channels=(7, 3), num_images=1).names_a == (
+        "rgb/train/0.png",
+    )
+    with pytest.raises(UserError, match=r"rgb/: there are training pictures and none for testing"):
+        loader_of(config, "test")
+    assert (
+        len({next(loader_of(config_of(tmp_path / "split", val_fraction=0.3), "test")).names_a}) == 1
+    )
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
@@ -97,12 +110,28 @@ def test_directions_unpaired_data_and_other_families(tmp_path: Path) -> None:
     assert next(loader_of(gray, layout="single")).images.shape[1] == 1
 
 
+def test_white_is_measured_for_each_input_and_kept(tmp_path: Path) -> None:
+    depth = {"path": "depth/"}
+    config = config_of(write(tmp_path), a=["rgb/", depth, {"path": "mask", "labels": 3}],
+                       b=depth, white="auto", model={})  # fmt: skip
+    config = with_white(config, "paired")
+    span = (float(DEPTH.min()), float(DEPTH.max()))
+    assert [given.white for given in config.data.a] == [None, span, None]
+    assert config.data.spans == (None, span) and config.data.white is None
+    (tmp_path / "depth" / "0.png").unlink()
+    again = config_of(tmp_path, a=["rgb/", depth, {"path": "mask", "labels": 3}], b=depth,
+                      white="auto")  # fmt: skip
+    assert with_white(again, "paired", config.model_dump(mode="json")).data == config.data
+
+
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(
         UserError, match=r"model\.input_nc: 5, but data\.a has 7 channels; leave it"
     ):
         config_of(tmp_path, model={"input_nc": 5})
+    with pytest.raises(UserError, match=r"tags: go with the images of root"):
+        config_of(tmp_path, "dcgan", b=[], crop_size=16, tags="tags.csv")
     with pytest.raises(UserError, match=r"a and b: give both"):
         config_of(tmp_path, b=[])
     with pytest.raises(UserError, match=r"holds class 2, but labels: 2 has 0 to 1"):

@@ -28,8 +28,9 @@ def options(root: Path, **values: object) -> DataOptions:
 
 
 def loader_of(root: Path, batch_size: int = 2, **values: Any) -> Loader:
-    """A loader; names of DataOptions go there, the rest to `build_loader`."""
-    data = {key: values.pop(key) for key in list(values) if key in DataOptions.model_fields}
+    """A loader; names of DataOptions but `augment` go there, the rest to `build_loader`."""
+    fields = DataOptions.model_fields.keys() - {"augment"}
+    data = {key: values.pop(key) for key in list(values) if key in fields}
     call = {"layout": "unpaired", "split": "train", "channels": (3, 3), "seed": 1}
     return build_loader(options(root, **data), batch_size=batch_size, **{**call, **values})
 

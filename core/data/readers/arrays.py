@@ -12,13 +12,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from core.data.images import picture_of_stored
 from core.data.label_maps import Ids, as_ids
-from core.data.picture import Picture
 from core.data.readers.storage import fetch, is_remote, opened, stamp
-from core.data.stored import of_numbers
+from core.data.stored import Stored, of_numbers
 from core.errors import UserError
-from core.options import Span
 
 Array = npt.NDArray[np.generic]
 
@@ -80,14 +77,13 @@ class ArrayPictures:
         """Return file and number."""
         return f"{self.address.rpartition('/')[2]}#{item}"
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """See `Pictures.read`."""
+    def stored(self, item: int) -> Stored:
+        """See `Pictures.stored`."""
         values = self._values(item)
         try:
-            stored = of_numbers(values.reshape(*values.shape[:2], -1), alpha=False)
+            return of_numbers(values.reshape(*values.shape[:2], -1), alpha=False)
         except ValueError as error:
             raise UserError(f"{self.name(item)}: {error}") from None
-        return picture_of_stored(stored, span, self.name(item))
 
     def ids(self, item: int) -> Ids:
         """See `Pictures.ids`."""

@@ -11,12 +11,13 @@ from typing import Any
 import PIL
 
 from core.data.folders import TwoDomains
-from core.data.images import decode_picture, read_picture
+from core.data.images import decode_stored, read_picture, read_stored
 from core.data.label_maps import Ids, read_ids
 from core.data.names import printable, same, stem
 from core.data.pages import split_page
-from core.data.picture import Picture, Pixels
+from core.data.picture import Pixels
 from core.data.readers.storage import fetch
+from core.data.stored import Stored
 from core.data.transforms import for_network
 from core.options import DataOptions, Span
 
@@ -124,9 +125,9 @@ class FilePictures:
         """See `Pictures.name`."""
         return relative_name(self.files[item], self.root)
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """See `Pictures.read`."""
-        return read_picture(self.files[item], span)
+    def stored(self, item: int) -> Stored:
+        """See `Pictures.stored`."""
+        return read_stored(self.files[item])
 
     def ids(self, item: int) -> Ids:
         """See `Pictures.ids`."""
@@ -165,9 +166,9 @@ class RemotePictures:
         """See `Pictures.name`."""
         return self.names[item]
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """See `Pictures.read`."""
-        return decode_picture(self._content(item), self.names[item], span)
+    def stored(self, item: int) -> Stored:
+        """See `Pictures.stored`."""
+        return decode_stored(self._content(item), self.names[item])
 
     def ids(self, item: int) -> Ids:
         """See `Pictures.ids`."""

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data.label_maps import Ids
-from core.data.picture import Picture, Pixels
+from core.data.picture import EIGHT_BITS, Pixels
 from core.data.readers.files import Source
 from core.data.readers.storage import stamp
+from core.data.stored import Stored
 from core.data.transforms import resize
 from core.errors import UserError
-from core.options import Span
 
 _MAGIC = 0x00000803  # unsigned bytes, three dimensions
 _HEADER_BYTES = 16
@@ -105,9 +105,9 @@ class IdxPictures:
         """Return file and number."""
         return f"{self.file.name}#{item}"
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """See `Pictures.read`."""
-        return Picture(self.pixels[item][..., None], mode="L", name=self.name(item))
+    def stored(self, item: int) -> Stored:
+        """See `Pictures.stored`."""
+        return Stored(self.pixels[item][..., None], None, EIGHT_BITS, "L")
 
     def ids(self, item: int) -> Ids:
         """See `Pictures.ids`."""

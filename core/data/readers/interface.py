@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from core.data.label_maps import Ids
-from core.data.picture import Picture, Pixels
-from core.options import Span
+from core.data.picture import Pixels
+from core.data.stored import Stored
 
 
 class Images(Protocol):
@@ -46,8 +46,8 @@ class Pictures(Protocol):
     def name(self, item: int) -> str:
         """Name for messages and results."""
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """Decode a picture; see `core.data.images.read_picture`.
+    def stored(self, item: int) -> Stored:
+        """Decode a picture, and leave its values as they are stored.
 
         Raises:
             UserError: It cannot be read.

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from core.data.images import decode_picture, has_image_extension
+from core.data.images import decode_picture, decode_stored, has_image_extension
 from core.data.label_maps import Ids, read_ids
 from core.data.names import printable, same
-from core.data.picture import Picture, Pixels
+from core.data.picture import Pixels
 from core.data.readers.files import Source, relative_name
 from core.data.readers.storage import fetch, opened, stamp
+from core.data.stored import Stored
 from core.data.transforms import for_network
 from core.errors import UserError
-from core.options import DataOptions, Span
+from core.options import DataOptions
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -140,9 +141,9 @@ class ShardPictures:
         number, _, name, _, _ = self.members[item]
         return printable(f"{self.shards[number].rpartition('/')[2]}/{name}")
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """See `Pictures.read`."""
-        return decode_picture(self._content(item), self.name(item), span)
+    def stored(self, item: int) -> Stored:
+        """See `Pictures.stored`."""
+        return decode_stored(self._content(item), self.name(item))
 
     def ids(self, item: int) -> Ids:
         """See `Pictures.ids`."""

@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from core.data.images import decode_picture, picture_of_stored
+from core.data.images import decode_stored
 from core.data.label_maps import Ids, as_ids, read_ids
-from core.data.picture import Picture
 from core.data.readers.storage import fetch
-from core.data.stored import of_numbers
+from core.data.stored import Stored, of_numbers
 from core.errors import UserError
-from core.options import Span
 
 STREAM = "datasets://"
 """What the address of a stream begins with: `datasets://owner/name#column`, or a local folder."""
@@ -65,9 +63,9 @@ class TablePictures:
         """Return folder, column and row."""
         return f"{self.folder.name}#{self.column}-{item:06d}"
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """See `Pictures.read`."""
-        return _picture(self._table[item][self.column], self.name(item), span)
+    def stored(self, item: int) -> Stored:
+        """See `Pictures.stored`."""
+        return _stored(self._table[item][self.column], self.name(item))
 
     def ids(self, item: int) -> Ids:
         """See `Pictures.ids`."""
@@ -135,9 +133,9 @@ class StreamPictures:
         """Return source, column and row."""
         return f"{self.source}#{self.column}-{item:06d}"
 
-    def read(self, item: int, span: Span | None) -> Picture:
-        """See `Pictures.read`; rows before the last one mean a new stream."""
-        return _picture(self._row(item), self.name(item), span)
+    def stored(self, item: int) -> Stored:
+        """See `Pictures.stored`; rows before the last one mean a new stream."""
+        return _stored(self._row(item), self.name(item))
 
     def ids(self, item: int) -> Ids:
         """See `Pictures.ids`."""
@@ -220,17 +218,16 @@ def _undecoded(table: Any, column: str) -> Any:
     return table.with_format("numpy")
 
 
-def _picture(value: Any, name: str, span: Span | None) -> Picture:
+def _stored(value: Any, name: str) -> Stored:
     if isinstance(value, dict):
-        return decode_picture(_content(value), name, span)
+        return decode_stored(_content(value), name)
     values = np.asarray(value)
     try:
         if values.ndim not in (2, 3):
             raise ValueError(f"shape {values.shape}; a picture is [H, W] or [H, W, C]")
-        stored = of_numbers(values.reshape(*values.shape[:2], -1), alpha=False)
+        return of_numbers(values.reshape(*values.shape[:2], -1), alpha=False)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
-    return picture_of_stored(stored, span, name)
 
 
 def _ids(value: Any, name: str) -> Ids:

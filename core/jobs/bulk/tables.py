@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core.data.images import decode_picture
+from core.data.images import decode_picture, picture_of_stored
 from core.data.picture import Picture
 from core.data.readers.shards import expand_text
 from core.data.readers.storage import fetch, opened
@@ -53,7 +53,8 @@ class RowItem:
 
     def read(self, span: Span | None) -> Picture:
         """See `core.jobs.bulk.sources.Item`."""
-        return _opened(self.folder, self.column).read(self.row, span)
+        stored = _opened(self.folder, self.column).stored(self.row)
+        return picture_of_stored(stored, span, self.name)
 
 
 @cache
