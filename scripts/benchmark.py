@@ -15,6 +15,8 @@ from typing import Any
 from core.errors import UserError
 from core.runtime import cli
 
+STYLE_PEERS = ("neural-style-pt", "fastphotostyle")
+PEERS = ("cyclegan", "pix2pix", "munit", "drit", "dcgan", *STYLE_PEERS)
 MATTING = "matting against a sparse direct solver, default 256 512 1024 2048 (no --config)"
 
 
@@ -26,8 +28,10 @@ def options(parser: cli.Parser) -> None:
     parser.add_argument("--steps", type=int, default=1, help="training steps (rounds) per repeat")
     changes: dict[str, Any] = {"action": "append", "metavar": "KEY=VALUE"}
     parser.add_argument("--fast", **changes, help="train (or run) options of the fast path")
-    costs = "what an option costs: fast steps of the config and of it so changed"
-    parser.add_argument("--against", **changes, help=costs)
+    costs = "what an option costs: fast steps of the config and of it so changed; or with --peer"
+    parser.add_argument("--against", **(changes | {"metavar": "KEY=VALUE|PATH"}), help=costs)
+    peer = "measure beside a checkout of the official code of the config's family, at --against"
+    parser.add_argument("--peer", choices=PEERS, help=peer)
     parser.add_argument("--curves", type=int, metavar="N", help="compare N steps' losses")
     parser.add_argument(
         "--operations", action="store_true", help="count the operations of a step instead"
@@ -73,6 +77,10 @@ def training(args: cli.Args) -> dict[str, Any]:
     config = load_config(args.config, {**FAMILIES, **STYLIZERS}, args.set)
     world = distributed.start(args.device)
     report = {"config": config.name, "device": str(world.device)}
+    if args.peer in STYLE_PEERS:
+        from style.peers import benchmark_peer
+
+        return report | benchmark_peer(args.peer, config, _checkout(args), args.repeats, args.steps)
     if config.family == "neural_style":
         settings = args.set + (args.fast or [])
         run = load_config(args.config, STYLIZERS, settings).run if args.fast else None
@@ -81,7 +89,9 @@ def training(args: cli.Args) -> dict[str, Any]:
         raise UserError(f"{args.config}: {config.family} is not trained; see --smoothing")
     kind = FAMILIES[config.family]
     fast = measure.FAST if args.fast is None else args.fast
-    if args.operations:
+    if args.peer:
+        report |= beside_peer(args, kind, config)
+    elif args.operations:
         report |= measure.count_operations(kind, config, world)
     elif args.loader:
         report["loader"] = measure.benchmark_loader(config, kind.layout, args.repeats)
@@ -95,6 +105,21 @@ def training(args: cli.Args) -> dict[str, Any]:
     if args.curves:
         report["curves"] = measure.benchmark_curves(kind, config, world, fast, args.curves)
     return report
+
+
+def beside_peer(args: cli.Args, kind: Any, config: Any) -> dict[str, Any]:
+    """Measure beside a checkout of the official code."""
+    from core.training.peers import benchmark_peer
+
+    if config.family != args.peer:
+        raise UserError(f"--peer {args.peer}: {args.config} is of {config.family}")
+    return benchmark_peer(kind, config, _checkout(args), args.repeats, args.steps)
+
+
+def _checkout(args: cli.Args) -> Path:
+    if not args.against or len(args.against) > 1:
+        raise UserError(f"--peer {args.peer}: --against PATH names a checkout of its code")
+    return Path(args.against[0])
 
 
 main = partial(cli.main, __doc__, options, benchmark)

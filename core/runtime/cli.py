@@ -5,6 +5,7 @@ A script is `main = partial(cli.main, __doc__, options, work)`. Nothing here imp
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
@@ -108,6 +109,8 @@ def main(
         `work`'s code; 2 for bad input, a full disk or too little GPU memory; 130 after Ctrl-C.
             Anything else is our bug and keeps its stack trace.
     """
+    # Threads that wait by spinning slow a busy machine tenfold; OpenMP reads it when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file's name may be no text: escape, don't stop
             stream.reconfigure(errors="backslashreplace")

@@ -179,7 +179,8 @@ def interleaved(
                 found[name].append(way.submit(_measure, rounds).result())
         peaks = {name: way.submit(_peak).result() for name, way in ways.items()}
     quantities = list(next(iter(found.values()))[0])
-    values = {q: {n: [turn[q] for turn in turns] for n, turns in found.items()} for q in quantities}
+    common = [q for q in quantities if all(q in turns[0] for turns in found.values())]
+    values = {q: {n: [turn[q] for turn in turns] for n, turns in found.items()} for q in common}
     medians = {q: {n: statistics.median(v) for n, v in of.items()} for q, of in values.items()}
     return {
         **medians,
