@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.inference.speed import arrange
-from core.nn.vgg import VGG
+from core.nn.vgg import VGG, VGGDepth
 from core.training.benchmark import interleaved, machine
 from style.neural.benchmark import Iterations
 from style.neural.config import Config as NeuralConfig
@@ -80,7 +80,7 @@ class TheirIterations:
         self._size, self._script = config.scales[-1].size, path / FILES["neural-style-pt"]
         self._kept = tempfile.TemporaryDirectory()
         self._folder = Path(self._kept.name)
-        depth = 16 if config.model.encoder.startswith("vgg16") else 19
+        depth: VGGDepth = 16 if config.model.encoder.startswith("vgg16") else 19
         state = VGG(depth, "relu5_3" if depth == 16 else "relu5_4").state_dict()
         self._weights = self._folder / f"vgg{depth}.pth"
         torch.save(state, self._weights)
