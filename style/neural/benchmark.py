@@ -65,7 +65,7 @@ def benchmark_iterations(
     Returns:
         What `core.training.benchmark.interleaved` finds, the options of the fast path and the size.
     """
-    fast = fast or fast_run(device)
+    fast = (fast or fast_run(device)).on(device.type)
     runs = {"plain": Run(speed="off"), "fast": fast}
     starts = {name: partial(Iterations, config, run, device) for name, run in runs.items()}
     return {
