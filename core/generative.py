@@ -103,7 +103,10 @@ class GenerativeBase:
         vocabulary = self.vocabulary
         if vocabulary is None:
             return (), ()
-        right = vocabulary.encode(batch.captions).to(batch.images)
+        right = vocabulary.encode(batch.captions)
+        if batch.images.is_cuda:
+            right = right.pin_memory()  # otherwise the copy waits for all that is queued
+        right = right.to(batch.images, non_blocking=True)
         return (right,), (vocabulary.mismatched(right),)
 
     def real_images(self, batch: SampleBatch) -> Tensor:

@@ -11,7 +11,8 @@ of the official `DiffAugment_pytorch.py`; a gradient penalty is taken at mixture
 as in the official code.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -70,6 +71,23 @@ def gen_loss(prediction_fake: Tensor, mode: GanMode) -> Tensor:
     return dis_loss(prediction_fake, mode, real=True)
 
 
+def allow_tf32(allowed: bool) -> None:
+    """Let GPUs since Ampere round the factors of fp32 products to ten bits (TF32), or not."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+@contextmanager
+def _in_full() -> Iterator[None]:
+    """Within, products on GPUs have all digits of fp32."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    allow_tf32(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
 def gradient_penalty(
     critic: nn.Module | Callable[[Tensor], Tensor],
     real: Tensor,
@@ -84,9 +102,9 @@ def gradient_penalty(
 
     As the official CycleGAN helper computes it: x = alpha * real + (1 - alpha) * fake with one
     alpha per sample, or the real or fake images themselves (`at`), the gradient of the SUM of all
-    outputs, 1e-16 added to every element before the norm. Runs outside autocast: second-order
-    gradients in half precision are not trustworthy. A module runs eagerly here, by its `forward`,
-    also if it has been compiled in place: torch.compile has no double backward.
+    outputs, 1e-16 added to every element before the norm. Runs outside autocast and without TF32:
+    second-order gradients in few digits are not trustworthy. A module runs eagerly here, by its
+    `forward`, also if it has been compiled in place: torch.compile has no double backward.
 
     Args:
         critic: the discriminator, or a function of images alone.
@@ -97,7 +115,7 @@ def gradient_penalty(
         constant: target norm.
         weight: lambda.
     """
-    with torch.autocast(real.device.type, enabled=False):
+    with torch.autocast(real.device.type, enabled=False), _in_full():
         real, fake = full_precision(real.detach()), full_precision(fake.detach())
         if at == "mixed":
             if alpha is None:

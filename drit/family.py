@@ -83,6 +83,8 @@ class DRIT:
     layout: ClassVar[Layout] = "unpaired"
     ema_networks: ClassVar[tuple[str, ...]] = ("enc_c", "enc_a", "gen")
     objective: ClassVar[str] = "G_loss"
+    shares_graphs: ClassVar[bool] = True
+    """Two updates go backward through one graph."""
 
     def __init__(self, config: DRITConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config

@@ -46,15 +46,15 @@ class Official(Protocol):
         """Take a whole iteration on float images; return losses under our names."""
 
 
-def _module(name: str) -> Any:
+def _imported(work: Callable[[], Any]) -> Any:
     """Import one of the checkout's modules; what it imports for its data alone may be missing."""
     try:
-        return importlib.import_module(name)
+        return work()
     except ImportError as error:
         if error.name is None or error.name in sys.modules:
             raise
         sys.modules[error.name] = MagicMock()
-        return _module(name)
+        return _imported(work)
 
 
 def _load(networks: Mapping[str, nn.Module], ours: Family) -> None:
@@ -86,9 +86,13 @@ class JunYanZhu:
             **{key: value for key, value in lambdas.items() if key != "lambda_gp"},
         )
         if config.family == "cyclegan":
-            self._model = _module("models.cycle_gan_model").CycleGANModel(options)
+            self._model = _imported(
+                lambda: importlib.import_module("models.cycle_gan_model")
+            ).CycleGANModel(options)
         else:
-            self._model = _module("models.pix2pix_model").Pix2PixModel(options)
+            self._model = _imported(
+                lambda: importlib.import_module("models.pix2pix_model")
+            ).Pix2PixModel(options)
         self._names = {"G_GAN": "G_GAN", "G_L1": "G_L1", "D_real": "D_real", "D_fake": "D_fake"}
         if config.family == "cyclegan":
             self._names = {name: name for name in self._model.loss_names}
@@ -116,7 +120,9 @@ class Munit:
             **{"init": "kaiming", "display_size": 1, "vgg_w": 0},
         }
         sys.modules["torch.utils.serialization"] = MagicMock()
-        self._trainer = _module("trainer").MUNIT_Trainer(self._options)
+        self._trainer = _imported(lambda: importlib.import_module("trainer")).MUNIT_Trainer(
+            self._options
+        )
         _load({name: getattr(self._trainer, name) for name in ours.networks}, ours)
 
     def step(self, batch: Images) -> dict[str, float]:
@@ -143,7 +149,7 @@ class Drit:
         torch.optim.Adam = lambda *given, **named: plain(  # type: ignore[assignment, misc]
             *given, **named, fused=True
         )
-        self._model = _module("model").DRIT(options)
+        self._model = _imported(lambda: importlib.import_module("model")).DRIT(options)
         torch.optim.Adam = plain  # type: ignore[misc]
         self._model.gpu = 0
         _load({name: getattr(self._model, name) for name in ours.networks}, ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any, cast
@@ -73,7 +74,7 @@ class Preview:
         networks = self._family.networks.values()
         # The generators' noise (dropout) must not depend on when one looks.
         devices = [self._device] if self._device.type == "cuda" else []
-        with evaluating(*networks), torch.random.fork_rng(devices):
+        with evaluating(*networks), torch.random.fork_rng(devices), self._eagerly():
             if isinstance(self._family, GenerativeFamily):
                 image = self._draw_samples(self._family, step, log)
             else:
@@ -87,6 +88,11 @@ class Preview:
         if isinstance(self._family, GenerativeFamily):
             self._write_gif()
         self.gallery.write()
+
+    def _eagerly(self) -> contextlib.AbstractContextManager[object]:
+        """A few pictures are not worth graphs of their own, without gradients and in eval mode."""
+        compiled = self._config.train.compile
+        return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
 
     # -- families that translate, or show a batch otherwise ---------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -9,7 +10,9 @@ import torch
 import torch._functorch.config
 from torch import Tensor
 
+from core.cpu import choices
 from core.family import Batch, Family, Update
+from core.losses import allow_tf32
 from core.nn.norms import synchronise
 from core.options import TrainOptions
 from core.runtime import distributed
@@ -41,6 +44,7 @@ class Stepper:
         networks = list(family.networks.values())
         options = arranged(options, networks, device)
         self._family, self.options, self.device = family, options, device
+        allow_tf32(options.tf32)
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         if device.type == "cuda" and distributed.num_processes() > 1:
             for network in networks:
@@ -51,12 +55,25 @@ class Stepper:
         if options.compile:
             for network in networks:
                 network.compile()  # in place: state-dict keys stay
-            # A graph that is gone through twice (`Updater.step_together`) must keep what it saved.
-            torch._functorch.config.donated_buffer = False
+            if getattr(family, "shares_graphs", False):
+                # A graph gone through twice (`Updater.step_together`) must keep what it saved.
+                torch._functorch.config.donated_buffer = False
         distributed.broadcast_networks(networks)
         fp16 = options.precision == "fp16"
         self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
         self.update = Updater(device, networks, options.clip_grad_norm, self.scaler)
+
+    @property
+    def ways(self) -> Mapping[str, str]:
+        """How convolutions are done where that was measured, kept for a run that goes on.
+
+        It then rounds as before, also where the measurement would come out otherwise.
+        """
+        return choices.current().state_dict()
+
+    @ways.setter
+    def ways(self, ways: Mapping[str, str]) -> None:
+        choices.current().load_state_dict(ways)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One full iteration on a batch from the loader; returns detached scalars."""

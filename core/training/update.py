@@ -271,6 +271,8 @@ class Updater:
                 optimizer.grad_scale = None  # type: ignore[attr-defined]
                 optimizer.found_inf = bad  # type: ignore[attr-defined]
                 optimizer.step()
+            elif bad.is_cuda:
+                step_unless(bad, optimizer)
             elif not bad.item():
                 optimizer.step()
         # A network that is used again within the step must not meet casts of its old weights.
@@ -281,6 +283,29 @@ class Updater:
             scale = self.scaler.scale(torch.ones_like(bad))
             bad = torch.where(scale > 1, (~torch.isfinite(poison)).to(bad.dtype), bad)
         self.skipped = torch.maximum(self.skipped, bad.to(self.skipped.device))
+
+
+@torch.no_grad()
+def step_unless(bad: Tensor, optimizer: Optimizer) -> None:
+    """Step an optimizer that reads no flag, and take it back where `bad` is 1, without waiting.
+
+    Args:
+        bad: 1 or 0, on the parameters' device.
+        optimizer: whose moments, if it has none yet, are zeros after a step that is taken back;
+            its count of steps goes on.
+    """
+    parameters = parameters_of([optimizer])
+    before = [p.clone() for p in parameters]
+    moments = {
+        (p, key): value.clone() for p in parameters for key, value in optimizer.state[p].items()
+    }
+    optimizer.step()
+    for parameter, old in zip(parameters, before, strict=True):
+        parameter.copy_(torch.where(bad > 0, old, parameter))
+        for key, value in optimizer.state[parameter].items():
+            if key != "step":
+                was = moments.get((parameter, key), torch.zeros_like(value))
+                value.copy_(torch.where(bad > 0, was, value))
 
 
 def _gathered(buffers: Sequence[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from core.errors import UserError
 from core.options import TrainOptions
 from core.training import speed
 from core.training.speed import arranged, told
+from core.training.update import step_unless
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 WIDE = nn.Conv2d(128, 128, 3)
@@ -59,3 +60,20 @@ def test_bf16_is_advised_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     line = told(arranged(TrainOptions(), [WIDE], CPU), CPU)
     assert "channels_last" in line and "train.precision=bf16 would be faster" in line
     assert told(TrainOptions(speed="off"), CPU) == "speed: as torch has it"
+
+
+@pytest.mark.parametrize("steps_before", [0, 1])
+def test_a_step_is_taken_back_without_a_flag(steps_before: int) -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.RMSprop([weight], lr=0.1)
+    for _ in range(steps_before):
+        weight.grad = torch.ones(3)
+        step_unless(torch.zeros(()), optimizer)
+    assert bool((weight < 1).all()) == bool(steps_before)
+    kept, moments = weight.detach().clone(), dict(optimizer.state[weight])
+    moments = {key: value.clone() for key, value in moments.items()}
+    weight.grad = torch.full((3,), torch.nan)
+    step_unless(torch.ones(()), optimizer)
+    torch.testing.assert_close(weight.detach(), kept)
+    expected = moments.get("square_avg", torch.zeros(3))
+    torch.testing.assert_close(optimizer.state[weight]["square_avg"], expected)
