@@ -77,17 +77,15 @@ def accelerate_inference(networks: Iterable[nn.Module]) -> None:
     accelerate(networks, winograd=True, keep_memory=True)
 
 
-def _exchange_convolution(module: Any) -> None:
-    if type(module) is DoubledConv2d:
+def _exchange_convolution(layer: nn.Module) -> None:
+    module: Any = layer
+    fixed = not any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+    if type(layer) is DoubledConv2d:
         module.__class__ = convolutions.DoubledConv2d
-        module.kept = None if module.weight.requires_grad else KeptFilters(fixed=True)
-    elif type(module) in (nn.Conv2d, nn.ConvTranspose2d) and convolutions.can_do(module):
-        module.fixed = not module.weight.requires_grad
-        if isinstance(module, nn.Conv2d):
-            module.__class__ = Conv2d
-            module.kept = KeptFilters(fixed=not module.weight.requires_grad)
-        else:
-            module.__class__ = ConvTranspose2d
+        module.kept = KeptFilters(fixed=True) if fixed else None
+    elif type(layer) in (nn.Conv2d, nn.ConvTranspose2d) and convolutions.can_do(layer):
+        module.__class__ = Conv2d if type(layer) is nn.Conv2d else ConvTranspose2d
+        module.fixed, module.kept = fixed, KeptFilters(fixed)
 
 
 def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, Conv2d]]:

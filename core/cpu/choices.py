@@ -58,7 +58,7 @@ class Choices:
         """Return the fastest of `ways` for `key`, measured unless an earlier run has done so."""
         name = repr((torch.get_num_threads(), *key))
         way = self._kept.get(name)
-        if way not in ways:
+        if way is None or way not in ways:
             way = self._measured(ways)
             self._keep(name, way)
         self._known[key] = way
