@@ -101,8 +101,8 @@ class PhotoStylizer:
         Raises:
             UserError: weights that are missing, or do not fit.
         """
-        # As written: minimal filtering rounds enough to exchange maxima of the poolings, after which
-        # unpooling puts values elsewhere (3 % of them at 160 px), and saves a tenth.
+        # As written: minimal filtering rounds enough to exchange maxima of the poolings, and then
+        # unpooling puts values elsewhere (3 % of them at 160 px); it saves a tenth.
         return cls(config, _cascade(config).requires_grad_(False).eval().to(device), device)
 
     def stylize(
