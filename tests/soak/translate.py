@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -133,7 +135,10 @@ def recorded_bytes(output: Path) -> int:
 
 
 def soak(job: Job, kills: int, seconds: float) -> None:
-    """Kill as often as asked for, about evenly over the `seconds` of a job, then let it end."""
+    """Kill as often as asked for, each time soon after a start, then let the job end.
+
+    The `seconds` are those of an unbroken job.
+    """
     while sum(job.kills.values()) < kills:
         if not job.runs:
             job.end()
@@ -142,11 +147,12 @@ def soak(job: Job, kills: int, seconds: float) -> None:
         if job.random.random() < 0.8:  # the others are killed before they have done anything
             while job.runs and recorded_bytes(job.output) == before:
                 time.sleep(0.05)
-        deadline = time.monotonic() + job.random.uniform(0, seconds / kills)
+        deadline = time.monotonic() + job.random.uniform(0, seconds / 8)
         while job.runs and time.monotonic() < deadline:
             time.sleep(0.05)
         if job.runs:
             job.kill_one()
+            print(dict(job.kills), len(set(lines(job.output))), "recorded", flush=True)
         elif all(code == 0 for code in job.end()):
             return  # done before all kills
     job.end()
@@ -187,12 +193,16 @@ def main() -> None:
         print(f"unbroken: {seconds:.0f} s", flush=True)
         expected = results(folder / "unbroken")
         killed: Counter[str] = Counter()
-        while killed.total() < args.kills:
-            job = Job(words, folder / f"out{killed.total()}", args.seed + killed.total())
+        for number in itertools.count():
+            output = folder / f"out{number}"
+            job = Job(words, output, args.seed + number)
             soak(job, min(args.kills - killed.total(), args.kills_each), seconds)
             killed += job.kills
-            compare(job.output, expected, args.pictures)
+            compare(output, expected, args.pictures)
             print(f"{dict(killed)}: {len(expected)} results, all there and right", flush=True)
+            shutil.rmtree(output)
+            if killed.total() >= args.kills:
+                break
 
 
 def compare(output: Path, expected: dict[str, bytes], pictures: int) -> None:
