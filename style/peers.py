@@ -24,7 +24,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.inference.speed import arrange
 from core.nn.vgg import VGG, VGGDepth
 from core.training.benchmark import interleaved, machine
 from style.neural.benchmark import Iterations
@@ -52,7 +51,6 @@ class PhotoTransfer:
         coarse = torch.rand(2, 3, SIDE // 8, SIDE // 8)
         self._pictures = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1)
         if path is None:
-            arrange([ours], "auto")
             self._transfer: Any = ours
             return
         sys.path.insert(0, str(path))
