@@ -31,8 +31,6 @@ Preprocess = Literal[
 ]
 TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Policy = Literal["linear", "linear_legacy", "step", "plateau", "cosine", "constant"]
-
-
 Span = tuple[float, float]
 """The stored values that are black and white."""
 
@@ -85,10 +83,7 @@ Inputs = Annotated[tuple[Input, ...], BeforeValidator(_as_inputs)]
 
 
 class AugmentOptions(Options):
-    """Random changes of training images besides crop and flip (`core.data.augment`).
-
-    The images of a pair change alike; colours change by factors of 1 plus or minus the number.
-    """
+    """Random changes of training images besides crop and flip (`core.data.augment`)."""
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Degrees; turn by up to so many, either way."""
@@ -97,22 +92,16 @@ class AugmentOptions(Options):
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
+    """These three by factors of 1 plus or minus up to so much."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Turn the colour circle by up to this part of it, either way."""
     color_domains: Literal["both", "A", "B"] = "both"
     """Of the data set; those whose colours change."""
 
-    @property
-    def changes_colours(self) -> bool:
-        """Whether any colour changes."""
-        return any((self.brightness, self.contrast, self.saturation, self.hue))
-
     @model_validator(mode="after")
-    def _ranges_that_count(self) -> Self:
+    def _smaller_scale_first(self) -> Self:
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale: give the smaller factor first, not {[*self.scale]}")
-        if self.color_domains != "both" and not self.changes_colours:
-            raise ValueError(f"color_domains: {self.color_domains}, but no colour is to change")
         return self
 
 

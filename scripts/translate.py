@@ -23,7 +23,7 @@ def options(parser: cli.Parser) -> None:
     kinds = "folder, list, shards, image or video"
     parser.add_argument("--input", type=cli.place, required=True, help=kinds)
     cli.add(parser, "--output", type=cli.place, help="folder, shards, address or video")
-    cli.add(parser, "--direction", "--precision", "--eval", "--device")
+    cli.add(parser, "--direction", "--precision", "--eval", "--speed", "--device")
     parser.add_argument("--tile", type=int, help="tile side in px; 0: never; default: if needed")
     white = "value that is white in more than 8 bits; default: as trained"
     parser.add_argument("--white", type=float, metavar="VALUE", help=white)
@@ -88,7 +88,7 @@ def work(args: cli.Args) -> int:
         config = load_config(args.config, STYLIZERS, args.set)
         task = job.of_stylizer(STYLIZERS[config.family], config, args, world.device)
     else:
-        modes = cli.chosen(args, "precision", "test_mode", "tile")
+        modes = cli.chosen(args, "precision", "test_mode", "tile", "speed")
         device = args.device if args.engine == "ray" else world.device  # machines choose theirs
         translator = load(choose(args.checkpoint, args.which), device, **modes)
         if is_video(args.input):

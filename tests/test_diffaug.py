@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from core import losses
+from core.config import validate
 from core.family import SampleBatch
 from core.losses import DiffAug, augmented
 from core.training.update import Updater
+from families import FAMILIES
 from tests.conftest import ROOT
 from tests.small import GENERATIVE, SMALL, any_family, batch
 
@@ -59,3 +61,13 @@ def test_every_image_that_is_judged_has_a_hole(name: str, monkeypatch: pytest.Mo
     family.training_step(images, 4, Updater())
     assert len(holes) >= 4 * len(judges)
     assert min(holes) >= 1 / 16
+
+
+def test_images_from_0_to_1_change_as_those_from_minus_1_do() -> None:
+    kind, tree = FAMILIES["dcgan"], {"family": "dcgan", "data": {"root": "nowhere"}}
+    model = {"ngf": 4, "ndf": 4, "output": "sigmoid", "diffaug": ["color", "cutout"]}
+    family: Any = kind.build(validate(kind.Config, tree | {"model": model}))
+    torch.manual_seed(0)
+    ours = family.augmented((IMAGES + 1) / 2)
+    torch.manual_seed(0)
+    torch.testing.assert_close(ours * 2 - 1, augmented(IMAGES, ("color", "cutout")))

@@ -73,6 +73,7 @@ class _Loader(_Part):
 
 class _Local(_Part):
     rng: dict[str, Any]
+    ways: dict[str, str] = {}  # older ones have none
     state: dict[str, dict[str, Any]]
 
 

@@ -14,7 +14,7 @@ from core.cpu.convolutions import Conv2d, ConvTranspose2d
 from core.cpu.filters import KeptFilters, watch_optimizers
 from core.cpu.memory import keep_freed_memory
 from core.nn.norms import InstanceNorm2d, Normalise
-from core.nn.padding import ReflectionPad2d
+from core.nn.padding import MirroredConv2d, ReflectionPad2d
 from core.nn.upsampling import DoubledConv2d
 
 
@@ -77,15 +77,20 @@ def accelerate_inference(networks: Iterable[nn.Module]) -> None:
     accelerate(networks, winograd=True, keep_memory=True)
 
 
+_EXCHANGED = (nn.Conv2d, nn.ConvTranspose2d, MirroredConv2d)
+
+
 def _exchange_convolution(layer: nn.Module) -> None:
     module: Any = layer
     fixed = not any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
     if type(layer) is DoubledConv2d:
         module.__class__ = convolutions.DoubledConv2d
         module.kept = KeptFilters(fixed=True) if fixed else None
-    elif type(layer) in (nn.Conv2d, nn.ConvTranspose2d) and convolutions.can_do(layer):
-        module.__class__ = Conv2d if type(layer) is nn.Conv2d else ConvTranspose2d
+    elif type(layer) in _EXCHANGED and convolutions.can_do(layer):
+        if type(layer) is MirroredConv2d:
+            module.pads = "reflect"
         module.fixed, module.kept = fixed, KeptFilters(fixed)
+        module.__class__ = ConvTranspose2d if type(layer) is nn.ConvTranspose2d else Conv2d
 
 
 def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, Conv2d]]:

@@ -56,13 +56,23 @@ class Choices:
 
     def fastest(self, key: Key, ways: Ways) -> str:
         """Return the fastest of `ways` for `key`, measured unless an earlier run has done so."""
-        name = repr((torch.get_num_threads(), *key))
+        name = _name(key)
         way = self._kept.get(name)
         if way is None or way not in ways:
             way = self._measured(ways)
             self._keep(name, way)
         self._known[key] = way
         return way
+
+    def state_dict(self) -> dict[str, str]:
+        """Return the ways taken so far; a run that goes on takes them again, to round as before."""
+        names = [_name(key) for key in self._known]
+        return {name: self._kept[name] for name in names if name in self._kept}
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        """Take the ways of a checkpoint, whatever was found here."""
+        self._kept |= state
+        self._known.clear()
 
     def _measured(self, ways: Ways) -> str:
         best = dict.fromkeys(ways, float("inf"))
@@ -87,6 +97,10 @@ class Choices:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(self._kept, file, indent=0, sort_keys=True)
             Path(temporary).replace(self._file)
+
+
+def _name(key: Key) -> str:
+    return repr((torch.get_num_threads(), *key))
 
 
 def _read(file: Path | None) -> dict[str, str]:

@@ -118,11 +118,14 @@ class Conv2d(nn.Conv2d):
         taps, mode = self.kernel_size[0], self.pads
         mirrors = mode != "zeros"
 
+        def padded(x: Tensor) -> Tensor:
+            return _mirrored(x) if mirrors else x
+
         def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            return F.conv2d(_mirrored(x) if mirrors else x, weight, bias, stride, padding)
+            return F.conv2d(padded(x), weight, bias, stride, padding)
 
         def by_parts(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            return convolve(_mirrored(x) if mirrors else x, weight, bias, Form(stride, padding))
+            return convolve(padded(x), weight, bias, Form(stride, padding))
 
         ways: dict[str, Way] = {"torch": plain, "parts": by_parts}
         if stride == 1 and suits(x, self.weight, 1 if mirrors else padding, mode, one=self.fixed):
@@ -131,10 +134,10 @@ class Conv2d(nn.Conv2d):
             )
         few_in, few_out = self.in_channels <= FEW, self.out_channels <= FEW
         if few_in and self.out_channels >= MANY and taps > 1:
-            ways["cells"] = lambda x, w, b: from_few(x, w, b, stride, padding)
+            ways["cells"] = lambda x, w, b: from_few(padded(x), w, b, stride, padding)
         if few_out and self.in_channels >= MANY and taps >= 5 and stride == 1:
             # Cells widen smaller kernels too much.
-            ways["cells"] = lambda x, w, b: to_few(x, w, b, padding)
+            ways["cells"] = lambda x, w, b: to_few(padded(x), w, b, padding)
         return ways
 
 

@@ -144,6 +144,11 @@ def classes_of(inputs: Sequence[Input]) -> tuple[bool, ...]:
     )
 
 
+def changes_colours(options: AugmentOptions) -> bool:
+    """Tell whether any colour changes."""
+    return any((options.brightness, options.contrast, options.saturation, options.hue))
+
+
 def require_colours(options: DataOptions, channels: Sequence[int]) -> None:
     """Refuse colour changes of images without colours.
 
@@ -155,7 +160,9 @@ def require_colours(options: DataOptions, channels: Sequence[int]) -> None:
         UserError: Such images are to be recoloured.
     """
     augment = options.augment
-    if not augment.changes_colours:
+    if not changes_colours(augment):
+        if augment.color_domains != "both":
+            raise UserError("data.augment.color_domains: no colour is to change; leave it out")
         return
     if augment.color_domains != "both" and len(channels) == 1:
         raise UserError("data.augment.color_domains: there is one domain only; leave it out")

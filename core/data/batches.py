@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from core.data.augment import Augmentation, classes_of
+from core.data.augment import Augmentation, changes_colours, classes_of
 from core.data.picture import Pixels
 from core.data.readers.interface import Images
 from core.data.sampler import AUGMENT_STREAMS, EpochSampler, Sample
@@ -107,7 +107,7 @@ class BatchReader(Dataset[Delivery], ABC):
             return sliced
         change = Augmentation.draw(sample.generator(AUGMENT_STREAMS[drawn_for]), options)
         classes = classes_of((self.options.a, self.options.b)[domain])
-        colours = options.changes_colours and options.color_domains in ("both", "AB"[domain])
+        colours = changes_colours(options) and options.color_domains in ("both", "AB"[domain])
         return partial(change.cut, classes=classes, colours=colours)
 
 

@@ -155,7 +155,7 @@ def decode_stored(content: bytes, name: str) -> Stored:
             return of_medical(stream, 1, path)
         if path.suffix.lower() in ARRAYS:
             return of_array(stream, path)
-        if content[:4] in _TIFF_STARTS and not _opens_whole(stream):
+        if content[:4] in _TIFF_STARTS and not _opens_whole(content):
             return of_tiff(stream, 0, path)
         image = Image.open(stream, formats=FORMATS)
         require_pixels(*image.size, path)
@@ -303,10 +303,10 @@ def _pillow_is_whole(path: Path) -> bool:
         return file.open("rb").read(4) not in _TIFF_STARTS
 
 
-def _opens_whole(stream: io.BytesIO) -> bool:
+def _opens_whole(content: bytes) -> bool:
     """Tell of a TIFF file in memory what `_pillow_is_whole` tells of one on disk."""
     try:
-        return _keeps_all(Image.open(stream, formats=["TIFF"]))
+        return _keeps_all(Image.open(io.BytesIO(content), formats=["TIFF"]))
     except Image.UnidentifiedImageError:
         return False
 

@@ -172,33 +172,55 @@ def open_inputs(
         channels: Of the data set's A and B.
 
     Raises:
-        UserError: Pictures are missing, without partner, or have other channels than wanted.
+        UserError: Pictures or a split are missing, pictures without partner, or of other channels
+            than wanted.
     """
     given = [side for side in (options.a, options.b) if side]
-    spans, number = options.spans, options.max_images
-    opened: list[tuple[tuple[Input, ...], list[Pictures]]] = []
-    for place, (inputs, wanted) in enumerate(zip(given, channels, strict=True)):
-        known = _with_channels(inputs, wanted, "ab"[place])
-        paths = [one.path for one in inputs]
-        part = split
-        if split != "train" and not any(has_part(options.root, x, split) for x in paths):
-            part = "train" if any(has_part(options.root, x, "train") for x in paths) else split
-        pictures = [open_address(options.root, x, part, number) for x in paths]
-        if split == "train" and not options.serial:
-            _require_any_order(pictures)
-        opened.append((known, pictures))
+    part = _part_of(options, split)
+    opened = [
+        [open_address(options.root, one.path, part, options.max_images) for one in inputs]
+        for inputs in given
+    ]
+    if split == "train" and not options.serial:
+        _require_any_order([pictures for side in opened for pictures in side])
+    items = [_partners(pictures) for pictures in opened]
     if layout == "paired":
-        every = [one for _, pictures in opened for one in pictures]
-        items = _partners(every)
-    sides: list[Side] = []
-    for (known, pictures), span in zip(opened, spans, strict=False):
-        if layout == "paired":
-            first = 0 if not sides else len(sides[0].pictures)
-            own = [numbers[first : first + len(pictures)] for numbers in items]
-        else:
-            own = _partners(pictures)
-        sides.append(Side(known, tuple(pictures), tuple(own), span))
+        together = _partners([pictures for side in opened for pictures in side])
+        first = len(opened[0])
+        items = [[row[:first] for row in together], [row[first:] for row in together]]
+    sides = [
+        Side(_with_channels(inputs, wanted, name), tuple(pictures), tuple(own), span)
+        for inputs, wanted, name, pictures, own, span in zip(
+            given, channels, "ab", opened, items, options.spans, strict=False
+        )
+    ]
     return _divided(options, layout, split, sides)
+
+
+def has_test(options: DataOptions) -> bool:
+    """Tell whether there are pictures for testing: of their own, or those that serve all splits."""
+    parts = {split: _is_there(options, split) for split in ("train", "test")}
+    return parts["test"] or not parts["train"]
+
+
+def _is_there(options: DataOptions, split: str) -> bool:
+    return any(has_part(options.root, one.path, split) for one in (*options.a, *options.b))
+
+
+def _part_of(options: DataOptions, split: str) -> str:
+    """Return the split that is opened: "train" where a share of it stands for another.
+
+    Raises:
+        UserError: There is nothing for this split.
+    """
+    if split == "train" or has_test(options):
+        return split
+    if not options.val_fraction:
+        raise UserError(
+            f"{options.a[0].path}: there are training pictures and none for testing; add them, or "
+            "set data.val_fraction"
+        )
+    return "train"
 
 
 def _require_any_order(every: Sequence[Pictures]) -> None:

@@ -30,7 +30,7 @@ from core.data.batches import (
 )
 from core.data.cache import cached
 from core.data.folders import find_paired, find_unpaired, has_split
-from core.data.inputs import open_inputs
+from core.data.inputs import has_test, open_inputs
 from core.data.picture import Pixels
 from core.data.readers.files import Source
 from core.data.readers.interface import Images, OpensImages
@@ -284,9 +284,7 @@ def fixed_batch(
         domain, captions = _domain(options, "train", channels)
         pixels, names, items = _fixed_column(domain, 0, min(num_images, len(domain)), options)
         return SampleBatch(pixels, names, tuple(captions[i] if captions else "" for i in items))
-    own = isinstance(data, OpensImages) or data.a  # these serve every split
-    there = own or data.val_fraction or has_split(data.root, "test", paired=layout == "paired")
-    split = "test" if there else "train"
+    split = "test" if _has_test(data, layout) else "train"
     images = _images(options, split, layout, channels)
     columns = [(images[0], 0), (images[-1], 2 - len(images))]  # B is a pair's second image
     num_images = min(num_images, *map(len, images))
@@ -295,6 +293,15 @@ def fixed_batch(
     )
     batch = ImageBatch(a, b, names_a, names_b)
     return batch.swapped() if options.direction == "BtoA" else batch
+
+
+def _has_test(data: DataOptions, layout: Layout) -> bool:
+    """Tell whether a test split, or what stands for it, can be opened."""
+    if isinstance(data, OpensImages) or data.val_fraction:
+        return True
+    if data.a:
+        return has_test(data)
+    return has_split(data.root, "test", paired=layout == "paired")
 
 
 def _fixed_column(

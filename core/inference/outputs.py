@@ -5,8 +5,9 @@ from __future__ import annotations
 from PIL import Image
 from torch import Tensor
 
-from core.data.picture import Levels, Picture, Pixels, alpha_as
+from core.data.picture import EIGHT_BITS, Levels, Picture, Pixels, alpha_as
 from core.errors import UserError
+from core.options import DataOptions, Direction
 from core.report.pictures import to_uint8
 
 
@@ -38,6 +39,15 @@ def result_of(
     elif alpha is not None:
         alpha = alpha_as(alpha, deep=levels.deep)
     return given.with_pixels(pixels, levels, alpha)
+
+
+def result_levels(given: Levels, data: DataOptions, direction: Direction) -> Levels:
+    """Say what results are stored as: like their input, unless the target has its own range."""
+    sides = list(zip((data.a, data.b), data.spans, strict=True))
+    (inputs, source), (_, target) = sides if direction == "AtoB" else sides[::-1]
+    if len(inputs) > 1:
+        given = EIGHT_BITS  # a stack has no depth of its own
+    return given.spanning(target) if target else EIGHT_BITS if source else given
 
 
 def as_pil(picture: Picture) -> Image.Image:

@@ -25,12 +25,12 @@ from PIL import Image
 from torch import Tensor
 
 from core.data.images import picture_of, read_picture
-from core.data.picture import EIGHT_BITS, Levels, Picture
+from core.data.picture import Picture
 from core.data.transforms import for_network, for_testing
 from core.errors import UserError
 from core.family import StyleFamily, TranslationFamily, to_float
 from core.inference.batch_function import BatchFunction
-from core.inference.outputs import as_pil, result_of
+from core.inference.outputs import as_pil, result_levels, result_of
 from core.nn.joint import is_independent
 from core.nn.modes import evaluating, published_test_mode
 from core.nn.padding import legal, pad_to_multiple
@@ -328,21 +328,16 @@ class Translator:
         batch = batch.mul(2).sub_(1) if pictures[0].levels.deep else to_float(batch)
         with self.test_modes():
             results = run(batch)
-        levels = [self._result_levels(picture.levels, direction) for picture in pictures]
+        levels = [
+            result_levels(picture.levels, self.family.config.data, direction)
+            for picture in pictures
+        ]
         if channels == 4:  # alpha was an input: what becomes of it is the network's
             pictures = [replace(picture, alpha=None) for picture in pictures]
         return [
             [result_of(x[i], picture, levels[i], *places[i]) for x in results]
             for i, picture in enumerate(pictures)
         ]
-
-    def _result_levels(self, given: Levels, direction: Direction) -> Levels:
-        """Say what results are stored as: like their input, unless the target has its own range."""
-        source, target = self.spans(direction)
-        data = self.family.config.data
-        if len(data.a if direction == "AtoB" else data.b) > 1:
-            given = EIGHT_BITS  # a stack has no depth of its own
-        return given.spanning(target) if target else EIGHT_BITS if source else given
 
     @contextmanager
     def test_modes(self) -> Iterator[None]:

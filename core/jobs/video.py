@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -146,10 +147,13 @@ def run(translator: Translator, args: Namespace, world: World) -> int:
         ("--workers", args.workers),
         ("--gallery", args.gallery or None),
         ("--check", args.check or None),
+        ("--engine", args.engine if args.engine != "local" else None),
         ("torchrun", world.size if world.size > 1 else None),
     ):
         if value is not None:
             raise UserError(f"{option} {value}: has no meaning for a video")
+    if not isinstance(args.output, Path):
+        raise UserError(f"--output {args.output}: a video is written to a file of this machine")
     if args.crf > _WORST:
         raise UserError(f"--crf {args.crf}: from 0 to {_WORST}")
     direction = translator.check_direction(args.direction)
@@ -209,7 +213,8 @@ def translate_video(job: VideoJob, *, overwrite: bool = False) -> Flicker | None
         done += _translate_rest(job, len(done), sum(part.num_frames for part in done))
         segments = [job.segment(number) for number in range(len(done))]
         container = CONTAINERS[job.output.suffix.lower()]
-        write_file(job.output, lambda file: join(segments, job.clip, job.crf, file, container))
+        write = partial(join, segments, job.clip, job.crf, container)
+        write_file(job.output, write, scratch=job.parts)
         shutil.rmtree(job.parts)
     return sum(done, Flicker())
 

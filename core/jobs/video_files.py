@@ -277,15 +277,15 @@ def check_output(clip: Clip, output: Path) -> None:
         ) from None
 
 
-def join(segments: Sequence[Path], clip: Clip, crf: int, file: BinaryIO, container: str) -> None:
+def join(segments: Sequence[Path], clip: Clip, crf: int, container: str, file: BinaryIO) -> None:
     """Put segments and the clip's own sound into one file, without encoding again.
 
     Args:
         segments: in their order, made by `segment_writer` of this clip and crf.
         clip: what they are made of.
         crf: theirs.
-        file: to write to.
         container: one of `CONTAINERS`.
+        file: to write to.
     """
     with _written(file, container) as made, _opened(clip.path) as source:
         video, sounds = _add_streams(made, clip, crf, source)

@@ -43,6 +43,18 @@ class ReflectionPad2d(nn.ReflectionPad2d):
         return super().forward(input)
 
 
+class MirroredConv2d(nn.Conv2d):
+    """A 3x3 convolution of the image mirrored by one pixel; sides of at least 2 pixels."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3)
+        self._pad = ReflectionPad2d(1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the same size."""
+        return super().forward(self._pad(input))
+
+
 class ReplicationPad2d(nn.ReplicationPad2d):
     """`nn.ReplicationPad2d` with equal sides; see `replication_pad`."""
 

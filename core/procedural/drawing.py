@@ -21,8 +21,8 @@ class Canvas:
 
     `parts` says what the indices in `summer` and `winter`, [side, side] uint8, mean; `shadows`,
     [side, side] bool, is where something throws its shadow on the ground; `feet`, [side, side]
-    float32, the height in the picture at which what is seen there stands on the ground: the ground
-    itself has its own, and the sky and the far ranges none, which is 0.
+    float32, the height in the picture at which what is seen in summer stands on the ground: the
+    ground itself has its own, and the sky and the far ranges none, which is 0.
     """
 
     def __init__(self, scene: Scene, side: int) -> None:
@@ -62,13 +62,15 @@ class Canvas:
         box = self._scaled([(x - radius, y - radius), (x + radius, y + radius)])
         for pen in self._pens_of(leaves):
             pen.ellipse(box, fill=self._index(part))
-        self._feet_pen.ellipse(box, fill=self._foot)
+        if leaves != "winter":
+            self._feet_pen.ellipse(box, fill=self._foot)
 
     def _line(self, a: Point, b: Point, width: float, part: Part, leaves: Leaves) -> None:
         pixels = max(1, round(width * self._side))
         for pen in self._pens_of(leaves):
             pen.line(self._scaled((a, b)), fill=self._index(part), width=pixels)
-        self._feet_pen.line(self._scaled((a, b)), fill=self._foot, width=pixels)
+        if leaves != "winter":
+            self._feet_pen.line(self._scaled((a, b)), fill=self._foot, width=pixels)
 
     def _draw(self, scene: Scene) -> None:
         self._index(Part(Material.SKY))  # index 0: what an empty map is full of

@@ -30,6 +30,8 @@ _FULL_COLOUR = 90
 
 _COLOUR_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}
 _PERCEPTUAL = b"\0"
+_EFFORT = 2
+"""Of zlib, 0 to 9. Photos take 0.4 of the time of Pillow's 6, and get no larger by zlib-ng."""
 _UP = b"\2"
 """PNG's filter: each byte less the one above it."""
 
@@ -80,7 +82,7 @@ def write_png(file: BinaryIO, picture: Picture, **texts: str) -> None:
         info.add_text(key, value)
     values = picture.stored()
     image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
-    image.save(file, format="PNG", pnginfo=info)
+    image.save(file, format="PNG", pnginfo=info, compress_level=_EFFORT)
 
 
 def write_tiff(file: BinaryIO, picture: Picture) -> None:

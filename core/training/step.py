@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ import torch
 import torch._functorch.config
 from torch import Tensor
 
+from core.cpu import choices
 from core.family import Batch, Family, Update
 from core.losses import allow_tf32
 from core.nn.norms import synchronise
@@ -60,6 +62,18 @@ class Stepper:
         fp16 = options.precision == "fp16"
         self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
         self.update = Updater(device, networks, options.clip_grad_norm, self.scaler)
+
+    @property
+    def ways(self) -> Mapping[str, str]:
+        """How convolutions are done where that was measured, kept for a run that goes on.
+
+        It then rounds as before, also where the measurement would come out otherwise.
+        """
+        return choices.current().state_dict()
+
+    @ways.setter
+    def ways(self, ways: Mapping[str, str]) -> None:
+        choices.current().load_state_dict(ways)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One full iteration on a batch from the loader; returns detached scalars."""

@@ -324,6 +324,7 @@ class Trainer:
         family = self.family
         local = {
             "rng": rng.get_state(self.device),
+            "ways": self.stepper.ways,
             "state": {name: item.state_dict() for name, item in family.state.items()},
         }
         locals_ = distributed.gather_states(local, self.world)
@@ -394,5 +395,6 @@ class Trainer:
                 item.load_state_dict(local["state"][name])
         with reading("the checkpoint's random state"):
             rng.set_state(local["rng"], self.device)
+        self.stepper.ways = local.get("ways", {})
         if store.verify(self._checkpoint_path()) is None:
             self._saved_step = self.step

@@ -70,7 +70,7 @@ def benchmark_iterations(
     starts = {name: partial(Iterations, config, run, device) for name, run in runs.items()}
     return {
         **machine(device),
-        "fast_options": fast.model_dump(),
+        "fast_options": fast.on(device.type).model_dump(),
         "size": config.scales[-1].size,
         **interleaved(starts, repeats, steps),
     }

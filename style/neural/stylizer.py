@@ -64,9 +64,10 @@ class NeuralStyle:
         """
         done, picture = (progress.resumed() if progress else None) or (0, None)
         classes = class_masks(content, styles, content_mask, style_masks)
-        total = sum(scale.iterations for scale in self.config.scales)
+        scales = self._scales([content, *styles])
+        total = sum(scale.iterations for scale in scales)
         first = 0
-        for scale in self.config.scales:
+        for scale in scales:
             small = self._resized(content, scale.size)
             last = first + scale.iterations
             if done < last:
@@ -112,6 +113,18 @@ class NeuralStyle:
             noise = torch.randn(3, content.height, content.width, generator=generator)
             start = (0.001 * noise)[None].to(self.device)
         return Descent(start, objective, config.optim)
+
+    def _scales(self, pictures: Sequence[Image.Image]) -> Sequence[Scale]:
+        """Return the stages; of the default ones, those at which the encoder sees all pictures."""
+        *coarse, last = self.config.scales
+        if "scales" in self.config.model_fields_set:
+            return (*coarse, last)
+        factor, least = min(1.0, self.config.image.style_scale), self.encoder.minimum
+        sides = {
+            s.size: min(min(scaled_size(*p.size, int(s.size * factor))) for p in pictures)
+            for s in coarse
+        }
+        return (*(s for s in coarse if sides[s.size] >= least), last)
 
     def _resized(self, picture: Image.Image, side: int) -> Image.Image:
         size = scaled_size(*picture.size, side)

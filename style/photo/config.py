@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.options import Options, PositiveFloat, PositiveInt
+from core.options import Options, PositiveFloat, PositiveInt, Speed
 from core.stylizer import StylizerConfig
 
 
@@ -55,6 +55,8 @@ class PhotoConfig(StylizerConfig):
     """File of the encoder's weights."""
     weights_sha256: str | None = None
     """Refuse a file with another digest."""
+    speed: Speed = "auto"
+    """`auto` runs the networks as fast as the device can with the same results to rounding."""
     max_side: PositiveInt | None = 960
     """Images whose SHORT side exceeds this are shrunk to it with their LONG side, as published."""
     relations: str | None = None

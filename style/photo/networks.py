@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nn.padding import ReflectionPad2d
+from core.nn.padding import MirroredConv2d
 from core.nn.vgg import VGGDepth
 
 LEVELS = (1, 2, 3, 4)
@@ -33,18 +33,6 @@ _MISSING: dict[VGGDepth, tuple[str, ...]] = {16: ("conv3_4",), 19: ()}
 _VGG_WIDTHS = (64, 128, 256, 512)
 _DISTILLED_WIDTHS = (10, 20, 58, 64)
 """Channels of the convolutions conv{k}_*, and so of level k."""
-
-
-class _Conv3x3(nn.Conv2d):
-    """A 3 x 3 convolution of the reflection-padded input; sides of at least 2 pixels."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3)
-        self._pad = ReflectionPad2d(1)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Map [N, C, H, W] to the same size."""
-        return super().forward(self._pad(input))
 
 
 def _block(k: int, depth: VGGDepth) -> list[str]:
@@ -66,7 +54,9 @@ def _convolutions(
             block, number = map(int, layer.removeprefix("conv").split("_"))
             outer = widths[block - 1]
             inner = outer if number > 1 else (3, *widths)[block - 1]
-            made[layer] = _Conv3x3(outer, inner) if backwards else _Conv3x3(inner, outer)
+            made[layer] = (
+                MirroredConv2d(outer, inner) if backwards else MirroredConv2d(inner, outer)
+            )
     return made
 
 
@@ -170,7 +160,7 @@ class DistilledDecoder(nn.ModuleDict):
                 _convolutions(reversed(block), _DISTILLED_WIDTHS, backwards=True)
             )
         # The residual of the image is three more channels; others are added to the features.
-        self["block0"].add_module("conv1_1", _Conv3x3(10 + 3, 3))
+        self["block0"].add_module("conv1_1", MirroredConv2d(10 + 3, 3))
 
     def forward(self, features: Tensor, residual: Tensor, block: int) -> Tensor:
         """Decode a block's features [N, C, h, w] to those of the block above; block 0: the image.

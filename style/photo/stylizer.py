@@ -21,6 +21,7 @@ from torch import Tensor
 from core.checkpoints.official_files import read_state
 from core.data.images import picture_of, rgb_of
 from core.errors import UserError
+from core.inference.speed import arrange
 from core.nn.padding import replication_pad
 from core.runtime.transfer import fetch, require_digest
 from core.stylizer import Look, Progress
@@ -101,7 +102,9 @@ class PhotoStylizer:
         Raises:
             UserError: weights that are missing, or do not fit.
         """
-        return cls(config, _cascade(config).requires_grad_(False).eval().to(device), device)
+        cascade = _cascade(config).requires_grad_(False).eval().to(device)
+        arrange([cascade], config.speed)
+        return cls(config, cascade, device)
 
     def stylize(
         self,

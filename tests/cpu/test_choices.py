@@ -54,3 +54,14 @@ def test_a_damaged_file_is_made_anew(content: str, tmp_path: Path) -> None:
     file.write_text(content)
     assert Choices(file, Clock()).fastest(("a",), ways(torch=2.0, parts=1.0)) == "parts"
     assert "parts" in file.read_text()
+
+
+def test_a_run_that_goes_on_does_as_before(tmp_path: Path) -> None:
+    """Also on a machine that has measured otherwise."""
+    before, elsewhere = Choices(seconds=Clock()), Choices(tmp_path / "kernels.json", Clock())
+    assert before.fastest(("a",), ways(torch=2.0, parts=1.0)) == "parts"
+    assert elsewhere.fastest(("a",), ways(torch=1.0, parts=2.0)) == "torch"
+    elsewhere.load_state_dict(before.state_dict())
+    assert elsewhere.known(("a",)) is None, "it is asked for again"
+    assert elsewhere.fastest(("a",), ways(torch=1.0, parts=2.0)) == "parts"
+    assert len(before.state_dict()) == 1

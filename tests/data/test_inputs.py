@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,17 @@ def test_splits_and_shares_of_them(tmp_path: Path) -> None:
     )
     named = config_of(tmp_path / "split", a="rgb/{split}", b="mask/{split}")
     assert next(loader_of(named, "test")).names_b == ("mask/test/4.png",)
+    shutil.rmtree(tmp_path / "split" / "mask" / "test")
+    for name in ("rgb", "depth"):
+        shutil.move(tmp_path / "split" / name / "test", tmp_path / name)
+    assert fixed_batch(config.data, layout="paired", channels=(7, 3), num_images=1).names_a == (
+        "rgb/train/0.png",
+    )
+    with pytest.raises(UserError, match=r"rgb/: there are training pictures and none for testing"):
+        loader_of(config, "test")
+    assert (
+        len({next(loader_of(config_of(tmp_path / "split", val_fraction=0.3), "test")).names_a}) == 1
+    )
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])

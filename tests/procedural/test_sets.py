@@ -83,6 +83,22 @@ def test_paired_layout(tmp_path: Path) -> None:
     assert np.array_equal(pair[:, :SIZE], render(draw_scene((1, 2, 0)), "summer", SIZE))
 
 
+def test_inputs_show_one_scene_and_depth_grows_upwards(tmp_path: Path) -> None:
+    make_seasons(tmp_path / "set", layout="inputs", size=SIZE, num_train=1, num_test=1, seed=1)
+    kinds = ("depth", "mask", "rgb")
+    names = [f"{kind}/{split}/00000.png" for kind in kinds for split in ("test", "train")]
+    assert sorted(contents(tmp_path / "set")) == sorted([*names, "meta.json"])
+    depth = read(tmp_path / "set" / "depth/train/00000.png")
+    labels = read(tmp_path / "set" / "mask/train/00000.png")
+    names_of = np.array([*LABELS])[labels]
+    assert depth.dtype == np.uint16 and depth.max() == 30000 and 2900 < depth.min() < 4000
+    far = depth[np.isin(names_of, ("sky", "sun", "hill"))] == 30000
+    assert far.mean() > 0.97, "but for edges, which belong to what is nearer"
+    ground = names_of == "ground"
+    rows = [np.median(row[seen]) for row, seen in zip(depth, ground, strict=True) if seen.any()]
+    assert (np.diff(rows[-SIZE // 4 :]) < 0).all(), "the ground comes nearer towards the viewer"
+
+
 def test_asking_again_changes_nothing(tmp_path: Path) -> None:
     options = {"layout": "paired", "size": 32, "num_train": 1, "num_test": 1}
     make_seasons(tmp_path / "set", **options)

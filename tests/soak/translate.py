@@ -132,7 +132,7 @@ def recorded_bytes(output: Path) -> int:
     return sum(path.stat().st_size for path in output.glob(".translate/done-*.jsonl"))
 
 
-def soak(job: Job, kills: int, pictures: int, seconds: float) -> None:
+def soak(job: Job, kills: int, seconds: float) -> None:
     """Kill as often as asked for, about evenly over the `seconds` of a job, then let it end."""
     while sum(job.kills.values()) < kills:
         if not job.runs:
@@ -142,16 +142,13 @@ def soak(job: Job, kills: int, pictures: int, seconds: float) -> None:
         if job.random.random() < 0.8:  # the others are killed before they have done anything
             while job.runs and recorded_bytes(job.output) == before:
                 time.sleep(0.05)
-        deadline = time.monotonic() + job.random.uniform(0, 1.5 * seconds / kills)
+        deadline = time.monotonic() + job.random.uniform(0, seconds / kills)
         while job.runs and time.monotonic() < deadline:
             time.sleep(0.05)
-        if not job.runs:
-            if all(code == 0 for code in job.end()):
-                print("done before all kills")
-                return
-            continue
-        job.kill_one()
-        print(dict(job.kills), len(set(lines(job.output))), "of", pictures, flush=True)
+        if job.runs:
+            job.kill_one()
+        elif all(code == 0 for code in job.end()):
+            return  # done before all kills
     job.end()
     job.start(2)
     codes = job.end()
@@ -173,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pictures", type=int, default=20000)
     parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--kills-each", type=int, default=40, help="of one job, at most")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -187,18 +185,23 @@ def main() -> None:
         assert unbroken.end() == [0]
         seconds = time.monotonic() - began
         print(f"unbroken: {seconds:.0f} s", flush=True)
-        job = Job(words, folder / "out", args.seed)
-        soak(job, args.kills, args.pictures, seconds)
-        expected, found = results(folder / "unbroken"), results(folder / "out")
-        missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
-        wrong = [name for name in expected.keys() & found.keys() if expected[name] != found[name]]
-        recorded = Counter(lines(folder / "out"))
-        print(
-            f"{dict(job.kills)}: {len(found)} of {len(expected)} results, {len(missing)} missing, "
-            f"{len(extra)} that are none, {len(wrong)} wrong; {len(recorded)} recorded, "
-            f"{sum(recorded.values()) - len(recorded)} of them twice"
-        )
-        assert not missing and not extra and not wrong and len(recorded) == args.pictures
+        expected = results(folder / "unbroken")
+        killed: Counter[str] = Counter()
+        while killed.total() < args.kills:
+            job = Job(words, folder / f"out{killed.total()}", args.seed + killed.total())
+            soak(job, min(args.kills - killed.total(), args.kills_each), seconds)
+            killed += job.kills
+            compare(job.output, expected, args.pictures)
+            print(f"{dict(killed)}: {len(expected)} results, all there and right", flush=True)
+
+
+def compare(output: Path, expected: dict[str, bytes], pictures: int) -> None:
+    """Compare results with those of an unbroken run, and the manifest with their number."""
+    found, recorded = results(output), Counter(lines(output))
+    missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
+    wrong = [name for name in expected.keys() & found.keys() if expected[name] != found[name]]
+    assert not missing and not extra and not wrong, (missing, extra, wrong)
+    assert len(recorded) == pictures, f"{len(recorded)} recorded"
 
 
 if __name__ == "__main__":

@@ -322,6 +322,7 @@ def test_compiled_terms_are_the_same(encoder: str) -> None:
 
 
 def test_minimal_filtering_changes_the_rounding_only() -> None:
+    torch.manual_seed(0)  # of other weights a feature may lie on the edge of a ReLU
     network = VGGEncoder(VGG(19, "relu2_2", widths=(8, 128, 8, 8, 8)), "caffe")
     layers = ("relu1_2", "relu2_2")
     image = to_tensor(picture(64, 64)).requires_grad_()
@@ -362,3 +363,15 @@ def test_reconstructions_are_of_single_layers_and_growing_sets() -> None:
     assert np.abs(pixels(again) - pixels(image)).mean() < 0.5 * gray
     with pytest.raises(UserError, match="content_weight: 0 leaves nothing"):
         reconstructions(config(loss={"content_weight": 0.0}), "content")
+
+
+def test_default_stages_go_from_coarse_to_fine_where_the_encoder_can_see() -> None:
+    default = validate(Config, {"family": "neural_style", "model": RANDOM})
+    stylizer = NeuralStyle.build(default, CPU)
+    assert [s.size for s in stylizer._scales([picture(60, 40)])] == [128, 256, 512]
+    minimum = stylizer.encoder.minimum
+    strip = picture(1024, 3 * minimum)  # a 128th or a 256th of it is too thin
+    assert [s.size for s in stylizer._scales([picture(60, 40), strip])] == [512]
+    assert default.at(default.scales[0]).optim.lr == 20.0
+    named = validate(Config, {"family": "neural_style", "scales": [{"size": 64}]})
+    assert [s.size for s in named.scales] == [64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.inference.speed import arrange
 from style.photo import official
 from style.photo.cascade import DistilledCascade, WaveletCascade, extended
 from style.photo.labels import Regions
-from style.photo.networks import from_wavelet_packets, wavelet_packets
+from style.photo.networks import Encoder, from_wavelet_packets, wavelet_packets
 from style.photo.wct import ZCA, moments, transfer
 from tests.conftest import SHARED
 from tests.reference.cases import close, fill_rule
@@ -134,3 +136,15 @@ def test_padding_repeats_the_edge() -> None:
     assert regions is None
     assert x.shape == (1, 3, 16, 16)
     assert torch.equal(x[:, :, 9:], x[:, :, 8:9].expand(-1, -1, 7, -1))
+
+
+def test_fast_networks_change_the_rounding_only() -> None:
+    """Narrow and wide layers, of which each pads by mirroring."""
+    torch.manual_seed(0)
+    plain = Encoder(4)
+    fast = copy.deepcopy(plain)
+    assert "minimal filtering" in arrange([fast], "auto")
+    image = torch.rand(1, 3, 64, 72)
+    with torch.no_grad():
+        wanted, found = plain(image)[0], fast(image)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)

@@ -92,8 +92,8 @@ class ClusterPipeline:
                     return
         except self._ray.exceptions.RayActorError as error:
             raise UserError(
-                "--engine ray: an actor died again and again, most often of too little memory "
-                f"({error})"
+                "--engine ray: an actor died again and again, most often of too little memory; "
+                f"--batch-size 1 and --tile take less ({error})"
             ) from error
 
     def _rows(self, source: Source) -> Any:
@@ -153,8 +153,8 @@ def _connected(address: str | None) -> Any:
             ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"--address {address}: no Ray cluster to join ({error})") from None
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("ray", "ray.data"):  # they write traces of what is raised as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return ray
 
 

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-_RECENT = 65_536
+_RECENT = 16_384
 """Names kept apart before they are sorted in."""
 
 
@@ -29,18 +29,24 @@ class DigestSet:
 
     def add(self, name: str) -> None:
         """Take a name in."""
-        self._recent.add(digest(name))
+        number = digest(name)
+        if self._holds(number):
+            return
+        self._recent.add(number)
         if len(self._recent) >= _RECENT:
-            recent = np.fromiter(self._recent, np.uint64, len(self._recent))
-            self._sorted = np.union1d(self._sorted, recent)
+            recent = np.fromiter(sorted(self._recent), np.uint64, len(self._recent))
+            places = np.searchsorted(self._sorted, recent)
+            self._sorted = np.insert(self._sorted, places, recent)
             self._recent.clear()
 
     def __contains__(self, name: str) -> bool:
-        wanted = digest(name)
-        if wanted in self._recent:
+        return self._holds(digest(name))
+
+    def _holds(self, number: int) -> bool:
+        if number in self._recent:
             return True
-        place = int(np.searchsorted(self._sorted, np.uint64(wanted)))
-        return place < len(self._sorted) and int(self._sorted[place]) == wanted
+        place = int(np.searchsorted(self._sorted, np.uint64(number)))
+        return place < len(self._sorted) and int(self._sorted[place]) == number
 
     def __len__(self) -> int:
         """Names taken in, each counted once."""

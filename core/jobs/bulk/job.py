@@ -146,6 +146,7 @@ def of_checkpoint(translator: Translator, args: Namespace) -> Task:
         "checkpoint": translator.origin,
         "direction": direction,
         "precision": args.precision,
+        "speed": args.speed,
         "test mode": args.test_mode,
         "white": args.white,
         "styles": list(map(str, args.style)) if args.style else num_styles,

@@ -64,6 +64,8 @@ class LocalRecords:
         with _writing(output):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._lock: FileLock | None = locked(self._folder / f"lock-{rank:05d}", str(output))
+        for path in self._folder.glob(".*.tmp") if size == 1 else ():
+            path.unlink(missing_ok=True)  # of a process that was killed
         self._paths = {
             "done": self._folder / f"done-{rank:05d}.jsonl",
             "failed": output / (f"failed-{rank:05d}.jsonl" if rank else "failed.jsonl"),

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from core.jobs.bulk import cluster, job
+from families import load
 from tests.data.image_files import write_image
 from tests.jobs.bulk.checkpoints import write_checkpoint
 from tests.jobs.bulk.test_translate import files
@@ -26,7 +27,7 @@ from tests.processes import Script
 from tests.thorough import only_if_thorough
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def _cluster() -> Iterator[None]:
     """Three cores: one for each of two actors, and one to read and write."""
     ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[cluster]'")
@@ -152,3 +153,16 @@ def test_a_cluster_ends_what_one_machine_began(
     lines = (out / ".translate" / "done-00000.jsonl").read_text().splitlines()
     names = [json.loads(line)["name"] for line in lines]
     assert len(names) == len(set(names)) == 9
+
+
+def test_the_batch_function_on_ray_data(tmp_path: Path, _cluster: None) -> None:
+    import ray.data
+
+    checkpoint = write_checkpoint(tmp_path / "c.pt", "cyclegan")
+    work = load(checkpoint, "cpu").batch_function("BtoA")
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (20 + 4 * (i % 2), 24, 3), np.uint8) for i in range(6)]
+    rows = ray.data.from_items([{"number": i, "image": each} for i, each in enumerate(images)])
+    made = {row["number"]: row["image"] for row in rows.map_batches(work, batch_size=4).iter_rows()}
+    expected = work.translate(images)
+    assert all(np.array_equal(made[i], each) for i, each in enumerate(expected))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from core.data.images import read_picture
 from core.errors import UserError
+from core.inference.styles import seed_of
 from core.jobs.bulk.manifest import Manifest, Written
 from families import load
 from tests.data.image_files import write_image
@@ -56,6 +57,31 @@ def test_results_are_those_of_single_pictures_whatever_the_batch(
         assert np.array_equal(read_picture(tmp_path / "one" / name).stored(), expected)
 
 
+@pytest.mark.parametrize("family", ["munit", "pix2pix"])
+def test_what_is_drawn_for_a_picture_follows_from_its_name(
+    family: str, photos: Path, tmp_path: Path, script: Script
+) -> None:
+    drawn = {"munit": (), "pix2pix": ("--direction", "AtoB")}[family]
+    checkpoint = write_checkpoint(tmp_path / "c.pt", family)
+    options = ("--checkpoint", checkpoint, "--workers", 0, "--seed", 5, *drawn)
+    if family == "munit":
+        options += ("--num-styles", 2)
+    for size, folder in ((1, "one"), (4, "four")):
+        words = ("--input", photos, "--output", tmp_path / folder, "--batch-size", size)
+        assert script("translate", *options, *words).returncode == 0
+    assert files(tmp_path / "one") == files(tmp_path / "four")
+    (photos / "0.png").unlink()
+    words = ("--input", photos, "--output", tmp_path / "fewer")
+    assert script("translate", *options, *words).returncode == 0
+    assert files(tmp_path / "fewer").items() <= files(tmp_path / "one").items()
+    if family == "munit":
+        translate = load(checkpoint, "cpu")
+        codes = translate.random_styles(2, seed_of("sub/wide", 5))
+        expected = translate.in_styles(read_picture(photos / "sub" / "wide.png"), codes)[1]
+        found = read_picture(tmp_path / "one" / "sub" / "wide_style_01.png")
+        assert np.array_equal(found.pixels, expected.pixels)
+
+
 def test_a_second_start_makes_what_is_missing_and_no_more(
     checkpoint: Path, photos: Path, tmp_path: Path, script: Script
 ) -> None:
@@ -91,6 +117,7 @@ def test_a_line_that_was_cut_off_counts_as_none(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="another job is writing there"):
             Manifest(tmp_path, {})
     lines = tmp_path / ".translate" / "done-00000.jsonl"
+    (tmp_path / ".translate" / ".7-ab.tmp").write_bytes(b"of a killed process")
     os.truncate(lines, lines.stat().st_size - 9)
     with Manifest(tmp_path, {}) as manifest:
         assert manifest.has("a.png") and not manifest.has("b.png")
@@ -99,7 +126,7 @@ def test_a_line_that_was_cut_off_counts_as_none(tmp_path: Path) -> None:
         manifest.record("b.png", "b", [Written("b.png", 1, 2)])
     with Manifest(tmp_path, {}) as manifest:
         assert [entry["name"] for entry in manifest.entries()] == ["a.png", "b.png"]
-        assert manifest.num_done == 2
+        assert manifest.num_done == 2 and not list(tmp_path.glob(".translate/.*.tmp"))
 
 
 def test_a_full_disk_stops_the_job_in_one_line_and_loses_nothing(

@@ -1,0 +1,31 @@
+"""Workers that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from core.errors import UserError
+from core.jobs.bulk.workers import Workers
+
+
+def double(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 4:
+        raise UserError("four")
+    return 2 * number
+
+
+def test_only_what_kills_its_worker_is_lost() -> None:
+    with Workers(1) as workers:
+        tasks = [workers.submit(double, number) for number in range(5)]
+        assert [task.result() for task in tasks[:2]] == [0, 2]
+        with pytest.raises(UserError, match="the process that worked on it died"):
+            tasks[2].result()
+        assert tasks[3].result() == 6
+        with pytest.raises(UserError, match="four"):
+            tasks[4].result()
+        assert workers.submit(double, 5).result() == 10
