@@ -15,7 +15,8 @@ from typing import Any
 from core.errors import UserError
 from core.runtime import cli
 
-PEERS = ("cyclegan", "pix2pix", "munit", "drit", "dcgan")
+STYLE_PEERS = ("neural-style-pt", "fastphotostyle")
+PEERS = ("cyclegan", "pix2pix", "munit", "drit", "dcgan", *STYLE_PEERS)
 MATTING = "matting against a sparse direct solver, default 256 512 1024 2048 (no --config)"
 
 
@@ -76,6 +77,10 @@ def training(args: cli.Args) -> dict[str, Any]:
     config = load_config(args.config, {**FAMILIES, **STYLIZERS}, args.set)
     world = distributed.start(args.device)
     report = {"config": config.name, "device": str(world.device)}
+    if args.peer in STYLE_PEERS:
+        from style.peers import benchmark_peer
+
+        return report | benchmark_peer(args.peer, config, _checkout(args), args.repeats, args.steps)
     if config.family == "neural_style":
         settings = args.set + (args.fast or [])
         run = load_config(args.config, STYLIZERS, settings).run if args.fast else None
@@ -108,9 +113,13 @@ def beside_peer(args: cli.Args, kind: Any, config: Any) -> dict[str, Any]:
 
     if config.family != args.peer:
         raise UserError(f"--peer {args.peer}: {args.config} is of {config.family}")
+    return benchmark_peer(kind, config, _checkout(args), args.repeats, args.steps)
+
+
+def _checkout(args: cli.Args) -> Path:
     if not args.against or len(args.against) > 1:
         raise UserError(f"--peer {args.peer}: --against PATH names a checkout of its code")
-    return benchmark_peer(kind, config, Path(args.against[0]), args.repeats, args.steps)
+    return Path(args.against[0])
 
 
 main = partial(cli.main, __doc__, options, benchmark)

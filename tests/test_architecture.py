@@ -51,6 +51,8 @@ def imported(path: Path) -> Iterator[str]:
             "importlib.import_module", "import_module", "__import__",
         ):  # fmt: skip
             (name,) = node.args
+            if path.name == "peers.py" and not isinstance(name, ast.Constant):
+                continue  # of somebody's checkout
             assert isinstance(name, ast.Constant), f"{path}:{node.lineno}: import of a variable"
             yield str(name.value)
 

@@ -80,19 +80,17 @@ def accelerate_inference(networks: Iterable[nn.Module]) -> None:
 _EXCHANGED = (nn.Conv2d, nn.ConvTranspose2d, MirroredConv2d)
 
 
-def _exchange_convolution(module: Any) -> None:
-    if type(module) is DoubledConv2d:
+def _exchange_convolution(layer: nn.Module) -> None:
+    module: Any = layer
+    fixed = not any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+    if type(layer) is DoubledConv2d:
         module.__class__ = convolutions.DoubledConv2d
-        module.kept = None if module.weight.requires_grad else KeptFilters(fixed=True)
-    elif type(module) in _EXCHANGED and convolutions.can_do(module):
-        if type(module) is MirroredConv2d:
+        module.kept = KeptFilters(fixed=True) if fixed else None
+    elif type(layer) in _EXCHANGED and convolutions.can_do(layer):
+        if type(layer) is MirroredConv2d:
             module.pads = "reflect"
-        module.fixed = not module.weight.requires_grad
-        if isinstance(module, nn.Conv2d):
-            module.__class__ = Conv2d
-            module.kept = KeptFilters(fixed=not module.weight.requires_grad)
-        else:
-            module.__class__ = ConvTranspose2d
+        module.__class__ = Conv2d if isinstance(layer, nn.Conv2d) else ConvTranspose2d
+        module.fixed, module.kept = fixed, KeptFilters(fixed)
 
 
 def _padded_convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, Conv2d]]:

@@ -129,15 +129,15 @@ class Conv2d(nn.Conv2d):
 
         ways: dict[str, Way] = {"torch": plain, "parts": by_parts}
         if stride == 1 and suits(x, self.weight, 1 if mirrors else padding, mode, one=self.fixed):
-            ways["minimal"] = lambda *given: conv2d(
-                *given, 1 if mirrors else padding, mode, self.kept
+            ways["minimal"] = lambda x, w, b: conv2d(
+                x, w, b, 1 if mirrors else padding, mode, self.kept
             )
         few_in, few_out = self.in_channels <= FEW, self.out_channels <= FEW
         if few_in and self.out_channels >= MANY and taps > 1:
-            ways["cells"] = lambda x, *given: from_few(padded(x), *given, stride, padding)
+            ways["cells"] = lambda x, w, b: from_few(padded(x), w, b, stride, padding)
         if few_out and self.in_channels >= MANY and taps >= 5 and stride == 1:
             # Cells widen smaller kernels too much.
-            ways["cells"] = lambda x, *given: to_few(padded(x), *given, padding)
+            ways["cells"] = lambda x, w, b: to_few(padded(x), w, b, padding)
         return ways
 
 
@@ -163,10 +163,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             return F.conv_transpose2d(x, weight, bias, stride, padding, more)
 
-        ways: dict[str, Way] = {"torch": plain, "parts": lambda *given: convolve(*given, form)}
+        ways: dict[str, Way] = {"torch": plain, "parts": lambda x, w, b: convolve(x, w, b, form)}
         few = self.out_channels <= FEW and self.in_channels >= MANY
         if few and self.kernel_size[0] >= stride > 1 and not more:
-            ways["cells"] = lambda *given: transposed_to_few(*given, stride, padding)
+            ways["cells"] = lambda x, w, b: transposed_to_few(x, w, b, stride, padding)
         return ways
 
 
@@ -202,7 +202,7 @@ class DoubledConv2d(upsampling.DoubledConv2d):
         mode: Mode = "zeros" if self.padding_mode == "zeros" else "replicate"
         ways: dict[str, Way] = {"torch": super().of_small}  # type: ignore[dict-item]
         if suits(x, kernels, 1, mode, one=self.kept is not None):
-            ways["minimal"] = lambda *given: conv2d(*given, 1, mode, self.kept)
+            ways["minimal"] = lambda x, w, b: conv2d(x, w, b, 1, mode, self.kept)
         fixed = self.kept is not None
         return fastest(f"doubled {mode}", ways, x, kernels, biases, fixed=fixed)
 

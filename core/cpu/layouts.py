@@ -8,6 +8,7 @@ other layout costs less than that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ def _fastest(
     way = chosen.known(key)
     if way is None:
         order = sorted(FORMATS, key=lambda layout: layout != own)
-        way = chosen.fastest(key, {layout: lambda layout=layout: run(layout) for layout in order})
+        way = chosen.fastest(key, {layout: partial(run, layout) for layout in order})
     return run(way)
 
 

@@ -175,7 +175,7 @@ class Dcgan:
             sys.modules[name] = MagicMock()
         sys.modules["torchvision.utils"] = MagicMock()
         data = torch.utils.data.DataLoader
-        torch.utils.data.DataLoader = MagicMock()  # type: ignore[misc, assignment]
+        torch.utils.data.DataLoader = MagicMock()  # type: ignore[misc]
         self._names: dict[str, Any] = {"__name__": "peer", "print": lambda *_: None}
         exec(compile(source, str(file), "exec"), self._names)
         torch.utils.data.DataLoader = data  # type: ignore[misc]
@@ -194,7 +194,7 @@ class Dcgan:
 def _loop_body(source: str, file: str) -> Any:
     """Compile the inner one of a script's last two nested loops."""
     loops = [node for node in ast.parse(source).body if isinstance(node, ast.For)]
-    inner = [node for node in loops[-1].body if isinstance(node, ast.For)]
+    inner: list[ast.stmt] = [node for node in loops[-1].body if isinstance(node, ast.For)]
     return compile(ast.Module(inner[-1:], []), file, "exec")
 
 

@@ -65,12 +65,12 @@ def benchmark_iterations(
     Returns:
         What `core.training.benchmark.interleaved` finds, the options of the fast path and the size.
     """
-    fast = fast or fast_run(device)
+    fast = (fast or fast_run(device)).on(device.type)
     runs = {"plain": Run(speed="off"), "fast": fast}
     starts = {name: partial(Iterations, config, run, device) for name, run in runs.items()}
     return {
         **machine(device),
-        "fast_options": fast.on(device.type).model_dump(),
+        "fast_options": fast.model_dump(),
         "size": config.scales[-1].size,
         **interleaved(starts, repeats, steps),
     }

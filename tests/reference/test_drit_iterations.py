@@ -111,8 +111,9 @@ def drawing(tensors: list[Tensor]) -> Iterator[None]:
 
 
 def iterate(case: Case, dtype: torch.dtype) -> Run:
-    if dtype == torch.float64 and not case.name.endswith("mode_seeking"):
-        only_if_thorough("its float32 and the whole DRIT++ in float64 run always")
+    whole = case.name.endswith("mode_seeking")
+    if not whole and (dtype == torch.float64 or case.hyper["concat"]):
+        only_if_thorough("DRIT++, of which it is a part, runs always, the older DRIT in float32")
     return iterated(case, dtype)
 
 

@@ -263,7 +263,20 @@ def test_benchmark_of_iterations(inputs: Path) -> None:
     report = json.loads(out.read_text())
     assert report["ratio"] > 0
     assert report["fast_options"]["channels_last"] is True
-    assert report["fast_options"]["winograd"] is True, "what is not named follows from speed"
+    assert report["fast_options"]["winograd"] is True, "what is not named is taken by itself"
+
+
+def test_a_peer_needs_its_checkout_and_a_config_of_its_kind(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--config", str(inputs / "small.yaml"), "--device", "cpu", "--peer")
+    for peer, file, wrong in (
+        ("neural-style-pt", "other.py", "lacks neural_style.py"),
+        ("fastphotostyle", "photo_wct.py", "is of neural_style"),
+    ):
+        (tmp_path / file).touch()
+        assert run(benchmark, *words, peer, "--against", str(tmp_path)) == 2
+        assert wrong in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "style").glob("neural*.yaml")))
