@@ -6,6 +6,7 @@ sum and its L2 norm.
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
@@ -134,6 +135,15 @@ def in_both_precisions(
         make: an object with a `family` and `run(number) -> Iteration`, counted from 1.
         number: of iterations.
     """
+    done = _iterated(make, number)
+    # Hooks and networks hold each other, and the collector does not see how large they are.
+    gc.collect()
+    return done
+
+
+def _iterated(
+    make: Callable[[torch.dtype], Any], number: int
+) -> dict[torch.dtype, list[Iteration]]:
     exact, single = (make(dtype) for dtype in DTYPES)
     done: dict[torch.dtype, list[Iteration]] = {dtype: [] for dtype in DTYPES}
     for iteration in range(1, number + 1):
