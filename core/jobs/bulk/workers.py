@@ -17,8 +17,8 @@ from core.errors import UserError
 from core.runtime.together import end_with_parent
 
 T = TypeVar("T")
-_ALONE = 3
-"""Times that a piece of work is tried by itself after its process has died."""
+_ATTEMPTS = 3
+"""Times that work is given out, or tried alone after its process has died."""
 
 
 def server() -> BaseContext:
@@ -33,36 +33,48 @@ def server() -> BaseContext:
 class Workers:
     """Processes that do pieces of work in turn; without any, this one does each when asked for it.
 
-    They know neither torch nor this process's memory. One that dies is replaced, and what was given
-    to it and the others is done again.
+    They know neither torch nor this process's memory. Where one dies all are replaced, and what
+    they had been given is done again, each piece alone in a process of its own.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self._pool: ProcessPoolExecutor | None = None
+        self._alone: ProcessPoolExecutor | None = None
+        """One process, for work that was lost; there after the first death."""
 
     def submit(self, function: Callable[..., T], *args: Any) -> Task[T]:
         """Give a piece of work out: a function of a module, and arguments, that can be pickled."""
         return Task(self, function, args)
 
     def _start(self, function: Callable[..., T], args: tuple[Any, ...]) -> Future[T]:
+        for _ in range(_ATTEMPTS):
+            if self._pool is None:
+                self._pool = _processes(self.number)
+            try:
+                return self._pool.submit(function, *args)
+            except BrokenProcessPool:
+                self._pool.shutdown(wait=False)
+                self._pool = None
+        future: Future[T] = Future()
+        future.set_exception(BrokenProcessPool())  # then it is tried alone
+        return future
+
+    def do_alone(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        """Do a piece of work in a process that has nothing else to do.
+
+        Raises:
+            BrokenProcessPool: the process has died, so of this work.
+            Exception: what the function raised.
+        """
+        if self._alone is None:
+            self._alone = _processes(1)
         try:
-            return self._ready().submit(function, *args)
-        except BrokenProcessPool:  # noticed only now; see `Task.result`
-            future: Future[T] = Future()
-            future.set_exception(BrokenProcessPool())
-            return future
-
-    def _ready(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.number, server(), _begin)
-        return self._pool
-
-    def restart(self) -> None:
-        """Begin with new processes; what the old ones had is lost."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+            return self._alone.submit(function, *args).result()
+        except BrokenProcessPool:
+            self._alone.shutdown(wait=False)
+            self._alone = None
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +85,10 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.restart()
+        for pool in (self._pool, self._alone):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = self._alone = None
 
 
 class Task(Generic[T]):
@@ -99,14 +114,20 @@ class Task(Generic[T]):
             return self._function(*self._args)
         with contextlib.suppress(BrokenProcessPool):
             return self._future.result()
-        # One of the pieces of work has killed its process, or somebody has. Each is done again by
-        # itself: this one now, others when they are asked for, so that only the guilty one fails.
-        for _ in range(_ALONE):
-            self._workers.restart()
-            self._future = self._workers._start(self._function, self._args)
+        # This work has killed its process, or other work or somebody has: alone it shows.
+        for _ in range(_ATTEMPTS):
             with contextlib.suppress(BrokenProcessPool):
-                return self._future.result()
+                return self._workers.do_alone(self._function, self._args)
         raise UserError("the process that worked on it died, most often of too little memory")
+
+
+def _processes(number: int) -> ProcessPoolExecutor:
+    """Make processes, not forked from here, where threads of torch and a GPU's driver may be."""
+    kind = "spawn" if sys.platform == "win32" else "forkserver"
+    context = multiprocessing.get_context(kind)
+    if kind == "forkserver":
+        context.set_forkserver_preload(["core.jobs.bulk.results"])
+    return ProcessPoolExecutor(number, context, _begin)
 
 
 def _begin() -> None:

@@ -29,3 +29,13 @@ def test_only_what_kills_its_worker_is_lost() -> None:
         with pytest.raises(UserError, match="four"):
             tasks[4].result()
         assert workers.submit(double, 5).result() == 10
+
+
+def test_a_death_costs_two_new_processes_however_much_was_waiting() -> None:
+    with Workers(1) as workers:
+        (first,) = {workers.submit(os.getpid).result() for _ in range(3)}
+        waiting = [workers.submit(os.getpid) for _ in range(20)]
+        os.kill(first, signal.SIGKILL)
+        seen = {task.result() for task in waiting} | {first}
+        later = {workers.submit(os.getpid).result() for _ in range(5)}
+        assert len(later) == 1 and len(seen | later) <= 3
