@@ -48,6 +48,7 @@ class Choices:
     ) -> None:
         self._file, self._seconds = file, seconds
         self._known: dict[Key, str] = {}
+        self._taken: dict[str, str] = {}  # the same by name, and what a checkpoint brought
         self._kept = _read(file)
 
     def known(self, key: Key) -> str | None:
@@ -57,21 +58,20 @@ class Choices:
     def fastest(self, key: Key, ways: Ways) -> str:
         """Return the fastest of `ways` for `key`, measured unless an earlier run has done so."""
         name = _name(key)
-        way = self._kept.get(name)
+        way = self._taken.get(name) or self._kept.get(name)
         if way is None or way not in ways:
             way = self._measured(ways)
             self._keep(name, way)
-        self._known[key] = way
+        self._known[key] = self._taken[name] = way
         return way
 
     def state_dict(self) -> dict[str, str]:
         """Return the ways taken so far; a run that goes on takes them again, to round as before."""
-        names = [_name(key) for key in self._known]
-        return {name: self._kept[name] for name in names if name in self._kept}
+        return dict(self._taken)
 
     def load_state_dict(self, state: Mapping[str, str]) -> None:
-        """Take the ways of a checkpoint, whatever was found here."""
-        self._kept |= state
+        """Take the ways of a checkpoint, whatever was found here, which other runs go on taking."""
+        self._taken = dict(state)
         self._known.clear()
 
     def _measured(self, ways: Ways) -> str:
@@ -90,12 +90,12 @@ class Choices:
         self._kept[name] = way
         if self._file is None:
             return
-        self._kept = _read(self._file) | self._kept
+        found = _read(self._file) | {name: way}
         with contextlib.suppress(OSError):  # it is measured again then
             self._file.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self._file.parent)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self._kept, file, indent=0, sort_keys=True)
+                json.dump(found, file, indent=0, sort_keys=True)
             Path(temporary).replace(self._file)
 
 

@@ -63,5 +63,9 @@ def test_a_run_that_goes_on_does_as_before(tmp_path: Path) -> None:
     assert elsewhere.fastest(("a",), ways(torch=1.0, parts=2.0)) == "torch"
     elsewhere.load_state_dict(before.state_dict())
     assert elsewhere.known(("a",)) is None, "it is asked for again"
+    assert elsewhere.state_dict() == before.state_dict(), "and kept until it is"
     assert elsewhere.fastest(("a",), ways(torch=1.0, parts=2.0)) == "parts"
-    assert len(before.state_dict()) == 1
+    assert elsewhere.fastest(("b",), ways(torch=2.0, cells=1.0)) == "cells"
+    later = Choices(tmp_path / "kernels.json", Clock())
+    found = later.fastest(("a",), ways(torch=1.0, parts=2.0))
+    assert found == "torch", "other runs do as was found here"
